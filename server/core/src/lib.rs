@@ -1,0 +1,7 @@
+//! Hookline's decisions, as values in and values out: no clock, no randomness, no I/O, no async.
+//!
+//! The modules stand in the order in which an event meets them.
+
+pub mod time;
+
+pub mod event;
