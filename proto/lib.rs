@@ -6,7 +6,6 @@
 /// Package `hookline.v1`.
 pub mod v1 {
     #![expect(
-        missing_docs,
         unused_qualifications,
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
