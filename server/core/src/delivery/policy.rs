@@ -1,0 +1,162 @@
+//! How a subscription leases and retries.
+
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How a subscription leases and retries, within the bounds of DESIGN section 6.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How long a consumer has before it must settle or extend; 1 s to 1 h.
+    pub lease_duration: Duration,
+    /// How long one attempt may last with extensions; `lease_duration` to 24 h.
+    pub max_lease: Duration,
+    /// How many attempts may fail; 1 to 100.
+    pub max_attempts: u32,
+    /// The wait after the first failure; 0 to 24 h.
+    pub initial_backoff: Duration,
+    /// The longest wait; `initial_backoff` to 24 h.
+    pub max_backoff: Duration,
+    /// By how much each wait is longer than the one before; 1 to 1,000.
+    pub backoff_multiplier: f64,
+    /// By which part a wait is made longer or shorter at random; 0 to 1.
+    pub jitter: f64,
+    /// How long the leases of a consumer without a stream are kept; 0 to 10 min.
+    pub reconnect_grace: Duration,
+}
+
+/// How long checkpointed leases are kept after a restart for a consumer that has not been heard of.
+pub(crate) const RESTART_GRACE: Duration = MINUTE;
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            lease_duration: MINUTE,
+            max_lease: HOUR,
+            max_attempts: 5,
+            initial_backoff: SECOND,
+            max_backoff: MINUTE * 10,
+            backoff_multiplier: 2.0,
+            jitter: 0.2,
+            reconnect_grace: SECOND * 15,
+        }
+    }
+}
+
+/// Which field of a policy is out of its bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` must be {bounds}")]
+pub struct PolicyError {
+    /// The field's name, as in the contract.
+    pub field: &'static str,
+    /// What it must be.
+    pub bounds: &'static str,
+}
+
+impl Policy {
+    /// Checks every field against its bounds.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of its bounds.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let check = |ok: bool, field, bounds| {
+            if ok { Ok(()) } else { Err(PolicyError { field, bounds }) }
+        };
+        check(
+            (SECOND..=HOUR).contains(&self.lease_duration),
+            "lease_duration",
+            "between 1 s and 1 h",
+        )?;
+        check(
+            (self.lease_duration..=DAY).contains(&self.max_lease),
+            "max_lease",
+            "between `lease_duration` and 24 h",
+        )?;
+        check((1..=100).contains(&self.max_attempts), "max_attempts", "between 1 and 100")?;
+        check(self.initial_backoff <= DAY, "initial_backoff", "between 0 and 24 h")?;
+        check(
+            (self.initial_backoff..=DAY).contains(&self.max_backoff),
+            "max_backoff",
+            "between `initial_backoff` and 24 h",
+        )?;
+        // NaN is in no range.
+        check(
+            (1.0..=1_000.0).contains(&self.backoff_multiplier),
+            "backoff_multiplier",
+            "between 1 and 1,000",
+        )?;
+        check((0.0..=1.0).contains(&self.jitter), "jitter", "between 0 and 1")?;
+        check(self.reconnect_grace <= MINUTE * 10, "reconnect_grace", "between 0 and 10 min")
+    }
+
+    /// Returns the wait after failure number `failures` (from 1), made longer or shorter by `random` in [-1, 1] times
+    /// the jitter. Never above 24 h, however large the multiplier.
+    #[must_use]
+    pub fn backoff(&self, failures: u32, random: f64) -> Duration {
+        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.initial_backoff.as_secs_f64() * self.backoff_multiplier.powi(exponent);
+        // Infinity is clamped like any other; a zero backoff stays zero even times infinity, which is NaN.
+        let seconds = if seconds.is_nan() { 0.0 } else { seconds };
+        let seconds = seconds.min(self.max_backoff.as_secs_f64());
+        let seconds = seconds * (1.0 + self.jitter * random.clamp(-1.0, 1.0));
+        Duration::try_from_secs_f64(seconds.clamp(0.0, DAY.as_secs_f64())).unwrap_or(DAY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_policy_is_within_its_bounds() {
+        assert_eq!(Policy::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn each_field_has_bounds() {
+        let cases: [(&str, fn(&mut Policy)); 9] = [
+            ("lease_duration", |p| p.lease_duration = Duration::from_millis(999)),
+            ("lease_duration", |p| p.lease_duration = HOUR + SECOND),
+            ("max_lease", |p| p.max_lease = Duration::from_secs(59)),
+            ("max_attempts", |p| p.max_attempts = 0),
+            ("max_attempts", |p| p.max_attempts = 101),
+            ("initial_backoff", |p| p.initial_backoff = DAY + SECOND),
+            ("max_backoff", |p| p.max_backoff = Duration::ZERO),
+            ("backoff_multiplier", |p| p.backoff_multiplier = f64::NAN),
+            ("jitter", |p| p.jitter = 1.1),
+        ];
+        for (field, spoil) in cases {
+            let mut policy = Policy::default();
+            spoil(&mut policy);
+            assert_eq!(policy.check().unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn b9_no_backoff_overflows() {
+        let mut policy = Policy {
+            backoff_multiplier: 1_000.0,
+            max_backoff: DAY,
+            initial_backoff: DAY,
+            jitter: 1.0,
+            ..Policy::default()
+        };
+        assert_eq!(policy.backoff(100, 1.0), DAY);
+        assert_eq!(policy.backoff(u32::MAX, -1.0), Duration::ZERO);
+        policy.initial_backoff = Duration::ZERO;
+        assert_eq!(policy.backoff(u32::MAX, 1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn b1_waits_double_from_one_second() {
+        let policy = Policy::default();
+        let waits = [1, 2, 3, 20].map(|n| policy.backoff(n, 0.0).as_secs());
+        assert_eq!(waits, [1, 2, 4, 600]);
+        assert_eq!(policy.backoff(1, 1.0), Duration::from_millis(1_200));
+        assert_eq!(policy.backoff(1, -1.0), Duration::from_millis(800));
+    }
+}
