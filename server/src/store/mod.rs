@@ -69,8 +69,7 @@ pub trait EventLog: Debug + Send + Sync + 'static {
 pub trait Ledger: Debug + Send + Sync + 'static {
     /// Creates a subscription, durable when it returns, whose snapshot is [`Snapshot::starting_after`] the config's
     /// `start_after`.
-    fn create(&self, config: SubscriptionConfig)
-    -> BoxFuture<'_, Result<Creation, CreateError>>;
+    fn create(&self, config: SubscriptionConfig) -> BoxFuture<'_, Result<Creation, CreateError>>;
 
     /// Deletes a subscription with all its facts and dead letters; durable when it returns. Deleting what is not there
     /// does nothing.

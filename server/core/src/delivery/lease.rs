@@ -1,5 +1,7 @@
 //! Lease ids: what a lease is named outside, checked without memory.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -17,7 +19,7 @@ pub struct Stamp {
 }
 
 /// What a lease id says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId {
     /// The subscription.
     pub creation: Creation,
@@ -29,13 +31,19 @@ pub struct LeaseId {
     pub attempt: u32,
     /// Which lease.
     pub stamp: Stamp,
+    /// Who has it; at most [`CONSUMER_BYTES_MAX`] bytes. It is part of the id so that a lease that a crash made the hub
+    /// forget can be taken up again for the same consumer.
+    pub consumer: Arc<str>,
 }
+
+/// The most bytes of a consumer's name.
+pub const CONSUMER_BYTES_MAX: usize = 128;
 
 /// The first byte of a sealed id: what the rest means.
 const VERSION: u8 = 1;
-const BODY_BYTES: usize = 41;
+const FIXED_BYTES: usize = 41;
 const MAC_BYTES: usize = 16;
-const SEALED_BYTES: usize = BODY_BYTES + MAC_BYTES;
+const SEALED_BYTES_MAX: usize = FIXED_BYTES + CONSUMER_BYTES_MAX + MAC_BYTES;
 
 /// Seals lease ids with a key that lies in the store, so that one that this hub did not make is known by itself.
 ///
@@ -59,10 +67,11 @@ impl Seal {
         Self { mac }
     }
 
-    /// Returns the text of a lease id: 76 characters of `[A-Za-z0-9_-]`.
+    /// Returns the text of a lease id: 76 characters of `[A-Za-z0-9_-]`, and four for each three bytes of the
+    /// consumer's name.
     #[must_use]
     pub fn seal(&self, id: &LeaseId) -> String {
-        let mut bytes = Vec::with_capacity(SEALED_BYTES);
+        let mut bytes = Vec::with_capacity(SEALED_BYTES_MAX);
         bytes.push(VERSION);
         bytes.extend(id.creation.0.to_be_bytes());
         bytes.extend(id.sequence.get().to_be_bytes());
@@ -70,7 +79,8 @@ impl Seal {
         bytes.extend(id.attempt.to_be_bytes());
         bytes.extend(id.stamp.epoch.0.to_be_bytes());
         bytes.extend(id.stamp.counter.to_be_bytes());
-        assert_eq!(bytes.len(), BODY_BYTES, "the fields of a lease id have fixed widths");
+        assert_eq!(bytes.len(), FIXED_BYTES, "these fields have fixed widths");
+        bytes.extend(id.consumer.as_bytes());
         let tag = self.mac.clone().chain_update(&bytes).finalize().into_bytes();
         bytes.extend(tag.iter().take(MAC_BYTES));
         URL_SAFE_NO_PAD.encode(bytes)
@@ -80,11 +90,11 @@ impl Seal {
     #[must_use]
     pub fn open(&self, text: &str) -> Option<LeaseId> {
         // Before decoding, so that a huge text costs nothing.
-        if text.len() != SEALED_BYTES * 8 / 6 {
+        if text.len() > SEALED_BYTES_MAX.div_ceil(3) * 4 {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, tag) = bytes.split_at_checked(BODY_BYTES)?;
+        let (body, tag) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
         self.mac.clone().chain_update(body).verify_truncated_left(tag).ok()?;
         let (&version, mut rest) = body.split_first()?;
         if version != VERSION {
@@ -96,7 +106,9 @@ impl Seal {
         let attempt = take_u32(&mut rest)?;
         let epoch = Epoch(take_u64(&mut rest)?);
         let counter = take_u64(&mut rest)?;
-        Some(LeaseId { creation, sequence, generation, attempt, stamp: Stamp { epoch, counter } })
+        let consumer = std::str::from_utf8(rest).ok()?.into();
+        let stamp = Stamp { epoch, counter };
+        Some(LeaseId { creation, sequence, generation, attempt, stamp, consumer })
     }
 }
 
@@ -125,6 +137,7 @@ mod tests {
             generation: 3,
             attempt: 2,
             stamp: Stamp { epoch: Epoch(n ^ 5), counter: n.wrapping_mul(7) },
+            consumer: "c".repeat(usize::try_from(n % 129).unwrap()).into(),
         }
     }
 
@@ -133,15 +146,15 @@ mod tests {
         fn a_sealed_id_opens_to_itself(n: u64) {
             let seal = Seal::new(&[1; 32]);
             let text = seal.seal(&id(n));
-            prop_assert_eq!(text.len(), 76);
             prop_assert_eq!(seal.open(&text), Some(id(n)));
         }
 
         #[test]
-        fn a_changed_id_does_not_open(n: u64, place in 0..76_usize, by in 1..63_u8) {
+        fn a_changed_id_does_not_open(n: u64, place: prop::sample::Index, by in 1..63_u8) {
             const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
             let seal = Seal::new(&[1; 32]);
             let mut text = seal.seal(&id(n)).into_bytes();
+            let place = place.index(text.len());
             let digit = DIGITS.iter().position(|d| *d == text[place]).unwrap();
             text[place] = DIGITS[(digit + usize::from(by)) % 64];
             prop_assert_eq!(seal.open(std::str::from_utf8(&text).unwrap()), None);

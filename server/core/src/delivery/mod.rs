@@ -6,18 +6,26 @@
 
 mod policy;
 
+mod lease;
+
+mod io;
+
 pub mod record;
 
 pub mod sequence_set;
 
-mod lease;
+mod subscription;
 
-pub use lease::{LeaseId, Seal, Stamp};
+pub use io::{
+    Effect, Grant, Input, LossReason, Nack, NackAction, Outcome, RequestId, StreamId, Ticket,
+};
+pub use lease::{CONSUMER_BYTES_MAX, LeaseId, Seal, Stamp};
 pub use policy::{Policy, PolicyError};
 pub use record::{
     Attempt, AttemptEnd, Change, DeadLetter, LeaseRecord, Reason, Record, Settlement, Snapshot,
 };
 pub use sequence_set::SequenceSet;
+pub use subscription::{Config, Counts, Status, Subscription};
 
 /// The number of a subscription's creation: unique within a store and never used twice, so that what was said about a
 /// deleted subscription is never taken for one of the same name.

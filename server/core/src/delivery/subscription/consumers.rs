@@ -1,0 +1,207 @@
+//! The consumers of a subscription: who is there, who has room.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{delivery::StreamId, event::Sequence, time::Timestamp};
+
+/// A consumer, by number: cheaper to move than its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key(u64);
+
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) name: Arc<str>,
+    pub(super) stream: Option<StreamId>,
+    max_in_flight: u32,
+    pub(super) leases: BTreeSet<Sequence>,
+    /// When its stream ended, or it settled or extended without one.
+    heard_at: Timestamp,
+    /// It held leases when the hub was restarted and was not heard of since: losing it counts nothing.
+    pub(super) recovered: bool,
+    /// When it was last given something, as a number that rises.
+    served: u64,
+}
+
+impl Consumer {
+    fn room(&self) -> u32 {
+        let held = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
+        if self.stream.is_some() { self.max_in_flight.saturating_sub(held) } else { 0 }
+    }
+}
+
+/// All consumers that are connected or hold leases.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    consumers: BTreeMap<Key, Consumer>,
+    names: BTreeMap<Arc<str>, Key>,
+    streams: BTreeMap<StreamId, Key>,
+    /// Those with room: the one with most room first, ties to the one that was served longest ago.
+    roomy: BTreeSet<(Reverse<u32>, u64, Key)>,
+    last_key: u64,
+    last_served: u64,
+}
+
+impl Consumers {
+    pub(super) fn get(&self, key: Key) -> Option<&Consumer> {
+        self.consumers.get(&key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.values()
+    }
+
+    /// Returns the sequences of all leases.
+    pub(super) fn all_leases(&self) -> Vec<Sequence> {
+        self.consumers.values().flat_map(|consumer| consumer.leases.iter().copied()).collect()
+    }
+
+    /// Lets a consumer in on a stream; returns the stream it had before.
+    pub(super) fn join(
+        &mut self,
+        name: &Arc<str>,
+        stream: StreamId,
+        max_in_flight: u32,
+        now: Timestamp,
+    ) -> (Key, Option<StreamId>) {
+        let key = self.enter(name, now);
+        let before = self.change(key, |consumer| {
+            consumer.max_in_flight = max_in_flight;
+            consumer.recovered = false;
+            consumer.heard_at = now;
+            consumer.stream.replace(stream)
+        });
+        if let Some(before) = before {
+            self.streams.remove(&before);
+        }
+        self.streams.insert(stream, key);
+        (key, before)
+    }
+
+    /// Returns the key of a consumer that held a lease when the hub stopped.
+    pub(super) fn recovered(&mut self, name: &str, now: Timestamp) -> Key {
+        let known = self.names.contains_key(name);
+        let key = self.enter(&name.into(), now);
+        if !known {
+            self.change(key, |consumer| consumer.recovered = true);
+        }
+        key
+    }
+
+    /// Returns the key of a consumer, which need not be there yet.
+    pub(super) fn enter(&mut self, name: &Arc<str>, now: Timestamp) -> Key {
+        if let Some(key) = self.names.get(name) {
+            return *key;
+        }
+        self.last_key += 1;
+        let key = Key(self.last_key);
+        let consumer = Consumer {
+            name: Arc::clone(name),
+            stream: None,
+            max_in_flight: 0,
+            leases: BTreeSet::new(),
+            heard_at: now,
+            recovered: false,
+            served: 0,
+        };
+        self.consumers.insert(key, consumer);
+        self.names.insert(Arc::clone(name), key);
+        key
+    }
+
+    /// Ends a stream; returns whose it was.
+    pub(super) fn leave(&mut self, stream: StreamId, now: Timestamp) -> Option<Key> {
+        let key = self.streams.remove(&stream)?;
+        self.change(key, |consumer| {
+            consumer.stream = None;
+            consumer.heard_at = now;
+        });
+        self.forget_if_idle(key);
+        Some(key)
+    }
+
+    /// Notes that a consumer was heard of.
+    pub(super) fn heard(&mut self, key: Key, now: Timestamp) {
+        if let Some(consumer) = self.consumers.get_mut(&key) {
+            consumer.heard_at = now;
+            consumer.recovered = false;
+        }
+    }
+
+    /// Returns when a consumer that has no stream is given up; `None` if it has one, or holds nothing.
+    pub(super) fn lost_at(
+        &self,
+        key: Key,
+        grace: Duration,
+        restart_grace: Duration,
+    ) -> Option<Timestamp> {
+        let consumer = self.consumers.get(&key)?;
+        if consumer.stream.is_some() || consumer.leases.is_empty() {
+            return None;
+        }
+        Some(consumer.heard_at + if consumer.recovered { restart_grace } else { grace })
+    }
+
+    /// Moves the time at which absent consumers were heard of.
+    pub(super) fn shift(&mut self, by: Duration) -> Vec<Key> {
+        let absent = self.consumers.iter_mut().filter(|(_, consumer)| consumer.stream.is_none());
+        absent
+            .map(|(key, consumer)| {
+                consumer.heard_at = consumer.heard_at + by;
+                *key
+            })
+            .collect()
+    }
+
+    /// Returns the consumer that is served next, if any has room.
+    pub(super) fn next(&self) -> Option<Key> {
+        self.roomy.first().map(|(_, _, key)| *key)
+    }
+
+    /// As [`Consumers::next`], but for the one with this name.
+    pub(super) fn next_but(&self, name: &str) -> Option<Key> {
+        let but = self.names.get(name);
+        self.roomy.iter().map(|(_, _, key)| *key).find(|key| Some(key) != but)
+    }
+
+    /// Counts a lease as the consumer's.
+    pub(super) fn take(&mut self, key: Key, sequence: Sequence) {
+        self.last_served += 1;
+        let served = self.last_served;
+        self.change(key, |consumer| {
+            consumer.leases.insert(sequence);
+            consumer.served = served;
+        });
+    }
+
+    /// Counts a lease as no longer the consumer's.
+    pub(super) fn give(&mut self, key: Key, sequence: Sequence) {
+        self.change(key, |consumer| consumer.leases.remove(&sequence));
+        self.forget_if_idle(key);
+    }
+
+    fn forget_if_idle(&mut self, key: Key) {
+        let idle = |consumer: &Consumer| consumer.stream.is_none() && consumer.leases.is_empty();
+        if self.consumers.get(&key).is_some_and(idle)
+            && let Some(consumer) = self.consumers.remove(&key)
+        {
+            self.names.remove(&consumer.name);
+        }
+    }
+
+    /// Changes a consumer, and where it stands among those with room.
+    fn change<T>(&mut self, key: Key, change: impl FnOnce(&mut Consumer) -> T) -> T {
+        let consumer = self.consumers.get_mut(&key).expect("a key names a consumer that is there");
+        let place = |consumer: &Consumer| (Reverse(consumer.room()), consumer.served, key);
+        self.roomy.remove(&place(consumer));
+        let value = change(consumer);
+        if consumer.room() > 0 {
+            self.roomy.insert(place(consumer));
+        }
+        value
+    }
+}

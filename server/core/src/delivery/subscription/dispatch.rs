@@ -1,0 +1,204 @@
+//! Which event goes to which consumer, and what is read ahead for that.
+
+use std::sync::Arc;
+
+use super::{
+    Subscription,
+    board::{Lease, Queue, State},
+    consumers::Key,
+    timers::Timer,
+};
+use crate::{
+    delivery::{Change, Effect, Grant, LeaseId, LeaseRecord, Stamp, StreamId},
+    event::Sequence,
+    time::Timestamp,
+};
+
+/// How many events are read ahead of what consumers have room for. Memory is bounded by this, not by the backlog.
+const READ_AHEAD: usize = 1_024;
+/// Fewer fresh events than this, and more are fetched.
+const READ_AHEAD_LOW: usize = READ_AHEAD / 2;
+/// How many deliveries may wait for their next attempt before fresh events wait too.
+const WAITING_MAX: usize = 1_000_000;
+/// How many events that were given back are tried at once, so that they do not cost every dispatch.
+const SHUNNED_TRIED: usize = 64;
+
+impl Subscription {
+    pub(super) fn joined(
+        &mut self,
+        stream: StreamId,
+        name: &Arc<str>,
+        max_in_flight: u32,
+        now: Timestamp,
+    ) {
+        let (key, before) = self.consumers.join(name, stream, max_in_flight, now);
+        if let Some(before) = before {
+            self.effects.push_back(Effect::TakenOver { stream: before });
+        }
+        let consumer = self.consumers.get(key).expect("it has just joined");
+        let held = consumer.leases.iter().filter_map(|sequence| self.grant_of(*sequence)).collect();
+        self.effects.push_back(Effect::Ready { stream, held });
+    }
+
+    pub(super) fn left(&mut self, stream: StreamId, now: Timestamp) {
+        if let Some(key) = self.consumers.leave(stream, now) {
+            self.arm_grace(key);
+        }
+    }
+
+    /// Hands out what can be handed out.
+    pub(super) fn dispatch(&mut self, now: Timestamp) {
+        if self.draining {
+            return;
+        }
+        self.dispatch_shunned(now);
+        while let Some(key) = self.consumers.next()
+            && let Some(sequence) = self.next_ready()
+        {
+            self.lease(sequence, key, now);
+        }
+    }
+
+    /// Returns the next ready delivery: while there are both, fresh ones and retries take turns.
+    fn next_ready(&mut self) -> Option<Sequence> {
+        let queues = &self.board.queues;
+        let fresh = queues.fresh.first().copied().filter(|_| queues.waiting < WAITING_MAX);
+        let retry = queues.retries.first().map(|(_, sequence)| *sequence);
+        let retry = retry.filter(|_| fresh.is_none() || !self.retry_was_last);
+        self.retry_was_last = retry.is_some();
+        retry.or(fresh)
+    }
+
+    fn dispatch_shunned(&mut self, now: Timestamp) {
+        let shunned: Vec<_> =
+            self.board.queues.shunned.iter().copied().take(SHUNNED_TRIED).collect();
+        for sequence in shunned {
+            let shunned = self.board.get(sequence).and_then(|delivery| delivery.shunned.as_ref());
+            let Some((consumer, _)) = shunned else { continue };
+            if let Some(key) = self.consumers.next_but(consumer) {
+                self.lease(sequence, key, now);
+            }
+        }
+    }
+
+    /// Leases a ready delivery to a consumer with room.
+    fn lease(&mut self, sequence: Sequence, key: Key, now: Timestamp) {
+        self.lease_counter += 1;
+        let stamp = Stamp { epoch: self.epoch, counter: self.lease_counter };
+        let expires_at = now + self.config.policy.lease_duration;
+        self.start(
+            sequence,
+            Lease { stamp, consumer: key, started_at: now, expires_at, checkpointed: false },
+        );
+        let stream = self.consumers.get(key).and_then(|consumer| consumer.stream);
+        let stream = stream.expect("only a consumer with a stream has room");
+        let grant = self.grant_of(sequence).expect("it has just been leased");
+        self.effects.push_back(Effect::Deliver { stream, grant });
+    }
+
+    /// Puts an open delivery under a lease.
+    pub(super) fn start(&mut self, sequence: Sequence, lease: Lease) {
+        self.consumers.take(lease.consumer, sequence);
+        self.timers.arm(lease.expires_at, Timer::LeaseEnds(sequence));
+        self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(sequence));
+        let before = self.board.set(sequence, State::Leased(lease));
+        self.disarm(sequence, &before);
+    }
+
+    fn grant_of(&self, sequence: Sequence) -> Option<Grant> {
+        let delivery = self.board.get(sequence)?;
+        let lease = delivery.lease()?;
+        Some(Grant {
+            lease: LeaseId {
+                creation: self.config.creation,
+                sequence,
+                generation: delivery.record.generation,
+                attempt: delivery.record.attempts.saturating_add(1),
+                stamp: lease.stamp,
+                consumer: self.consumers.get(lease.consumer).map(|c| Arc::clone(&c.name))?,
+            },
+            expires_at: lease.expires_at,
+            history: delivery.record.history.clone(),
+            redriven: delivery.record.redriven,
+        })
+    }
+
+    pub(super) fn written(&mut self, id: &LeaseId, now: Timestamp) {
+        let duration = self.config.policy.lease_duration;
+        let Some(mut lease) = self.running(id).cloned() else { return };
+        // A checkpointed lease is older than a second: the transport was slow, and its clock stays where it is.
+        if lease.checkpointed {
+            return;
+        }
+        self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
+        self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
+        lease.started_at = now;
+        lease.expires_at = lease.expires_at.max(now + duration);
+        self.timers.arm(lease.expires_at, Timer::LeaseEnds(id.sequence));
+        self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
+        self.board.set(id.sequence, State::Leased(lease));
+    }
+
+    pub(super) fn unwritten(&mut self, id: &LeaseId) {
+        let Some(lease) = self.running(id).cloned() else { return };
+        self.stop(id.sequence, &lease);
+        let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
+        delivery.record.fence = Some(lease.stamp);
+        delivery.record.late_ack = false;
+        if lease.checkpointed {
+            self.write_open(id.sequence);
+            self.board.set(id.sequence, State::Ready(Queue::Unwritten { since: lease.started_at }));
+        } else {
+            self.board.set(id.sequence, State::Ready(Queue::Retry { since: lease.started_at }));
+        }
+    }
+
+    /// Ends a lease as far as its consumer and its timers go; what becomes of the delivery is the caller's.
+    pub(super) fn stop(&mut self, sequence: Sequence, lease: &Lease) {
+        self.timers.disarm(lease.expires_at, Timer::LeaseEnds(sequence));
+        self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(sequence));
+        self.consumers.give(lease.consumer, sequence);
+    }
+
+    /// Takes out the timers of a state that is left.
+    pub(super) fn disarm(&mut self, sequence: Sequence, state: &State) {
+        match state {
+            State::Waiting { due } => self.timers.disarm(*due, Timer::Due(sequence)),
+            State::Ready(
+                Queue::Fresh | Queue::Retry { .. } | Queue::Shunned | Queue::Unwritten { .. },
+            )
+            | State::Leased(_) => {}
+        }
+    }
+
+    /// Writes a running lease down, so that it lives on after a restart.
+    pub(super) fn checkpoint(&mut self, sequence: Sequence) -> Option<crate::delivery::Ticket> {
+        let delivery = self.board.get_mut(sequence)?;
+        let State::Leased(lease) = &mut delivery.state else { return None };
+        lease.checkpointed = true;
+        let consumer = self.consumers.get(lease.consumer)?.name.as_ref().into();
+        let lease = LeaseRecord {
+            stamp: lease.stamp,
+            consumer,
+            started_at: lease.started_at,
+            expires_at: lease.expires_at,
+        };
+        let record = crate::delivery::Record { lease: Some(lease), ..delivery.record.clone() };
+        self.journal.write(Change::Open { sequence, record });
+        Some(self.journal.ticket())
+    }
+
+    /// Asks for more of the log when little is left of what was read ahead.
+    pub(super) fn fetch(&mut self) {
+        let fresh = self.board.queues.fresh.len();
+        if self.fetching || self.draining || self.head <= self.scanned || fresh >= READ_AHEAD_LOW {
+            return;
+        }
+        self.fetching = true;
+        self.effects.push_back(Effect::Fetch {
+            after: self.scanned,
+            through: self.head,
+            count: READ_AHEAD - fresh,
+        });
+    }
+}

@@ -1,0 +1,143 @@
+//! What time does: leases run out, consumers are given up, waiting deliveries become ready.
+
+use std::time::Duration;
+
+use super::{
+    Subscription,
+    board::{Delivery, Queue, State},
+    consumers::Key,
+    settle::Failure,
+    timers::Timer,
+};
+use crate::{
+    delivery::{AttemptEnd, Effect, LossReason, policy::RESTART_GRACE},
+    event::Sequence,
+    time::Timestamp,
+};
+
+/// A call of `handle_timeout` that is later than this gives the time back to every lease: the hub stood still, so no
+/// consumer could be heard.
+const LATE: Duration = Duration::from_secs(2);
+
+impl Subscription {
+    pub(super) fn fire(&mut self, timer: Timer, now: Timestamp) {
+        match timer {
+            Timer::Grace(key) => self.grace_is_over(key, now),
+            Timer::LeaseEnds(sequence) => self.lease_ends(sequence, now),
+            Timer::Checkpoint(sequence) => {
+                let lease = self.board.get(sequence).and_then(Delivery::lease);
+                if lease.is_some_and(|lease| !lease.checkpointed) {
+                    self.checkpoint(sequence);
+                }
+            }
+            Timer::Due(sequence) => self.due(sequence, now),
+            Timer::Shunned(sequence) => self.offer_to_all(sequence, now),
+            Timer::Position => self.journal.write_position(),
+        }
+    }
+
+    /// Arms the timer of a consumer that has leases and no stream.
+    pub(super) fn arm_grace(&mut self, key: Key) {
+        if let Some(at) = self.lost_at(key) {
+            self.timers.arm(at, Timer::Grace(key));
+        }
+    }
+
+    fn lost_at(&self, key: Key) -> Option<Timestamp> {
+        self.consumers.lost_at(key, self.config.policy.reconnect_grace, RESTART_GRACE)
+    }
+
+    /// A consumer may have been heard of since the timer was armed: then it is armed anew.
+    fn grace_is_over(&mut self, key: Key, now: Timestamp) {
+        let Some(lost_at) = self.lost_at(key) else { return };
+        if now < lost_at {
+            self.arm_grace(key);
+            return;
+        }
+        let Some(consumer) = self.consumers.get(key) else { return };
+        let recovered = consumer.recovered;
+        let leases: Vec<_> = consumer.leases.iter().copied().collect();
+        for sequence in leases {
+            if recovered {
+                self.let_go(sequence, now);
+            } else {
+                let reason = "the consumer was not heard of within the reconnect grace";
+                self.fail(sequence, Failure::by_time(AttemptEnd::ConsumerLost, reason), now);
+            }
+        }
+    }
+
+    /// Takes a delivery from a consumer that did not come back after a restart, uncounted. Its lease may still ack,
+    /// until another is given.
+    fn let_go(&mut self, sequence: Sequence, now: Timestamp) {
+        let Some(lease) = self.board.get(sequence).and_then(Delivery::lease).cloned() else {
+            return;
+        };
+        self.stop(sequence, &lease);
+        let delivery = self.board.get_mut(sequence).expect("its lease ran");
+        delivery.record.fence = Some(lease.stamp);
+        delivery.record.late_ack = true;
+        delivery.record.due_at = None;
+        self.board.set(sequence, State::Ready(Queue::Unwritten { since: now }));
+        self.write_open(sequence);
+    }
+
+    fn lease_ends(&mut self, sequence: Sequence, now: Timestamp) {
+        let Some(lease) = self.board.get(sequence).and_then(Delivery::lease).cloned() else {
+            return;
+        };
+        let full = lease.started_at + self.config.policy.max_lease <= lease.expires_at;
+        let (end, loss, reason) = if full {
+            let reason = "the lease reached `max_lease`";
+            (AttemptEnd::MaxLeaseReached, LossReason::MaxLeaseReached, reason)
+        } else {
+            (AttemptEnd::LeaseExpired, LossReason::Expired, "the lease ran out")
+        };
+        if let Some(stream) = self.consumers.get(lease.consumer).and_then(|c| c.stream)
+            && let Some(id) = self.lease_id(sequence)
+        {
+            self.effects.push_back(Effect::LeaseLost { stream, lease: id, reason: loss });
+        }
+        self.fail(sequence, Failure::by_time(end, reason), now);
+    }
+
+    /// The delivery may have been given to another and back since the timer was armed: then that give-back's counts.
+    fn offer_to_all(&mut self, sequence: Sequence, now: Timestamp) {
+        let Some(delivery) = self.board.get_mut(sequence) else { return };
+        if delivery.shunned.as_ref().is_none_or(|(_, until)| now < *until) {
+            return;
+        }
+        delivery.shunned = None;
+        if matches!(delivery.state, State::Ready(Queue::Shunned)) {
+            self.board.set(sequence, State::Ready(Queue::Retry { since: now }));
+        }
+    }
+
+    fn due(&mut self, sequence: Sequence, now: Timestamp) {
+        let unwritten = self.board.get(sequence).is_some_and(|d| d.unwritten.is_some());
+        let queue =
+            if unwritten { Queue::Unwritten { since: now } } else { Queue::Retry { since: now } };
+        self.board.set(sequence, State::Ready(queue));
+    }
+
+    /// Gives the time that the caller was late back to every lease, before any of them expires.
+    pub(super) fn give_time_back(&mut self, now: Timestamp) {
+        let late = self.timers.next().map_or(Duration::ZERO, |due| now.since(due));
+        if late <= LATE {
+            return;
+        }
+        // And `LATE` more, in which those that could not be heard can say what they have to say.
+        let back = late + LATE;
+        for sequence in self.consumers.all_leases() {
+            let Some(lease) = self.board.get(sequence).and_then(Delivery::lease) else { continue };
+            let mut lease = lease.clone();
+            self.timers.disarm(lease.expires_at, Timer::LeaseEnds(sequence));
+            lease.expires_at = lease.expires_at + back;
+            self.timers.arm(lease.expires_at, Timer::LeaseEnds(sequence));
+            self.board.set(sequence, State::Leased(lease));
+        }
+        for key in self.consumers.shift(back) {
+            self.arm_grace(key);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The state of one subscription, and the order in which it changes.
+//!
+//! [`Subscription::handle`] and [`Subscription::handle_timeout`] change it, [`Subscription::poll_effect`] says what to
+//! do about it. A shell drives it so: carry out effects until there are none; take inputs, several at a time, since
+//! what they write goes into one commit; sleep until [`Subscription::poll_timeout`]; call `handle_timeout`.
+
+mod board;
+
+mod consumers;
+
+mod dispatch;
+
+mod expire;
+
+mod journal;
+
+mod memory;
+
+mod settle;
+
+mod status;
+
+mod timers;
+
+use std::collections::VecDeque;
+
+use board::{Board, Delivery, Queue, State};
+use consumers::Consumers;
+use journal::Journal;
+use memory::Memory;
+pub use status::{Counts, Status};
+use timers::{Timer, Timers};
+
+use super::{
+    Change, Creation, DeadLetter, Effect, Epoch, Input, Policy, Record, RequestId, SequenceSet,
+    Snapshot, policy::RESTART_GRACE,
+};
+use crate::{event::Sequence, time::Timestamp};
+
+/// What a subscription is, beyond its deliveries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The number of its creation.
+    pub creation: Creation,
+    /// How it leases and retries; within its bounds.
+    pub policy: Policy,
+}
+
+/// One subscription as a state machine. It has one owner; it does no I/O and asks no clock.
+#[derive(Debug)]
+pub struct Subscription {
+    config: Config,
+    epoch: Epoch,
+    random: fastrand::Rng,
+    /// The newest sequence of the log that was told.
+    head: u64,
+    /// Everything up to here was looked at since the recovery, which begins at the floor.
+    scanned: u64,
+    fetching: bool,
+    draining: bool,
+    board: Board,
+    /// What is finished beyond the floor that was last put into a commit.
+    finished: SequenceSet,
+    dead: SequenceSet,
+    consumers: Consumers,
+    timers: Timers,
+    journal: Journal,
+    memory: Memory,
+    effects: VecDeque<Effect>,
+    lease_counter: u64,
+    /// Whether the last delivery that was handed out was a retry, so that the next one is not.
+    retry_was_last: bool,
+}
+
+impl Subscription {
+    /// Makes the state that a ledger's snapshot stands for.
+    ///
+    /// `epoch` is that of this opening of the ledger, `seed` decides jitter. Checkpointed leases live on; their
+    /// deadlines are at least `RESTART_GRACE` (60 s) from `now`.
+    #[must_use]
+    pub fn recover(
+        config: Config,
+        epoch: Epoch,
+        snapshot: Snapshot,
+        now: Timestamp,
+        seed: u64,
+    ) -> Self {
+        let Snapshot { floor, scanned, finished, dead, records } = snapshot;
+        let mut subscription = Self {
+            config,
+            epoch,
+            random: fastrand::Rng::with_seed(seed),
+            head: 0,
+            scanned: floor,
+            fetching: false,
+            draining: false,
+            board: Board::default(),
+            finished,
+            dead,
+            consumers: Consumers::default(),
+            timers: Timers::default(),
+            journal: Journal::new(floor, scanned),
+            memory: Memory::default(),
+            effects: VecDeque::new(),
+            lease_counter: 0,
+            retry_was_last: false,
+        };
+        for (sequence, record) in records {
+            subscription.recover_delivery(sequence, record, now);
+        }
+        subscription
+    }
+
+    fn recover_delivery(&mut self, sequence: Sequence, mut record: Record, now: Timestamp) {
+        if let Some(lease) = record.lease.take() {
+            let expires_at = lease.expires_at.max(now + RESTART_GRACE);
+            let key = self.consumers.recovered(&lease.consumer, now);
+            self.consumers.take(key, sequence);
+            self.arm_grace(key);
+            self.timers.arm(expires_at, Timer::LeaseEnds(sequence));
+            let lease = board::Lease {
+                stamp: lease.stamp,
+                consumer: key,
+                started_at: lease.started_at,
+                expires_at,
+                checkpointed: true,
+            };
+            self.board.insert(sequence, Delivery::new(record, State::Leased(lease)));
+        } else if let Some(due) = record.due_at.filter(|due| *due > now) {
+            self.timers.arm(due, Timer::Due(sequence));
+            self.board.insert(sequence, Delivery::new(record, State::Waiting { due }));
+        } else {
+            let since = record.due_at.unwrap_or(now);
+            self.board
+                .insert(sequence, Delivery::new(record, State::Ready(Queue::Retry { since })));
+        }
+    }
+
+    /// Takes in what happened. `now` is a steady clock's time, never before an earlier one.
+    pub fn handle(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Head { head } => self.head = self.head.max(head),
+            Input::Fetched { through, matched } => self.fetched(through, matched),
+            Input::Joined { stream, consumer, max_in_flight } => {
+                self.joined(stream, &consumer, max_in_flight, now);
+            }
+            Input::Left { stream } => self.left(stream, now),
+            Input::Written { lease } => self.written(&lease, now),
+            Input::Unwritten { lease } => self.unwritten(&lease),
+            Input::Ack { request, lease } => self.ack(request, lease, now),
+            Input::Nack { request, lease, nack } => self.nack(request, lease, nack, now),
+            Input::Extend { request, lease, duration } => {
+                self.extend(request, &lease, duration, now);
+            }
+            Input::Redrive { request, letters } => self.redrive(request, letters, now),
+            Input::Persisted { ticket } => self.persisted(ticket),
+            Input::Drain => self.drain(),
+        }
+        self.after_change(now);
+    }
+
+    /// Does what is due at `now`; spurious extra calls do nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.give_time_back(now);
+        while let Some(timer) = self.timers.pop(now) {
+            self.fire(timer, now);
+        }
+        self.after_change(now);
+    }
+
+    /// Returns the next time at which `handle_timeout` should be called. It may change with every call of `handle` or
+    /// `handle_timeout`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// Returns the next thing to do, oldest first, until `None`. Polled after each input, or after several: what is
+    /// pending then goes into one commit.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        let (floor, scanned) = self.position();
+        let commit = self.journal.commit(floor, scanned)?;
+        self.finished.remove_through(floor);
+        Some(commit)
+    }
+
+    fn after_change(&mut self, now: Timestamp) {
+        self.dispatch(now);
+        self.fetch();
+        let (floor, scanned) = self.position();
+        if self.journal.position_is_news(floor, scanned) {
+            self.timers.arm_position(now);
+        }
+    }
+
+    fn fetched(&mut self, through: u64, matched: Vec<Sequence>) {
+        self.fetching = false;
+        for sequence in matched {
+            // A recovered subscription reads again what lies above its floor.
+            if !self.finished.contains(sequence) && !self.board.contains(sequence) {
+                let state = State::Ready(Queue::Fresh);
+                self.board.insert(sequence, Delivery::new(Record::default(), state));
+            }
+        }
+        self.scanned = self.scanned.max(through);
+    }
+
+    fn persisted(&mut self, ticket: super::Ticket) {
+        let (effects, blocked) = self.journal.persisted(ticket);
+        self.effects.extend(effects);
+        for sequence in blocked {
+            self.board.unblock(sequence, ticket);
+        }
+    }
+
+    /// Writes the record of an open delivery, and keeps it from being leased until that is durable.
+    fn write_open(&mut self, sequence: Sequence) -> super::Ticket {
+        let delivery = self.board.get_mut(sequence).expect("only what is open is written as open");
+        let ticket = self.journal.ticket();
+        delivery.unwritten = Some(ticket);
+        let record = delivery.record.clone();
+        self.journal.write(Change::Open { sequence, record });
+        self.journal.block(ticket, sequence);
+        ticket
+    }
+
+    fn redrive(
+        &mut self,
+        request: RequestId,
+        letters: Vec<(Sequence, DeadLetter)>,
+        now: Timestamp,
+    ) {
+        let ticket = self.journal.ticket();
+        let mut sequences = Vec::with_capacity(letters.len());
+        for (sequence, letter) in letters {
+            if !self.dead.remove(sequence) {
+                continue;
+            }
+            let record = Record {
+                generation: letter.generation.saturating_add(1),
+                history: letter.history,
+                redriven: true,
+                ..Record::default()
+            };
+            self.journal.write(Change::Redriven { sequence, record: record.clone() });
+            let mut delivery = Delivery::new(record, State::Ready(Queue::Unwritten { since: now }));
+            delivery.unwritten = Some(ticket);
+            self.board.insert(sequence, delivery);
+            self.journal.block(ticket, sequence);
+            sequences.push(sequence);
+        }
+        let answer = Effect::Redriven { request, sequences };
+        if matches!(&answer, Effect::Redriven { sequences, .. } if sequences.is_empty()) {
+            self.effects.push_back(answer);
+        } else {
+            self.journal.then(ticket, answer);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        for sequence in self.consumers.all_leases() {
+            self.checkpoint(sequence);
+        }
+        match self.journal.last_unwritten() {
+            Some(ticket) => self.journal.then(ticket, Effect::Drained),
+            None => self.effects.push_back(Effect::Drained),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What consumers say about their leases: ack, nack, extend; and what a failure does.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Subscription,
+    board::{Delivery, Lease, Queue, State},
+    consumers::Key,
+    memory::{Said, Word},
+    timers::Timer,
+};
+use crate::{
+    delivery::{
+        Attempt, AttemptEnd, Change, DeadLetter, Effect, LeaseId, Nack, NackAction, Outcome,
+        Reason, Record, RequestId, Settlement, Ticket,
+        policy::RESTART_GRACE,
+        record::{ERROR_TYPE_BYTES_MAX, HISTORY_MAX, REASON_BYTES_MAX},
+    },
+    event::Sequence,
+    time::Timestamp,
+};
+
+/// This many give-backs in a row count as one attempt, so that nothing loops for ever.
+const GIVE_BACKS_MAX: u32 = 20;
+/// The longest that a nack can put off the next attempt.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// How a lease id stands to the state.
+enum Standing {
+    /// Its lease runs.
+    Running,
+    /// Its lease was the last one and ended without the consumer's word; an ack is still honoured.
+    Late,
+    /// A crash made the hub forget it, and nobody has been given the event since.
+    Forgotten,
+    /// It said something before.
+    Said(Word),
+    /// The delivery is done, and it is not known by whom.
+    Done,
+    /// Its lease is over.
+    Over,
+}
+
+/// Why an attempt failed.
+pub(super) struct Failure {
+    end: AttemptEnd,
+    reason: String,
+    error_type: String,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure that the consumer did not speak of.
+    pub(super) fn by_time(end: AttemptEnd, reason: &str) -> Self {
+        Self { end, reason: reason.into(), error_type: String::new(), retry_after: None }
+    }
+}
+
+impl Subscription {
+    /// Returns the running lease that an id names.
+    pub(super) fn running(&self, id: &LeaseId) -> Option<&Lease> {
+        self.board.get(id.sequence)?.lease().filter(|lease| lease.stamp == id.stamp)
+    }
+
+    /// Returns the id of the lease that runs.
+    pub(super) fn lease_id(&self, sequence: Sequence) -> Option<LeaseId> {
+        let delivery = self.board.get(sequence)?;
+        let lease = delivery.lease()?;
+        Some(LeaseId {
+            creation: self.config.creation,
+            sequence,
+            generation: delivery.record.generation,
+            attempt: delivery.record.attempts.saturating_add(1),
+            stamp: lease.stamp,
+            consumer: Arc::clone(&self.consumers.get(lease.consumer)?.name),
+        })
+    }
+
+    fn standing(&self, id: &LeaseId) -> Standing {
+        if let Some(word) = self.memory.word(id.sequence, id.stamp) {
+            return Standing::Said(word);
+        }
+        let Some(delivery) = self.board.get(id.sequence) else {
+            return self.standing_of_closed(id);
+        };
+        let record = &delivery.record;
+        if let Some(lease) = delivery.lease() {
+            return if lease.stamp == id.stamp { Standing::Running } else { Standing::Over };
+        }
+        if record.generation != id.generation {
+            return Standing::Over;
+        }
+        if record.fence == Some(id.stamp) {
+            return if record.late_ack { Standing::Late } else { Standing::Over };
+        }
+        let newer = record.fence.is_none_or(|fence| fence < id.stamp);
+        let next = record.attempts.saturating_add(1) == id.attempt;
+        if newer && next && id.stamp.epoch < self.epoch {
+            Standing::Forgotten
+        } else {
+            Standing::Over
+        }
+    }
+
+    /// As [`Subscription::standing`], of a delivery that is not on the board.
+    fn standing_of_closed(&self, id: &LeaseId) -> Standing {
+        let finished = self.finished.contains(id.sequence) || id.sequence.get() <= self.scanned;
+        if !finished {
+            // Above what was read since the recovery, without a record: open, and never failed.
+            let first = id.generation == 0 && id.attempt == 1 && id.stamp.epoch < self.epoch;
+            return if first { Standing::Forgotten } else { Standing::Over };
+        }
+        if self.dead.contains(id.sequence) || self.memory.knows_ack(id.sequence) {
+            return Standing::Over;
+        }
+        Standing::Done
+    }
+
+    /// Opens a delivery that a forgotten lease speaks of, if it has not been read yet.
+    fn open_forgotten(&mut self, sequence: Sequence) {
+        if !self.board.contains(sequence) {
+            let state = State::Ready(Queue::Fresh);
+            self.board.insert(sequence, Delivery::new(Record::default(), state));
+        }
+    }
+
+    pub(super) fn ack(&mut self, request: RequestId, id: LeaseId, now: Timestamp) {
+        let leased_at = match self.standing(&id) {
+            Standing::Running => {
+                let lease = self.running(&id).expect("it runs").clone();
+                self.heard(lease.consumer, now);
+                self.stop(id.sequence, &lease);
+                lease.started_at
+            }
+            Standing::Late => {
+                let history = self.board.get(id.sequence).and_then(|d| d.record.history.last());
+                history.map_or(now, |attempt| attempt.started_at)
+            }
+            Standing::Forgotten => {
+                self.open_forgotten(id.sequence);
+                now
+            }
+            Standing::Said(word) => return self.repeat(request, word, Said::Ack),
+            Standing::Done => return self.settled(request, Outcome::AlreadyApplied),
+            Standing::Over => return self.settled(request, Outcome::Stale),
+        };
+        let settlement = Settlement {
+            consumer: id.consumer.as_ref().into(),
+            attempt: id.attempt,
+            leased_at,
+            done_at: now,
+        };
+        self.close(id.sequence);
+        self.journal.write(Change::Done { sequence: id.sequence, settlement });
+        self.keep(request, &id, Said::Ack, self.journal.ticket(), now);
+    }
+
+    pub(super) fn nack(&mut self, request: RequestId, id: LeaseId, nack: Nack, now: Timestamp) {
+        let said = match nack.action {
+            NackAction::Retry => Said::Retry,
+            NackAction::DeadLetter => Said::DeadLetter,
+            NackAction::Release => Said::Release,
+        };
+        match self.standing(&id) {
+            Standing::Running => {}
+            Standing::Forgotten => self.take_up(&id, now),
+            Standing::Said(word) => return self.repeat(request, word, said),
+            Standing::Late | Standing::Done | Standing::Over => {
+                return self.settled(request, Outcome::Stale);
+            }
+        }
+        let lease = self.running(&id).expect("it runs, or was taken up").clone();
+        self.heard(lease.consumer, now);
+        let retry_after = nack.retry_after.map(|after| after.min(RETRY_AFTER_MAX));
+        let end = match nack.action {
+            NackAction::Retry => AttemptEnd::Nacked,
+            NackAction::DeadLetter => AttemptEnd::Rejected,
+            NackAction::Release => {
+                let ticket = self.release(&id, retry_after, now);
+                return self.keep(request, &id, said, ticket, now);
+            }
+        };
+        let failure = Failure {
+            end,
+            reason: cut(nack.reason, REASON_BYTES_MAX),
+            error_type: cut(nack.error_type, ERROR_TYPE_BYTES_MAX),
+            retry_after,
+        };
+        let ticket = self.fail(id.sequence, failure, now);
+        self.keep(request, &id, said, ticket, now);
+    }
+
+    /// Notes that a consumer was heard of. One that a restart cut off is from now on given up as any other.
+    fn heard(&mut self, key: Key, now: Timestamp) {
+        self.consumers.heard(key, now);
+        self.arm_grace(key);
+    }
+
+    /// Lets a lease run again that a crash made the hub forget.
+    fn take_up(&mut self, id: &LeaseId, now: Timestamp) {
+        self.open_forgotten(id.sequence);
+        let consumer = self.consumers.enter(&id.consumer, now);
+        let expires_at = now + self.config.policy.lease_duration;
+        let lease =
+            Lease { stamp: id.stamp, consumer, started_at: now, expires_at, checkpointed: false };
+        self.start(id.sequence, lease);
+        self.arm_grace(consumer);
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        request: RequestId,
+        id: &LeaseId,
+        duration: Option<Duration>,
+        now: Timestamp,
+    ) {
+        match self.standing(id) {
+            Standing::Running => {}
+            Standing::Forgotten => self.take_up(id, now),
+            Standing::Said(_) => return self.extended(request, Err(Outcome::Conflict)),
+            Standing::Late | Standing::Done | Standing::Over => {
+                return self.extended(request, Err(Outcome::Stale));
+            }
+        }
+        let policy = &self.config.policy;
+        let mut lease = self.running(id).expect("it runs, or was taken up").clone();
+        let wanted = now + duration.unwrap_or(policy.lease_duration);
+        let until = wanted.min(lease.started_at + policy.max_lease).max(lease.expires_at);
+        self.heard(lease.consumer, now);
+        self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
+        self.timers.arm(until, Timer::LeaseEnds(id.sequence));
+        lease.expires_at = until;
+        self.board.set(id.sequence, State::Leased(lease));
+        // A restart keeps a lease for the restart grace; what is promised beyond that is written first.
+        if now + RESTART_GRACE < until
+            && let Some(ticket) = self.checkpoint(id.sequence)
+        {
+            let answer = Effect::Extended { request, result: Ok(until) };
+            return self.journal.then(ticket, answer);
+        }
+        self.extended(request, Ok(until));
+    }
+
+    /// Gives a delivery back, uncounted; unless that happened too often.
+    fn release(&mut self, id: &LeaseId, retry_after: Option<Duration>, now: Timestamp) -> Ticket {
+        let give_backs =
+            self.board.get(id.sequence).map_or(0, |d| d.record.give_backs).saturating_add(1);
+        if give_backs >= GIVE_BACKS_MAX {
+            let reason = "given back 20 times in a row, which counts as one attempt";
+            let failure = Failure::by_time(AttemptEnd::ReleasedTooOften, reason);
+            return self.fail(id.sequence, failure, now);
+        }
+        let lease = self.running(id).expect("it is released while it runs").clone();
+        self.stop(id.sequence, &lease);
+        let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
+        delivery.record.give_backs = give_backs;
+        delivery.record.fence = Some(id.stamp);
+        delivery.record.late_ack = false;
+        delivery.record.due_at = retry_after.map(|after| now + after);
+        let state = match delivery.record.due_at {
+            Some(due) => {
+                self.timers.arm(due, Timer::Due(id.sequence));
+                State::Waiting { due }
+            }
+            None => {
+                let until = now + self.config.policy.initial_backoff;
+                self.timers.arm(until, Timer::Shunned(id.sequence));
+                delivery.shunned = Some((Arc::clone(&id.consumer), until));
+                State::Ready(Queue::Unwritten { since: now })
+            }
+        };
+        self.board.set(id.sequence, state);
+        self.write_open(id.sequence)
+    }
+
+    /// Ends a running lease as a failed attempt: the delivery waits, or is dead.
+    pub(super) fn fail(&mut self, sequence: Sequence, failure: Failure, now: Timestamp) -> Ticket {
+        let lease = self.board.get(sequence).and_then(Delivery::lease).cloned();
+        let lease = lease.expect("only a running lease fails");
+        let consumer = self.consumers.get(lease.consumer).expect("it has a lease");
+        let consumer = consumer.name.as_ref().into();
+        self.stop(sequence, &lease);
+        let record = &mut self.board.get_mut(sequence).expect("its lease ran").record;
+        record.attempts = record.attempts.saturating_add(1);
+        record.give_backs = 0;
+        record.fence = Some(lease.stamp);
+        record.late_ack = failure.end.allows_late_ack();
+        record.history.push(Attempt {
+            number: record.attempts,
+            consumer,
+            started_at: lease.started_at,
+            ended_at: now,
+            end: failure.end,
+            reason: failure.reason,
+            error_type: failure.error_type,
+        });
+        let surplus = record.history.len().saturating_sub(HISTORY_MAX);
+        record.history.drain(..surplus);
+        let attempts = record.attempts;
+        if failure.end == AttemptEnd::Rejected {
+            return self.die(sequence, Reason::Rejected, now);
+        }
+        if attempts >= self.config.policy.max_attempts {
+            return self.die(sequence, Reason::MaxAttempts, now);
+        }
+        let random = self.random.f64() * 2.0 - 1.0;
+        let backoff = self.config.policy.backoff(attempts, random);
+        let due = now + failure.retry_after.unwrap_or(backoff);
+        self.board.get_mut(sequence).expect("it is open").record.due_at = Some(due);
+        self.timers.arm(due, Timer::Due(sequence));
+        self.board.set(sequence, State::Waiting { due });
+        self.write_open(sequence)
+    }
+
+    /// Gives a delivery up.
+    fn die(&mut self, sequence: Sequence, reason: Reason, now: Timestamp) -> Ticket {
+        let record = self.close(sequence).record;
+        let letter = DeadLetter {
+            generation: record.generation,
+            reason,
+            history: record.history,
+            attempts: record.attempts,
+            died_at: now,
+        };
+        self.dead.insert(sequence);
+        self.journal.write(Change::Dead { sequence, letter });
+        self.journal.ticket()
+    }
+
+    /// Takes a delivery off the board: it is finished.
+    fn close(&mut self, sequence: Sequence) -> Delivery {
+        let delivery = self.board.remove(sequence).expect("only what is open is finished");
+        self.disarm(sequence, &delivery.state);
+        if sequence.get() > self.journal.position().0 {
+            self.finished.insert(sequence);
+        }
+        delivery
+    }
+
+    /// Remembers what a lease said, and answers once it is durable.
+    fn keep(
+        &mut self,
+        request: RequestId,
+        id: &LeaseId,
+        said: Said,
+        ticket: Ticket,
+        now: Timestamp,
+    ) {
+        self.memory.keep(id.sequence, id.stamp, Word { said, ticket }, now);
+        self.journal.then(ticket, Effect::Settled { request, outcome: Outcome::Applied });
+    }
+
+    /// Answers a lease that has spoken before.
+    fn repeat(&mut self, request: RequestId, word: Word, said: Said) {
+        if word.said != said {
+            return self.settled(request, Outcome::Conflict);
+        }
+        if self.journal.is_durable(word.ticket) {
+            return self.settled(request, Outcome::AlreadyApplied);
+        }
+        let answer = Effect::Settled { request, outcome: Outcome::AlreadyApplied };
+        self.journal.then(word.ticket, answer);
+    }
+
+    fn settled(&mut self, request: RequestId, outcome: Outcome) {
+        self.effects.push_back(Effect::Settled { request, outcome });
+    }
+
+    fn extended(&mut self, request: RequestId, result: Result<Timestamp, Outcome>) {
+        self.effects.push_back(Effect::Extended { request, result });
+    }
+}
+
+/// Cuts text to a number of bytes, at the boundary of a character.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
