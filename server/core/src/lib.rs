@@ -5,3 +5,9 @@
 pub mod time;
 
 pub mod event;
+
+pub mod source;
+
+pub mod verify;
+
+pub mod pattern;
