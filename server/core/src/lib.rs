@@ -6,4 +6,10 @@ pub mod time;
 
 pub mod event;
 
+pub mod source;
+
+pub mod verify;
+
+pub mod pattern;
+
 pub mod delivery;

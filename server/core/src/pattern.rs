@@ -1,0 +1,280 @@
+//! Patterns: which subjects a subscription takes.
+//!
+//! A pattern is `source/type`. `*` alone as source is any source; in the type `*` stands for any run of characters,
+//! dots included, also none. A missing or empty type is `*`. A leading `!` takes away. The source `dead-letter` is
+//! reserved: only a pattern that names it matches it, so that `*` does not hand an agent its own failures.
+
+use std::fmt;
+
+mod matcher;
+
+pub use matcher::{Matcher, MatcherError};
+
+use crate::event::{DEAD_LETTER_SOURCE, EventType, NameError, SOURCE_BYTES_MAX, SourceName};
+
+/// The most bytes of a pattern.
+pub const PATTERN_BYTES_MAX: usize = 256;
+/// The most patterns of a set.
+pub const PATTERNS_MAX: usize = 100;
+
+/// One valid pattern in normal form. Ordered: what takes before what takes away, any source before named ones.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pattern {
+    negative: bool,
+    source: SourcePattern,
+    /// Of `[a-z0-9_.-]` and `*`, never empty, never two `*` in a row.
+    event_type: Box<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum SourcePattern {
+    Any,
+    Named(SourceName),
+}
+
+/// Why a pattern was refused, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {position}: {problem}")]
+pub struct PatternError {
+    /// Where the problem begins, in bytes from 0 of the pattern as given.
+    pub position: usize,
+    /// What is wrong there.
+    pub problem: PatternProblem,
+}
+
+/// What is wrong with a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternProblem {
+    /// There is nothing before the `/`, or nothing at all.
+    #[error("the source is empty; `*` stands for any source")]
+    NoSource,
+    /// `*` stands beside other characters in the source.
+    #[error("`*` must stand alone as source")]
+    PartialSource,
+    /// The source is longer than a name may be.
+    #[error("the source has more than {SOURCE_BYTES_MAX} bytes")]
+    LongSource,
+    /// The pattern has a third part.
+    #[error("a second `/`; a pattern is `source/type`")]
+    SecondSlash,
+    /// A character outside the alphabet of the source.
+    #[error("`{0}` in the source, outside [a-z0-9_-]")]
+    SourceCharacter(char),
+    /// A character outside the alphabet of the type.
+    #[error("`{0}` in the type, outside [a-z0-9_.-] and `*`")]
+    TypeCharacter(char),
+    /// The pattern has too many bytes.
+    #[error("the pattern has more than {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+impl Pattern {
+    /// Parses a pattern and brings it into normal form.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not a pattern; says where and why.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let fail = |position, problem| Err(PatternError { position, problem });
+        if text.len() > PATTERN_BYTES_MAX {
+            return fail(PATTERN_BYTES_MAX, PatternProblem::TooLong);
+        }
+        let (negative, rest) = match text.strip_prefix('!') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let source_at = usize::from(negative);
+        let (source, event_type) = rest.split_once('/').unwrap_or((rest, ""));
+        let source = match source {
+            "*" => SourcePattern::Any,
+            "" => return fail(source_at, PatternProblem::NoSource),
+            name => match SourceName::parse(name) {
+                Ok(name) => SourcePattern::Named(name),
+                Err(error) => {
+                    let (position, problem) = source_problem(&error);
+                    return fail(source_at + position, problem);
+                }
+            },
+        };
+        let type_at = text.len() - event_type.len();
+        let is_allowed = |c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | '-' | '*');
+        match event_type.char_indices().find(|&(_, c)| !is_allowed(c)) {
+            Some((at, '/')) => return fail(type_at + at, PatternProblem::SecondSlash),
+            Some((at, c)) => return fail(type_at + at, PatternProblem::TypeCharacter(c)),
+            None => {}
+        }
+        Ok(Self { negative, source, event_type: collapse(event_type) })
+    }
+
+    /// Whether the pattern takes away, i.e. begins with `!`.
+    #[must_use]
+    pub const fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// Whether the subject is one of those that the pattern speaks of, be it to take or to take away.
+    #[must_use]
+    pub fn covers(&self, source: &SourceName, event_type: &EventType) -> bool {
+        let of_source = match &self.source {
+            SourcePattern::Any => source.as_str() != DEAD_LETTER_SOURCE,
+            SourcePattern::Named(name) => name == source,
+        };
+        of_source && matches_wildcard(&self.event_type, event_type.as_str())
+    }
+
+    /// Returns the part that is matched against `source/type`: the pattern without its `!`.
+    fn glob(&self) -> String {
+        let source = match &self.source {
+            SourcePattern::Any => "*",
+            SourcePattern::Named(name) => name.as_str(),
+        };
+        format!("{source}/{}", self.event_type)
+    }
+}
+
+/// The normal form: `github`, `github/` and `github/*` are `github/*`; `*` is `*/*`; `**` is `*`.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.negative { "!" } else { "" };
+        write!(f, "{sign}{}", self.glob())
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}`")
+    }
+}
+
+fn source_problem(error: &NameError) -> (usize, PatternProblem) {
+    match *error {
+        NameError::Empty { .. } => (0, PatternProblem::NoSource),
+        NameError::TooLong { max, .. } => (max, PatternProblem::LongSource),
+        NameError::Character { found: '*', position, .. } => {
+            (position, PatternProblem::PartialSource)
+        }
+        NameError::Character { found, position, .. } => {
+            (position, PatternProblem::SourceCharacter(found))
+        }
+    }
+}
+
+/// Returns the normal form of a type: runs of `*` mean what one `*` means, and nothing means everything.
+fn collapse(event_type: &str) -> Box<str> {
+    if event_type.is_empty() {
+        return "*".into();
+    }
+    let mut text = String::with_capacity(event_type.len());
+    for c in event_type.chars() {
+        if c != '*' || !text.ends_with('*') {
+            text.push(c);
+        }
+    }
+    text.into()
+}
+
+/// Matches text against literals with `*` between them, in one pass: the first literal is where the text begins, the
+/// last where it ends, and each one between is taken where it is found first.
+fn matches_wildcard(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut between) = text.strip_prefix(first).and_then(|text| text.strip_suffix(last))
+    else {
+        return false;
+    };
+    for literal in middle.split('*') {
+        match between.split_once(literal) {
+            Some((_, after)) => between = after,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The patterns of a subscription: 1 to 100, at least one without `!`, sorted, each once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PatternSet(Box<[Pattern]>);
+
+/// Why a set of patterns was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternSetError {
+    /// There are no patterns.
+    #[error("at least one pattern is needed")]
+    Empty,
+    /// There are too many patterns.
+    #[error("more than {PATTERNS_MAX} patterns")]
+    TooMany,
+    /// All patterns take away.
+    #[error("at least one pattern without `!` is needed")]
+    NothingTaken,
+    /// One of the patterns is not valid.
+    #[error("pattern {index} is not valid")]
+    Invalid {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: PatternError,
+    },
+}
+
+impl PatternSet {
+    /// Parses a set of patterns, in any order; repeated ones count once, but against the limit each time.
+    ///
+    /// # Errors
+    ///
+    /// If a pattern is not valid, all of them take away, there are none, or more than [`PATTERNS_MAX`].
+    pub fn parse<T: AsRef<str>>(
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Self, PatternSetError> {
+        let mut patterns = Vec::new();
+        for (index, text) in texts.into_iter().enumerate() {
+            if index == PATTERNS_MAX {
+                return Err(PatternSetError::TooMany);
+            }
+            let pattern = Pattern::parse(text.as_ref())
+                .map_err(|source| PatternSetError::Invalid { index, source })?;
+            patterns.push(pattern);
+        }
+        if patterns.is_empty() {
+            return Err(PatternSetError::Empty);
+        }
+        if patterns.iter().all(Pattern::is_negative) {
+            return Err(PatternSetError::NothingTaken);
+        }
+        patterns.sort();
+        patterns.dedup();
+        Ok(Self(patterns.into()))
+    }
+
+    /// Returns the patterns in normal form, sorted: what takes first, then what takes away.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.0
+    }
+
+    /// Whether an event with this subject is taken: one pattern covers it, and none with `!` does.
+    #[must_use]
+    pub fn matches(&self, source: &SourceName, event_type: &EventType) -> bool {
+        let covers = |pattern: &&Pattern| pattern.covers(source, event_type);
+        let taken = self.0.iter().filter(|pattern| !pattern.negative).any(|p| covers(&p));
+        taken && !self.0.iter().filter(|pattern| pattern.negative).any(|p| covers(&p))
+    }
+}
+
+impl fmt::Display for PatternSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, pattern) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{pattern}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PatternSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(&self.0).finish()
+    }
+}
