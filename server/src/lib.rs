@@ -2,6 +2,8 @@
 
 pub mod limits;
 
+pub mod config;
+
 pub mod telemetry;
 
 pub mod clock;

@@ -43,13 +43,16 @@ pub const BODY_BUDGET_TIME_MAX: Duration = Duration::from_secs(5);
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// How long to wait before accepting again after an accept failed (no free file descriptors): without it the loop spins.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// How long the listener's queue may be.
-pub const ACCEPT_BACKLOG: u32 = 1_024;
+/// The most bytes that a connection buffers on their way in: with all of [`POSTS_MAX`] it is 64 MiB beside the budget.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * KIB;
 /// How long what a sender still sends is read and dropped after it was refused: a connection closed with unread bytes
 /// is reset, and the sender never sees the answer.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How many bytes are read and dropped so.
 pub const LINGER_BYTES_MAX: usize = 64 * MIB;
+/// How long a body may still come in once the hub stops: an ordinary one takes milliseconds, and one that stalls must not
+/// use up the grace of everything else.
+pub const DRAIN_BODY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may take to end once nothing is in flight and the hub stops.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
 /// `Retry-After` of 429: a full house empties in a moment.
@@ -100,7 +103,8 @@ const _: () = {
     assert!(BODY_BUDGET_BYTES <= u32::MAX as usize);
     assert!(BODY_GROWTH_BYTES <= BODY_BYTES_LEAST);
     // hyper's read buffer can't be smaller than 8 KiB.
-    assert!(8 * KIB <= HEADER_BYTES_MAX);
+    assert!(8 * KIB <= CONNECTION_BUFFER_BYTES);
+    assert!(HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
     // Who is refused must have been accepted.
     assert!(POSTS_MAX < CONNECTIONS_MAX);
     // What a sender may post it must be able to finish posting after a refusal.
