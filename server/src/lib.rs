@@ -1,3 +1,13 @@
 //! The hub: async shells around `hookline-core`, in the order in which an event meets them.
 
+pub mod limits;
+
+pub mod config;
+
+pub mod telemetry;
+
+pub mod clock;
+
+pub mod tasks;
+
 pub mod store;

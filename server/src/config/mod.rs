@@ -1,0 +1,193 @@
+//! The configuration: defaults, then a TOML file, then the environment, then flags; each overrides the ones before.
+//!
+//! It is judged as a whole before anything opens, and every mistake is told at once. A key of the file such as
+//! `[http] listen` is `HOOKLINE_HTTP__LISTEN` in the environment: two underscores between the parts, so that names may
+//! hold one. The environment and the files come in as an argument; [`Process`] is the real one.
+
+mod environment;
+mod error;
+mod layers;
+mod section;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use hookline_core::source::Source;
+
+pub use self::{
+    environment::{Environment, Process},
+    error::{ConfigError, ConfigErrors, Origin, Problem},
+};
+use self::{layers::Layers, section::Section};
+use crate::{
+    limits,
+    telemetry::{Format, Level, Log},
+};
+
+/// Where webhooks are posted when nothing else is said.
+pub const HTTP_LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4150);
+/// Where agents connect when nothing else is said.
+pub const GRPC_LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4160);
+/// The data folder when nothing else is said.
+pub const STORE_PATH_DEFAULT: &str = "./hookline-data";
+
+/// What to add to a configuration that has no source.
+pub const SOURCE_EXAMPLE: &str = r#"no sources are configured, so no webhook is taken; add one to the file given by --config:
+
+    [sources.github]
+    kind = "github"
+    secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+
+or to the environment:
+
+    HOOKLINE_SOURCES__GITHUB__KIND=github
+    HOOKLINE_SOURCES__GITHUB__SECRETS=env:GITHUB_WEBHOOK_SECRET
+
+and let GitHub post to /webhooks/github"#;
+
+/// Everything that an operator may decide.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The HTTP front.
+    pub http: Http,
+    /// The gRPC services.
+    pub grpc: Grpc,
+    /// The store.
+    pub store: Store,
+    /// The end.
+    pub shutdown: Shutdown,
+    /// The log.
+    pub log: Log,
+    /// Who may post, by name.
+    pub sources: Vec<Source>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// `listen`: where webhooks are posted. Loopback only. Default `127.0.0.1:4150`; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `max_body`: the most bytes of a body, 64 KiB to 32 MiB. Default 25 MiB.
+    pub max_body: usize,
+}
+
+/// `[grpc]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grpc {
+    /// `listen`: where agents connect. Loopback only. Default `127.0.0.1:4160`; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// `path`: the data folder, relative to the working directory. Default `./hookline-data`.
+    pub path: PathBuf,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// `grace`: how long a stop may take, at most 10 min. Default 10 s.
+    pub grace: Duration,
+}
+
+/// What was said on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`: the TOML file. Without it, and without `HOOKLINE_CONFIG`, no file is read.
+    pub config: Option<PathBuf>,
+    /// `--http-listen`: `http.listen`.
+    pub http_listen: Option<String>,
+    /// `--grpc-listen`: `grpc.listen`.
+    pub grpc_listen: Option<String>,
+    /// `--data`: `store.path`.
+    pub data: Option<PathBuf>,
+    /// `--log`: `log.level`.
+    pub log: Option<String>,
+    /// `--log-format`: `log.format`.
+    pub log_format: Option<String>,
+}
+
+impl Config {
+    /// Reads and judges the whole configuration. Opens nothing but the configuration file and the files of secrets.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes, each with its key and where it was said.
+    pub fn load(flags: &Flags, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let layers = Layers::collect(flags, environment, &mut errors);
+        let config = Self::read(layers, flags, environment, &mut errors);
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+
+    /// Returns what to tell the operator about sources: [`SOURCE_EXAMPLE`] if there are none.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        self.sources.is_empty().then_some(SOURCE_EXAMPLE)
+    }
+
+    fn read(
+        layers: Layers,
+        flags: &Flags,
+        environment: &dyn Environment,
+        errors: &mut Vec<ConfigError>,
+    ) -> Self {
+        let mut root = Section::root(layers.root);
+
+        let mut section = root.section("http", errors);
+        let http = Http {
+            listen: section.listen("listen", HTTP_LISTEN_DEFAULT, errors),
+            max_body: section.bytes(
+                "max_body",
+                limits::BODY_BYTES_DEFAULT,
+                limits::BODY_BYTES_LEAST..=limits::BODY_BYTES_MOST,
+                errors,
+            ),
+        };
+        section.finish(errors);
+
+        let mut section = root.section("grpc", errors);
+        let grpc = Grpc { listen: section.listen("listen", GRPC_LISTEN_DEFAULT, errors) };
+        section.finish(errors);
+
+        let mut section = root.section("store", errors);
+        let path = section.path("path", STORE_PATH_DEFAULT, errors);
+        let store = Store { path: flags.data.clone().unwrap_or(path) };
+        section.finish(errors);
+
+        let mut section = root.section("shutdown", errors);
+        let grace = section.duration(
+            "grace",
+            limits::SHUTDOWN_GRACE_DEFAULT,
+            limits::SHUTDOWN_GRACE_MOST,
+            errors,
+        );
+        section.finish(errors);
+
+        let mut section = root.section("log", errors);
+        let log = Log {
+            level: section.parsed::<Level>("level", errors),
+            format: section.parsed::<Format>("format", errors),
+        };
+        section.finish(errors);
+
+        let sources = source::read(root.section("sources", errors), environment, errors);
+        root.finish(errors);
+
+        if http.listen == grpc.listen && http.listen.port() != 0 {
+            errors.push(ConfigError::at("grpc.listen", Problem::SameAddress(http.listen)));
+        }
+        Self { http, grpc, store, shutdown: Shutdown { grace }, log, sources }
+    }
+}

@@ -1,0 +1,117 @@
+//! Every maximum of the server, with its reason. What is not limited here grows with what a stranger sends.
+
+use std::time::Duration;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+// --- HTTP: one request ---
+
+/// The most bytes of a body, unless `[http] max_body` says otherwise: the most that GitHub and GitLab post.
+pub const BODY_BYTES_DEFAULT: usize = 25 * MIB;
+/// The least that `[http] max_body` may be: smaller ones refuse ordinary webhooks (a GitHub push has about 10 KB).
+pub const BODY_BYTES_LEAST: usize = 64 * KIB;
+/// The most that `[http] max_body` may be: half of the budget, so that one sender can't take it all.
+pub const BODY_BYTES_MOST: usize = BODY_BUDGET_BYTES / 2;
+/// The most bytes of a request line and headers together: providers send about 2 KB, proxies stop at 8 to 16 KB.
+pub const HEADER_BYTES_MAX: usize = 16 * KIB;
+/// The most header fields: providers send about 20. It is hyper's own default, which keeps them off the heap.
+pub const HEADERS_MAX: usize = 100;
+/// How long a connection may take to bring the headers of a request, idle time before them included.
+pub const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a body may go without a byte: a lost sender must not keep its part of the budget.
+pub const BODY_PROGRESS_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a body may take in all: one that trickles is a way to keep the budget from others. 25 MiB in ten minutes are
+/// 44 KB/s, and every provider gives up long before.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(600);
+/// How many bytes of the budget a body of unknown length takes at a time.
+pub const BODY_GROWTH_BYTES: usize = 64 * KIB;
+/// Bodies above this are verified and read on a thread of their own: 1 MiB takes about 2 ms, and a worker of the
+/// runtime that is busy for longer delays every other connection.
+pub const BODY_INLINE_BYTES_MAX: usize = MIB;
+
+// --- HTTP: all requests together ---
+
+/// The most posts at once; beyond them the answer is 429 before the body is read. Four times what one commit takes.
+pub const POSTS_MAX: usize = 1_024;
+/// The most bytes of bodies in memory at once: what keeps memory flat when many large ones come together.
+pub const BODY_BUDGET_BYTES: usize = 64 * MIB;
+/// How long a body waits for its part of the budget: half of the 10 s that GitHub waits for an answer.
+pub const BODY_BUDGET_TIME_MAX: Duration = Duration::from_secs(5);
+/// The most open connections; beyond them new ones wait in the listener's queue. Above [`POSTS_MAX`], so that a sender
+/// above the limit is told so.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// How long to wait before accepting again after an accept failed (no free file descriptors): without it the loop spins.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// The most bytes that a connection buffers on their way in: with all of [`POSTS_MAX`] it is 64 MiB beside the budget.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * KIB;
+/// How long what a sender still sends is read and dropped after it was refused: a connection closed with unread bytes
+/// is reset, and the sender never sees the answer.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How many bytes are read and dropped so.
+pub const LINGER_BYTES_MAX: usize = 64 * MIB;
+/// How long a body may still come in once the hub stops: an ordinary one takes milliseconds, and one that stalls must not
+/// use up the grace of everything else.
+pub const DRAIN_BODY_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a connection may take to end once nothing is in flight and the hub stops.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
+/// `Retry-After` of 429: a full house empties in a moment.
+pub const RETRY_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
+/// `Retry-After` of 503: a restart or a disk that was full.
+pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(10);
+/// How often a refusal of the same source and cause is worth a line of its own at WARN.
+pub const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(60);
+
+// --- gRPC ---
+
+/// The most lease ids, nacks or extensions in one request.
+pub const SETTLE_BATCH_MAX: usize = 1_000;
+/// The entries of a page when the request does not say.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// The most entries of a page.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+/// A page ends early here: most gRPC clients refuse a message above 4 MiB.
+pub const PAGE_BYTES_MAX: usize = 3 * MIB;
+/// The most bytes of a payload in a delivery, watch or list when the request does not say: it must fit a message.
+pub const PAYLOAD_BYTES_DEFAULT: usize = 3 * MIB;
+/// The most bytes of a message that most gRPC clients take.
+pub const CLIENT_MESSAGE_BYTES: usize = 4 * MIB;
+/// The most unsettled leases of one consumer.
+pub const IN_FLIGHT_MAX: u32 = 1_000;
+/// How often a stream without deliveries sends a heartbeat: below the idle limit of ordinary proxies (60 s).
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+// --- Configuration and shutdown ---
+
+/// The most bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: usize = MIB;
+/// The most bytes of a file that holds a secret: keys in text form have a few hundred.
+pub const SECRET_FILE_BYTES_MAX: usize = 64 * KIB;
+/// The most configured sources: each has counters, and its name is in memory.
+pub const SOURCES_MAX: usize = 1_000;
+/// How long a stop may take unless `[shutdown] grace` says otherwise: Kubernetes kills after 30 s, systemd after 90 s.
+pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(10);
+/// The most that `[shutdown] grace` may be.
+pub const SHUTDOWN_GRACE_MOST: Duration = Duration::from_secs(600);
+
+const _: () = {
+    assert!(BODY_BYTES_LEAST <= BODY_BYTES_DEFAULT);
+    assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_MOST);
+    // A body that waits for its part must be able to get it.
+    assert!(BODY_BYTES_MOST <= BODY_BUDGET_BYTES);
+    // The budget is counted in permits of a semaphore, asked for by `u32`.
+    assert!(BODY_BUDGET_BYTES <= u32::MAX as usize);
+    assert!(BODY_GROWTH_BYTES <= BODY_BYTES_LEAST);
+    // hyper's read buffer can't be smaller than 8 KiB.
+    assert!(8 * KIB <= CONNECTION_BUFFER_BYTES);
+    assert!(HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
+    // Who is refused must have been accepted.
+    assert!(POSTS_MAX < CONNECTIONS_MAX);
+    // What a sender may post it must be able to finish posting after a refusal.
+    assert!(BODY_BYTES_MOST <= LINGER_BYTES_MAX);
+    assert!(BODY_PROGRESS_TIME_MAX.as_secs() <= BODY_TIME_MAX.as_secs());
+    assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
+    assert!(PAYLOAD_BYTES_DEFAULT < CLIENT_MESSAGE_BYTES);
+    assert!(PAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES);
+    assert!(SHUTDOWN_GRACE_DEFAULT.as_secs() <= SHUTDOWN_GRACE_MOST.as_secs());
+};
