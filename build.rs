@@ -10,6 +10,7 @@ const FILES: [&str; 4] = [
     "hookline/v1/subscription.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells build scripts by the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     // Nothing on the protox path prints this by itself.
     println!("cargo::rerun-if-changed=proto/hookline");

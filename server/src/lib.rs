@@ -11,3 +11,5 @@ pub mod clock;
 pub mod tasks;
 
 pub mod store;
+
+pub mod broker;

@@ -62,7 +62,26 @@ pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(10);
 /// How often a refusal of the same source and cause is worth a line of its own at WARN.
 pub const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
+// --- Broker ---
+
+/// The most subscriptions, ephemeral ones included: each is a task with what it read ahead.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// The most dead letters that one call redrives: a mistake stays small, and a call short.
+pub const REDRIVE_MAX: u32 = 10_000;
+/// The dead letters that one call redrives when the request does not say.
+pub const REDRIVE_DEFAULT: u32 = 1_000;
+
 // --- gRPC ---
+
+/// The most bytes of a request: a published event has at most the payload of a webhook, and some metadata.
+pub const REQUEST_BYTES_MAX: usize = 26 * MIB;
+/// The most keys of a published event's metadata.
+pub const METADATA_KEYS_MAX: usize = 64;
+/// The most bytes of a published event's actor, resource, delivery key, or of one metadata key or value.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// The deepest nesting of a payload that is returned as a value: prost refuses to decode messages nested deeper than
+/// 100, and a JSON level takes up to three.
+pub const STRUCT_DEPTH_MAX: usize = 25;
 
 /// The most lease ids, nacks or extensions in one request.
 pub const SETTLE_BATCH_MAX: usize = 1_000;

@@ -78,6 +78,12 @@ impl Subscription {
         }
     }
 
+    /// Returns how many leases run.
+    #[must_use]
+    pub fn leased(&self) -> u64 {
+        u64::try_from(self.board.queues.leased).unwrap_or(u64::MAX)
+    }
+
     /// Returns the first open delivery that has not been redriven: the oldest that is not finished.
     #[must_use]
     pub fn first_open(&self) -> Option<Sequence> {

@@ -1,0 +1,229 @@
+//! Making, joining and deleting subscriptions.
+
+use std::sync::Arc;
+
+use hookline_core::{
+    delivery::{Creation, Epoch, Policy, Snapshot},
+    event::{Sequence, SubscriptionName},
+    pattern::PatternSet,
+    time::Timestamp,
+};
+
+use super::{Broker, EPHEMERAL, End, Handle, Identity, Inbox, Message, NoAnswer};
+use crate::{
+    limits::SUBSCRIPTIONS_MAX,
+    store::{self, CommitError, ReadError, SubscriptionConfig},
+};
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest event that is kept.
+    Earliest,
+    /// The first event after now.
+    Latest,
+    /// This event.
+    Sequence(Sequence),
+    /// The first event received at or after this time.
+    Time(Timestamp),
+}
+
+/// A subscription to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewSubscription {
+    /// Its name.
+    pub name: SubscriptionName,
+    /// What it takes.
+    pub patterns: PatternSet,
+    /// Where it begins.
+    pub start: Start,
+    /// How it leases and retries; within its bounds.
+    pub policy: Policy,
+}
+
+/// Why a subscription was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Another one has the name.
+    #[error("a subscription of this name exists")]
+    Exists(Arc<Identity>),
+    /// It would begin beyond the end of the log.
+    #[error("sequence {start} is beyond the next event of the log, {next}")]
+    OutOfRange {
+        /// Where it would begin.
+        start: Sequence,
+        /// The next event to come.
+        next: u64,
+    },
+    /// There are as many as there may be.
+    #[error("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most")]
+    TooMany,
+    /// The hub is stopping.
+    #[error("the hub is stopping")]
+    Draining,
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The ledger could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl Broker {
+    /// Makes a subscription: durable when it returns, with its position.
+    ///
+    /// # Errors
+    ///
+    /// If the name is taken, the start lies beyond the log, there are too many, or the store fails.
+    pub async fn create(&self, new: NewSubscription) -> Result<Arc<Identity>, CreateError> {
+        let _changing = self.inner.changing.lock().await;
+        if let Some(handle) = self.named(new.name.as_str()) {
+            return Err(CreateError::Exists(handle.identity));
+        }
+        self.check_room()?;
+        let start_after = self.resolve(new.start).await?;
+        let config = SubscriptionConfig {
+            patterns: new.patterns.patterns().iter().map(ToString::to_string).collect(),
+            name: new.name.clone(),
+            policy: new.policy.clone(),
+            created_at: self.inner.clock.wall(),
+            start_after,
+        };
+        let creation = match self.inner.ledger.create(config.clone()).await {
+            Ok(creation) => creation,
+            // The registry holds all that the ledger holds, unless another hub shares the ledger.
+            Err(store::CreateError::Exists(_)) => {
+                return Err(
+                    CommitError::Unavailable("the name is taken in the ledger".into()).into()
+                );
+            }
+            Err(store::CreateError::Commit(error)) => return Err(error.into()),
+        };
+        let identity = Arc::new(identity(creation, new, &config));
+        self.open(Arc::clone(&identity)).await?;
+        tracing::info!(subscription = %identity.name, start_after, "subscription created");
+        Ok(identity)
+    }
+
+    /// Opens a stream on a subscription that exists; `None` if it does not.
+    ///
+    /// # Errors
+    ///
+    /// If its task gives no answer.
+    pub async fn subscribe(
+        &self,
+        name: &SubscriptionName,
+        consumer: Arc<str>,
+        max_in_flight: u32,
+    ) -> Result<Option<(Arc<Identity>, Inbox)>, NoAnswer> {
+        let Some(handle) = self.named(name.as_str()) else { return Ok(None) };
+        let inbox =
+            handle.ask(|reply| Message::Subscribe { consumer, max_in_flight, reply }).await?;
+        Ok(Some((handle.identity, inbox)))
+    }
+
+    /// Makes a subscription that is gone with the one stream that this opens. It is never written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::create`].
+    pub async fn subscribe_ephemeral(
+        &self,
+        patterns: PatternSet,
+        start: Start,
+        policy: Policy,
+        consumer: Arc<str>,
+        max_in_flight: u32,
+    ) -> Result<(Arc<Identity>, Inbox), CreateError> {
+        self.check_room()?;
+        let start_after = self.resolve(start).await?;
+        let handle = self.run_ephemeral(patterns, policy, start_after);
+        let ask = handle.ask(|reply| Message::Subscribe { consumer, max_in_flight, reply });
+        let inbox = ask.await.map_err(|NoAnswer| CreateError::Draining)?;
+        Ok((handle.identity, inbox))
+    }
+
+    fn run_ephemeral(&self, patterns: PatternSet, policy: Policy, start_after: u64) -> Handle {
+        let mut registry = self.inner.registry.write();
+        registry.last_ephemeral += 1;
+        let number = registry.last_ephemeral;
+        let now = self.inner.clock.steady();
+        let name = format!("ephemeral-{number}");
+        let identity = Arc::new(Identity {
+            creation: Creation(EPHEMERAL | number),
+            name: SubscriptionName::parse(&name).expect("made of letters, a dash and digits"),
+            patterns,
+            policy,
+            created_at: self.inner.clock.wall(),
+            start_after,
+        });
+        // The steady clock has passed this on after every restart: so no lease id is issued twice.
+        let epoch = Epoch(now.as_micros().unsigned_abs());
+        let handle = self.run(identity, (epoch, Snapshot::starting_after(start_after)));
+        registry.by_creation.retain(|_, handle| !handle.mailbox.is_closed());
+        registry.by_creation.insert(handle.identity.creation, handle.clone());
+        handle
+    }
+
+    /// Deletes a subscription with its records and dead letters; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger could not be written: then it may still be there after a restart.
+    pub async fn delete(&self, name: &SubscriptionName) -> Result<bool, CommitError> {
+        let _changing = self.inner.changing.lock().await;
+        let Some(handle) = self.named(name.as_str()) else { return Ok(false) };
+        self.inner.ledger.delete(handle.identity.creation).await?;
+        {
+            let mut registry = self.inner.registry.write();
+            registry.by_name.remove(name);
+            registry.by_creation.remove(&handle.identity.creation);
+        }
+        // A task that is gone has nothing to end.
+        drop(handle.mailbox.send(Message::Close { end: End::Deleted }).await);
+        tracing::info!(subscription = %name, "subscription deleted");
+        Ok(true)
+    }
+
+    fn check_room(&self) -> Result<(), CreateError> {
+        let registry = self.inner.registry.read();
+        if registry.draining {
+            return Err(CreateError::Draining);
+        }
+        if registry.by_creation.len() >= SUBSCRIPTIONS_MAX {
+            return Err(CreateError::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Returns the sequence after which a subscription begins that starts there.
+    ///
+    /// # Errors
+    ///
+    /// If that is beyond the next event, or the log can't be read.
+    pub async fn resolve(&self, start: Start) -> Result<u64, CreateError> {
+        let log = &self.inner.log;
+        let head = *log.head().borrow();
+        let first = log.first().get();
+        match start {
+            Start::Earliest => Ok(first - 1),
+            Start::Latest => Ok(head),
+            Start::Sequence(sequence) if sequence.get() > head.saturating_add(1) => {
+                Err(CreateError::OutOfRange { start: sequence, next: head.saturating_add(1) })
+            }
+            Start::Sequence(sequence) => Ok(sequence.get().max(first) - 1),
+            Start::Time(time) => Ok(log.position_at(time).await?.get() - 1),
+        }
+    }
+}
+
+fn identity(creation: Creation, new: NewSubscription, config: &SubscriptionConfig) -> Identity {
+    Identity {
+        creation,
+        name: new.name,
+        patterns: new.patterns,
+        policy: new.policy,
+        created_at: config.created_at,
+        start_after: config.start_after,
+    }
+}

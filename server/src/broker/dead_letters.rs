@@ -1,0 +1,246 @@
+//! Dead letters: finding them, and giving them back.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use hookline_core::{
+    delivery::{Creation, Reason},
+    event::{Sequence, SubscriptionName},
+    pattern::PatternSet,
+    time::Timestamp,
+};
+
+use super::{Broker, Handle, Identity, Message, NoAnswer};
+use crate::store::{DeadRow, ReadError, ReadLimit, ReadRange};
+
+/// How much one read of a ledger takes while dead letters are selected.
+const READ: ReadLimit = ReadLimit { count: 256, bytes: 4 * 1024 * 1024 };
+
+/// What a dead letter is named outside: `dl-<creation>-<sequence>-<generation>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetterId {
+    /// The subscription's creation.
+    pub creation: Creation,
+    /// The event.
+    pub sequence: Sequence,
+    /// How often the delivery had been redriven.
+    pub generation: u32,
+}
+
+impl DeadLetterId {
+    /// Returns the id of a row.
+    #[must_use]
+    pub fn of(row: &DeadRow) -> Self {
+        Self {
+            creation: row.creation,
+            sequence: row.entry.event.sequence,
+            generation: row.letter.generation,
+        }
+    }
+
+    /// Parses the text form; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.strip_prefix("dl-")?.split('-');
+        let id = Self {
+            creation: Creation(parts.next()?.parse().ok()?),
+            sequence: Sequence::new(parts.next()?.parse().ok()?)?,
+            generation: parts.next()?.parse().ok()?,
+        };
+        // One spelling only: no signs, no leading zeros, nothing behind.
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dl-{}-{}-{}", self.creation.0, self.sequence, self.generation)
+    }
+}
+
+/// Which dead letters. All given fields must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    /// Of this subscription.
+    pub subscription: Option<SubscriptionName>,
+    /// These; empty: all.
+    pub ids: Vec<DeadLetterId>,
+    /// Given up for this reason.
+    pub reason: Option<Reason>,
+    /// Whose event these patterns take.
+    pub patterns: Option<PatternSet>,
+    /// Given up at or after this time.
+    pub died_from: Option<Timestamp>,
+    /// Given up before this time.
+    pub died_before: Option<Timestamp>,
+}
+
+/// What a redrive did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redriven {
+    /// How many went back, or would.
+    pub redriven: u64,
+    /// How many more the selector takes.
+    pub remaining: u64,
+}
+
+/// Why dead letters were not redriven.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    /// There is no subscription of this name.
+    #[error("there is no subscription `{0}`")]
+    UnknownSubscription(SubscriptionName),
+    /// A subscription gave no answer: some may have been redriven.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Selector {
+    fn takes(&self, row: &DeadRow) -> bool {
+        let content = &row.entry.event.content;
+        let id = DeadLetterId::of(row);
+        (self.ids.is_empty() || self.ids.contains(&id))
+            && self.reason.is_none_or(|reason| reason == row.letter.reason)
+            && self
+                .patterns
+                .as_ref()
+                .is_none_or(|set| set.matches(&content.source, &content.event_type))
+            && self.died_from.is_none_or(|from| from <= row.letter.died_at)
+            && self.died_before.is_none_or(|before| row.letter.died_at < before)
+    }
+}
+
+impl Broker {
+    /// Returns dead letters in order of subscription and log, beyond a place, with their subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be read.
+    pub async fn dead_letters(
+        &self,
+        subscription: Option<&SubscriptionName>,
+        after: Option<(Creation, Sequence)>,
+        limit: ReadLimit,
+    ) -> Result<Vec<(Arc<Identity>, DeadRow)>, ReadError> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for handle in self.durable(subscription) {
+            let identity = handle.identity;
+            let after = match after {
+                Some((creation, _)) if identity.creation < creation => continue,
+                Some((creation, sequence)) if identity.creation == creation => sequence.get(),
+                Some(_) | None => 0,
+            };
+            let rest = ReadLimit {
+                count: limit.count - found.len(),
+                bytes: limit.bytes.saturating_sub(bytes),
+            };
+            let range = ReadRange { after, limit: rest };
+            for row in self.inner.ledger.dead_letters(identity.creation, range).await? {
+                bytes += usize::try_from(row.entry.payload_size).unwrap_or(usize::MAX);
+                found.push((Arc::clone(&identity), row));
+            }
+            if limit.count <= found.len() || limit.bytes <= bytes {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns a dead letter; `None` if there is none, it was redriven, or has died again since.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be read.
+    pub async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> Result<Option<(Arc<Identity>, DeadRow)>, ReadError> {
+        let handle = self.inner.registry.read().by_creation.get(&id.creation).cloned();
+        let Some(handle) = handle.filter(|handle| !handle.identity.is_ephemeral()) else {
+            return Ok(None);
+        };
+        let row = self.inner.ledger.dead_letter(id.creation, id.sequence).await?;
+        let row = row.filter(|row| !row.redriven && row.letter.generation == id.generation);
+        Ok(row.map(|row| (handle.identity, row)))
+    }
+
+    /// Gives dead letters back to their subscriptions, at most `limit`; with `dry_run` only counts.
+    ///
+    /// # Errors
+    ///
+    /// If the named subscription does not exist, one gives no answer, or the ledger can't be read.
+    pub async fn redrive(
+        &self,
+        selector: &Selector,
+        limit: u64,
+        mode: RedriveMode,
+    ) -> Result<Redriven, RedriveError> {
+        if let Some(name) = &selector.subscription
+            && self.named(name.as_str()).is_none()
+        {
+            return Err(RedriveError::UnknownSubscription(name.clone()));
+        }
+        let mut counted = Redriven { redriven: 0, remaining: 0 };
+        for handle in self.durable(selector.subscription.as_ref()) {
+            self.redrive_one(&handle, selector, limit, mode, &mut counted).await?;
+        }
+        Ok(counted)
+    }
+
+    async fn redrive_one(
+        &self,
+        handle: &Handle,
+        selector: &Selector,
+        limit: u64,
+        mode: RedriveMode,
+        counted: &mut Redriven,
+    ) -> Result<(), RedriveError> {
+        let creation = handle.identity.creation;
+        let mut after = 0;
+        loop {
+            let range = ReadRange { after, limit: READ };
+            let rows = self.inner.ledger.dead_letters(creation, range).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.entry.event.sequence.get();
+            let mut letters = BTreeMap::new();
+            for row in rows.into_iter().filter(|row| selector.takes(row)) {
+                let chosen = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+                if counted.redriven.saturating_add(chosen) < limit {
+                    letters.insert(row.entry.event.sequence, row.letter);
+                } else {
+                    counted.remaining += 1;
+                }
+            }
+            counted.redriven += match mode {
+                RedriveMode::DryRun => u64::try_from(letters.len()).unwrap_or(u64::MAX),
+                RedriveMode::Redrive if letters.is_empty() => 0,
+                RedriveMode::Redrive => {
+                    let letters = letters.into_iter().collect();
+                    let redriven = handle.ask(|reply| Message::Redrive { letters, reply }).await?;
+                    u64::try_from(redriven.len()).unwrap_or(u64::MAX)
+                }
+            };
+        }
+    }
+
+    /// Returns the durable subscriptions, or the one of this name, in order of their creation.
+    fn durable(&self, name: Option<&SubscriptionName>) -> Vec<Handle> {
+        let mut handles = self.handles();
+        handles.retain(|handle| {
+            !handle.identity.is_ephemeral() && name.is_none_or(|name| handle.identity.name == *name)
+        });
+        handles
+    }
+}
+
+/// Whether a redrive only counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedriveMode {
+    /// Do it.
+    Redrive,
+    /// Count only.
+    DryRun,
+}

@@ -1,0 +1,106 @@
+//! What consumers say about leases, taken to the subscriptions that gave them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hookline_core::{
+    delivery::{Creation, LeaseId, Outcome},
+    time::Timestamp,
+};
+
+use super::{Broker, Handle, Message, Settle};
+
+/// A lease that needs more time.
+#[derive(Clone, Debug)]
+pub struct Extension {
+    /// The lease id, as it came.
+    pub lease_id: String,
+    /// From now; `None`: the policy's lease duration.
+    pub duration: Option<Duration>,
+}
+
+/// What became of one item of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseOutcome<T> {
+    /// The subscription's answer.
+    Answered(T),
+    /// Not a lease id of this hub.
+    Invalid,
+    /// A lease of a subscription that was deleted.
+    Gone,
+    /// Not known to be written.
+    Retry,
+}
+
+impl Broker {
+    /// Settles leases, each on its own; answers in their order.
+    pub async fn settle(&self, items: Vec<(String, Settle)>) -> Vec<LeaseOutcome<Outcome>> {
+        self.route(items, |settles, reply| Message::Settle { settles, reply }).await
+    }
+
+    /// Extends leases, each on its own; answers in their order.
+    pub async fn extend(
+        &self,
+        extensions: Vec<Extension>,
+    ) -> Vec<LeaseOutcome<Result<Timestamp, Outcome>>> {
+        let items =
+            extensions.into_iter().map(|extension| (extension.lease_id, extension.duration));
+        self.route(items.collect(), |extensions, reply| Message::Extend { extensions, reply }).await
+    }
+
+    /// Asks each subscription about its leases, all at once, and puts the answers into the order of the items.
+    async fn route<Q, A>(
+        &self,
+        items: Vec<(String, Q)>,
+        message: impl Fn(Vec<(LeaseId, Q)>, tokio::sync::oneshot::Sender<Vec<A>>) -> Message,
+    ) -> Vec<LeaseOutcome<A>> {
+        let mut outcomes: Vec<LeaseOutcome<A>> = Vec::with_capacity(items.len());
+        let mut routes: BTreeMap<Creation, Route<Q>> = BTreeMap::new();
+        for (place, (text, question)) in items.into_iter().enumerate() {
+            let Some(lease) = self.inner.seal.open(&text) else {
+                outcomes.push(LeaseOutcome::Invalid);
+                continue;
+            };
+            outcomes.push(LeaseOutcome::Gone);
+            if let Some(handle) = self.by_creation(lease.creation) {
+                let route = routes.entry(lease.creation).or_insert_with(|| Route::to(handle));
+                route.places.push(place);
+                route.questions.push((lease, question));
+            }
+        }
+        // First all are asked, then all are waited for: one slow subscription holds up only this request.
+        let mut asked = Vec::with_capacity(routes.len());
+        for route in routes.into_values() {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            // Where the task is gone, the answer is an error too.
+            drop(route.handle.mailbox.send(message(route.questions, reply)).await);
+            asked.push((route.places, answer));
+        }
+        for (places, answer) in asked {
+            let answers = answer.await.ok();
+            let mut answers = answers.into_iter().flatten();
+            for place in places {
+                if let Some(outcome) = outcomes.get_mut(place) {
+                    *outcome = answers.next().map_or(LeaseOutcome::Retry, LeaseOutcome::Answered);
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn by_creation(&self, creation: Creation) -> Option<Handle> {
+        self.inner.registry.read().by_creation.get(&creation).cloned()
+    }
+}
+
+/// The part of a batch that one subscription answers.
+struct Route<Q> {
+    handle: Handle,
+    places: Vec<usize>,
+    questions: Vec<(LeaseId, Q)>,
+}
+
+impl<Q> Route<Q> {
+    fn to(handle: Handle) -> Self {
+        Self { handle, places: Vec::new(), questions: Vec::new() }
+    }
+}

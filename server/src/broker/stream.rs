@@ -1,0 +1,249 @@
+//! The queue between a subscription's task and one consumer's stream.
+//!
+//! A queue of our own, not a channel, because of what a lease needs: the task learns which deliveries the transport took
+//! and which it never will, can take one back that was not sent, and is told once that the reader is gone. What is in
+//! the queue is bounded by the consumer's `max_in_flight`, since the task puts in nothing without a lease.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use hookline_core::delivery::{Counts, Grant, LeaseId, LossReason, StreamId};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::store::Entry;
+
+/// What a stream carries.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// The stream is open.
+    Ready {
+        /// Where the subscription stands.
+        position: Position,
+        /// What the consumer holds from before, with its events.
+        held: Vec<(Grant, Arc<Entry>)>,
+    },
+    /// An event to work on.
+    Delivery {
+        /// The lease.
+        grant: Grant,
+        /// The event.
+        entry: Arc<Entry>,
+    },
+    /// A sign of life.
+    Heartbeat {
+        /// Where the subscription stands.
+        position: Position,
+        /// What its deliveries do.
+        counts: Counts,
+    },
+    /// A lease ended without the consumer's word.
+    LeaseLost {
+        /// The lease.
+        lease: LeaseId,
+        /// The event's id, if it could be read.
+        event_id: String,
+        /// Why.
+        reason: LossReason,
+    },
+    /// The hub is stopping.
+    Draining {
+        /// How long until the stream ends.
+        grace: Duration,
+    },
+}
+
+/// The three positions of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The newest event of the log.
+    pub log_end: u64,
+    /// Up to here events were looked at.
+    pub scanned: u64,
+    /// Up to here every matching event is finished.
+    pub done_floor: u64,
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A newer stream has the consumer's name.
+    TakenOver,
+    /// The subscription was deleted.
+    Deleted,
+    /// The hub stops, or the subscription had to be recovered: come back.
+    Unavailable,
+}
+
+/// Tells a task which of its streams have news. Wakes it once for many.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: Mutex<BTreeSet<StreamId>>,
+    notify: Notify,
+}
+
+impl Bell {
+    fn ring(&self, stream: StreamId) {
+        self.rung.lock().insert(stream);
+        self.notify.notify_one();
+    }
+
+    /// Waits until a stream has news. Cancel safe.
+    pub(super) async fn rang(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Returns the streams that have news.
+    pub(super) fn take(&self) -> BTreeSet<StreamId> {
+        std::mem::take(&mut *self.rung.lock())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    /// What the transport took since the task last asked.
+    written: Vec<LeaseId>,
+    waker: Option<Waker>,
+    ended: Option<End>,
+    reader_is_gone: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stream: StreamId,
+    queue: Mutex<Queue>,
+    bell: Arc<Bell>,
+}
+
+/// The task's end.
+#[derive(Debug)]
+pub(super) struct Outbox(Arc<Shared>);
+
+/// The stream's end: what the transport polls.
+#[derive(Debug)]
+pub struct Inbox(Arc<Shared>);
+
+/// What a task learns about a stream.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// What the transport took.
+    pub(super) written: Vec<LeaseId>,
+    /// What it never will: only when the stream is over.
+    pub(super) unwritten: Vec<LeaseId>,
+    /// Whether the stream is over.
+    pub(super) over: bool,
+}
+
+/// Makes a queue for a stream.
+pub(super) fn channel(stream: StreamId, bell: &Arc<Bell>) -> (Outbox, Inbox) {
+    let shared = Arc::new(Shared { stream, queue: Mutex::default(), bell: Arc::clone(bell) });
+    (Outbox(Arc::clone(&shared)), Inbox(shared))
+}
+
+impl Outbox {
+    /// Puts an item in. A heartbeat takes the place of one that was not sent.
+    pub(super) fn push(&self, item: Item) {
+        let mut queue = self.0.queue.lock();
+        if queue.ended.is_some() {
+            return;
+        }
+        if matches!(item, Item::Heartbeat { .. }) {
+            queue.items.retain(|item| !matches!(item, Item::Heartbeat { .. }));
+        }
+        queue.items.push_back(item);
+        wake(queue);
+    }
+
+    /// Takes a delivery back that was not sent; whether it was there.
+    pub(super) fn retract(&self, lease: &LeaseId) -> bool {
+        let mut queue = self.0.queue.lock();
+        let before = queue.items.len();
+        queue
+            .items
+            .retain(|item| !matches!(item, Item::Delivery { grant, .. } if grant.lease == *lease));
+        queue.items.len() < before
+    }
+
+    /// Returns what happened since the last call.
+    pub(super) fn news(&self) -> News {
+        let mut queue = self.0.queue.lock();
+        let written = std::mem::take(&mut queue.written);
+        if !queue.reader_is_gone {
+            return News { written, ..News::default() };
+        }
+        News { written, unwritten: take_unsent(&mut queue), over: true }
+    }
+
+    /// Ends the stream: the reader gets no more items, but this end. Returns what happened since the last news.
+    pub(super) fn end(&self, end: End) -> News {
+        let mut queue = self.0.queue.lock();
+        let news = News {
+            written: std::mem::take(&mut queue.written),
+            unwritten: take_unsent(&mut queue),
+            over: true,
+        };
+        queue.ended = Some(end);
+        wake(queue);
+        news
+    }
+}
+
+fn take_unsent(queue: &mut Queue) -> Vec<LeaseId> {
+    let items = std::mem::take(&mut queue.items);
+    let unsent = items.into_iter().filter_map(|item| match item {
+        Item::Delivery { grant, .. } => Some(grant.lease),
+        Item::Ready { .. }
+        | Item::Heartbeat { .. }
+        | Item::LeaseLost { .. }
+        | Item::Draining { .. } => None,
+    });
+    unsent.collect()
+}
+
+fn wake(mut queue: parking_lot::MutexGuard<'_, Queue>) {
+    let waker = queue.waker.take();
+    drop(queue);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Yields items, then one `Err` when the stream was ended, then nothing.
+impl Stream for Inbox {
+    type Item = Result<Item, End>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut queue = self.0.queue.lock();
+        if let Some(item) = queue.items.pop_front() {
+            if let Item::Delivery { grant, .. } = &item {
+                queue.written.push(grant.lease.clone());
+                drop(queue);
+                self.0.bell.ring(self.0.stream);
+            }
+            return Poll::Ready(Some(Ok(item)));
+        }
+        if queue.reader_is_gone {
+            return Poll::Ready(None);
+        }
+        if let Some(end) = queue.ended {
+            queue.reader_is_gone = true;
+            return Poll::Ready(Some(Err(end)));
+        }
+        queue.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.0.queue.lock().reader_is_gone = true;
+        self.0.bell.ring(self.0.stream);
+    }
+}

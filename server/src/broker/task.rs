@@ -1,0 +1,429 @@
+//! One subscription's task: the owner of its state machine, and the hands of it.
+//!
+//! The loop: carry out effects until there are none; take what came in, several at a time; sleep until the machine's next
+//! timeout. One commit and one fetch are out at a time, while the loop goes on.
+
+mod effects;
+
+mod replies;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use hookline_core::{
+    delivery::{
+        Config, Counts, Epoch, Input, LeaseId, Nack, Outcome, Snapshot, Status, StreamId,
+        Subscription, Ticket,
+    },
+    event::Sequence,
+    time::Timestamp,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::replies::Replies;
+use super::{
+    Identity,
+    stream::{Bell, End, Inbox, Item, Outbox, Position, channel},
+};
+use crate::{
+    clock::Clock,
+    limits::HEARTBEAT_INTERVAL,
+    store::{BoxFuture, CommitError, EventLog, Ledger, ReadError},
+};
+
+/// How many messages are taken in before effects are carried out: what they write goes into one commit.
+const MESSAGES_AT_ONCE: usize = 256;
+/// The wait before a ledger that could not be opened, or an event that could not be read, is tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// What a task is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Open a stream.
+    Subscribe { consumer: Arc<str>, max_in_flight: u32, reply: oneshot::Sender<Inbox> },
+    /// Settle leases; answered in their order.
+    Settle { settles: Vec<(LeaseId, Settle)>, reply: oneshot::Sender<Vec<Outcome>> },
+    /// Extend leases; answered in their order.
+    Extend {
+        extensions: Vec<(LeaseId, Option<Duration>)>,
+        reply: oneshot::Sender<Vec<Result<Timestamp, Outcome>>>,
+    },
+    /// Give dead letters back; answered with how many.
+    Redrive {
+        letters: Vec<(Sequence, hookline_core::delivery::DeadLetter)>,
+        reply: oneshot::Sender<Vec<Sequence>>,
+    },
+    /// Tell how it stands.
+    Inspect { reply: oneshot::Sender<Overview> },
+    /// Tell how one event stands.
+    Status { sequence: Sequence, reply: oneshot::Sender<Status> },
+    /// Lease nothing more and write down what runs; answered when that is durable.
+    Drain { grace: Duration, reply: oneshot::Sender<()> },
+    /// End all streams so, and end.
+    Close { end: End },
+}
+
+/// What a consumer says about a lease.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settle {
+    /// Done.
+    Ack,
+    /// Failed, or given back.
+    Nack(Nack),
+}
+
+/// How a subscription stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overview {
+    /// Where it stands in the log.
+    pub position: Position,
+    /// What its deliveries do.
+    pub counts: Counts,
+    /// The oldest event that is not finished.
+    pub first_open: Option<Sequence>,
+    /// Its consumers, with how many leases each holds.
+    pub consumers: Vec<(String, usize)>,
+}
+
+/// What a task works with.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Nudged after each commit that made dead letters.
+    pub(super) died: Arc<tokio::sync::Notify>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Tools {
+    /// Waits before something that failed is tried again, or until the hub stops.
+    async fn pause(&self) {
+        let until = self.clock.steady() + RETRY_DELAY;
+        tokio::select! {
+            () = self.clock.sleep_until(until) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+/// One subscription's task.
+pub(super) struct Task {
+    identity: Arc<Identity>,
+    tools: Tools,
+    core: Subscription,
+    epoch: Epoch,
+    mailbox: mpsc::Receiver<Message>,
+    head: watch::Receiver<u64>,
+    /// How many leases run; watched by whoever waits for them to end.
+    leased: watch::Sender<u64>,
+    bell: Arc<Bell>,
+    streams: BTreeMap<StreamId, OpenStream>,
+    last_stream: u64,
+    replies: Replies,
+    /// What was read ahead and not handed out yet.
+    ahead: effects::ReadAhead,
+    commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
+    fetch: Option<BoxFuture<'static, Result<effects::Fetched, ReadError>>>,
+    next_heartbeat: Timestamp,
+}
+
+struct OpenStream {
+    consumer: Arc<str>,
+    outbox: Outbox,
+}
+
+/// Why the loop goes round or ends.
+enum Turn {
+    Again,
+    /// The state is worth nothing: recover from the ledger.
+    Recover,
+    End(End),
+}
+
+impl Task {
+    /// Makes the task of a subscription whose ledger was opened.
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        tools: Tools,
+        opened: (Epoch, Snapshot),
+        mailbox: mpsc::Receiver<Message>,
+        leased: watch::Sender<u64>,
+    ) -> Self {
+        let (epoch, snapshot) = opened;
+        let head = tools.log.head();
+        let now = tools.clock.steady();
+        Self {
+            core: recover(&identity, epoch, snapshot, now),
+            epoch,
+            mailbox,
+            head,
+            leased,
+            bell: Arc::new(Bell::default()),
+            streams: BTreeMap::new(),
+            last_stream: 0,
+            replies: Replies::default(),
+            ahead: effects::ReadAhead::default(),
+            commit: None,
+            fetch: None,
+            next_heartbeat: now + HEARTBEAT_INTERVAL,
+            identity,
+            tools,
+        }
+    }
+
+    /// Runs until the subscription is deleted, fenced or the hub stops.
+    pub(super) async fn run(mut self) {
+        self.head.mark_changed();
+        let end = loop {
+            match self.turn().await {
+                Turn::Again => {}
+                Turn::End(end) => break end,
+                Turn::Recover => {
+                    if let Err(end) = self.recover().await {
+                        break end;
+                    }
+                }
+            }
+        };
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            stream.outbox.end(end);
+        }
+        self.leased.send_replace(0);
+        tracing::debug!(subscription = %self.identity.name, ?end, "subscription ended");
+    }
+
+    async fn turn(&mut self) -> Turn {
+        while let Some(effect) = self.core.poll_effect() {
+            if let Err(error) = self.carry_out(effect).await {
+                tracing::error!(subscription = %self.identity.name, %error, "an event could not be read");
+                self.tools.pause().await;
+            }
+        }
+        self.publish_leased();
+        let timeout = self.core.poll_timeout().unwrap_or(self.next_heartbeat);
+        let deadline = timeout.min(self.next_heartbeat);
+        let bell = Arc::clone(&self.bell);
+        tokio::select! {
+            biased;
+            () = self.tools.stop.cancelled() => return Turn::End(End::Unavailable),
+            (ticket, result) = finished(&mut self.commit) => return self.committed(ticket, result),
+            fetched = finished(&mut self.fetch) => self.fetched(fetched).await,
+            message = self.mailbox.recv() => {
+                // The registry dropped its handle: the subscription is gone.
+                let Some(message) = message else { return Turn::End(End::Deleted) };
+                if let Some(end) = self.take_in(message) {
+                    return Turn::End(end);
+                }
+            }
+            () = bell.rang() => return self.hear_streams(),
+            changed = self.head.changed() => {
+                if changed.is_err() {
+                    return Turn::End(End::Unavailable);
+                }
+                let head = *self.head.borrow_and_update();
+                self.handle(Input::Head { head });
+            }
+            () = self.tools.clock.sleep_until(deadline) => {}
+        }
+        self.look_at_the_clock();
+        Turn::Again
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(input, self.tools.clock.steady());
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now = self.tools.clock.steady();
+        if self.core.poll_timeout().is_some_and(|due| due <= now) {
+            self.core.handle_timeout(now);
+        }
+        if self.next_heartbeat <= now {
+            self.next_heartbeat = now + HEARTBEAT_INTERVAL;
+            let (position, counts) = (self.position(), self.core.counts());
+            for stream in self.streams.values() {
+                stream.outbox.push(Item::Heartbeat { position, counts });
+            }
+        }
+    }
+
+    /// Takes in a message and what else has come; returns how to end, if asked to.
+    fn take_in(&mut self, first: Message) -> Option<End> {
+        let mut next = Some(first);
+        for _ in 0..MESSAGES_AT_ONCE {
+            let message = next.take().or_else(|| self.mailbox.try_recv().ok())?;
+            if let Some(end) = self.answer(message) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    fn answer(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Subscribe { consumer, max_in_flight, reply } => {
+                self.subscribe(consumer, max_in_flight, reply);
+            }
+            Message::Settle { settles, reply } => {
+                let requests = self.replies.expect_settles(settles.len(), reply);
+                for ((lease, settle), request) in settles.into_iter().zip(requests) {
+                    self.handle(match settle {
+                        Settle::Ack => Input::Ack { request, lease },
+                        Settle::Nack(nack) => Input::Nack { request, lease, nack },
+                    });
+                }
+            }
+            Message::Extend { extensions, reply } => {
+                let requests = self.replies.expect_extensions(extensions.len(), reply);
+                for ((lease, duration), request) in extensions.into_iter().zip(requests) {
+                    self.handle(Input::Extend { request, lease, duration });
+                }
+            }
+            Message::Redrive { letters, reply } => {
+                let request = self.replies.expect_redrive(reply);
+                self.handle(Input::Redrive { request, letters });
+            }
+            Message::Inspect { reply } => drop(reply.send(self.overview())),
+            Message::Status { sequence, reply } => drop(reply.send(self.core.status(sequence))),
+            Message::Drain { grace, reply } => {
+                self.replies.expect_drained(reply);
+                self.handle(Input::Drain);
+                for stream in self.streams.values() {
+                    stream.outbox.push(Item::Draining { grace });
+                }
+            }
+            Message::Close { end } => return Some(end),
+        }
+        None
+    }
+
+    fn subscribe(&mut self, consumer: Arc<str>, max_in_flight: u32, reply: oneshot::Sender<Inbox>) {
+        let older = self.streams.iter().find(|(_, open)| open.consumer == consumer);
+        if let Some(older) = older.map(|(stream, _)| *stream) {
+            self.end_stream(older, End::TakenOver);
+        }
+        self.last_stream += 1;
+        let stream = StreamId(self.last_stream);
+        let (outbox, inbox) = channel(stream, &self.bell);
+        self.streams.insert(stream, OpenStream { consumer: Arc::clone(&consumer), outbox });
+        // A caller that is gone drops the inbox, which says so.
+        drop(reply.send(inbox));
+        self.handle(Input::Joined { stream, consumer, max_in_flight });
+    }
+
+    fn end_stream(&mut self, stream: StreamId, end: End) {
+        if let Some(open) = self.streams.remove(&stream) {
+            self.hear(stream, open.outbox.end(end));
+        }
+    }
+
+    /// Takes in what the transports of streams did. An ephemeral subscription ends with its stream.
+    fn hear_streams(&mut self) -> Turn {
+        for stream in self.bell.take() {
+            let Some(open) = self.streams.get(&stream) else { continue };
+            let news = open.outbox.news();
+            if news.over {
+                self.streams.remove(&stream);
+            }
+            self.hear(stream, news);
+        }
+        if self.identity.is_ephemeral() && self.streams.is_empty() {
+            return Turn::End(End::Deleted);
+        }
+        self.look_at_the_clock();
+        Turn::Again
+    }
+
+    fn hear(&mut self, stream: StreamId, news: super::stream::News) {
+        for lease in news.written {
+            self.handle(Input::Written { lease });
+        }
+        for lease in news.unwritten {
+            self.handle(Input::Unwritten { lease });
+        }
+        if news.over {
+            self.handle(Input::Left { stream });
+        }
+    }
+
+    fn committed(&mut self, ticket: Ticket, result: Result<(), CommitError>) -> Turn {
+        self.commit = None;
+        match result {
+            Ok(()) => {
+                self.handle(Input::Persisted { ticket });
+                Turn::Again
+            }
+            Err(CommitError::Fenced) => Turn::End(End::Unavailable),
+            Err(CommitError::Missing) => Turn::End(End::Deleted),
+            Err(error @ (CommitError::Unavailable(_) | CommitError::Closed)) => {
+                tracing::error!(subscription = %self.identity.name, %error, "a commit failed");
+                Turn::Recover
+            }
+        }
+    }
+
+    /// Starts anew from the ledger, as after a restart: waiters are told to say it again, streams to come back.
+    async fn recover(&mut self) -> Result<(), End> {
+        self.replies = Replies::default();
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            stream.outbox.end(End::Unavailable);
+        }
+        self.ahead = effects::ReadAhead::default();
+        (self.commit, self.fetch) = (None, None);
+        loop {
+            match self.tools.ledger.open(self.identity.creation).await {
+                Ok((epoch, snapshot)) => {
+                    let now = self.tools.clock.steady();
+                    self.core = recover(&self.identity, epoch, snapshot, now);
+                    self.epoch = epoch;
+                    self.head.mark_changed();
+                    tracing::info!(subscription = %self.identity.name, "recovered from the ledger");
+                    return Ok(());
+                }
+                Err(CommitError::Missing) => return Err(End::Deleted),
+                Err(error) => {
+                    tracing::error!(subscription = %self.identity.name, %error, "could not open the ledger");
+                    self.tools.pause().await;
+                    if self.tools.stop.is_cancelled() {
+                        return Err(End::Unavailable);
+                    }
+                }
+            }
+        }
+    }
+
+    fn position(&self) -> Position {
+        let (done_floor, scanned) = self.core.position();
+        Position { log_end: self.core.head().max(scanned), scanned, done_floor }
+    }
+
+    fn overview(&self) -> Overview {
+        Overview {
+            position: self.position(),
+            counts: self.core.counts(),
+            first_open: self.core.first_open(),
+            consumers: self.core.consumers(),
+        }
+    }
+
+    fn publish_leased(&self) {
+        let leased = self.core.leased();
+        self.leased.send_if_modified(|before| std::mem::replace(before, leased) != leased);
+    }
+}
+
+fn recover(identity: &Identity, epoch: Epoch, snapshot: Snapshot, now: Timestamp) -> Subscription {
+    let config = Config { creation: identity.creation, policy: identity.policy.clone() };
+    // Jitter has to differ between subscriptions and restarts; it need not be a secret.
+    let seed = identity.creation.0.rotate_left(32) ^ epoch.0 ^ now.as_micros().unsigned_abs();
+    Subscription::recover(config, epoch, snapshot, now, seed)
+}
+
+/// Waits for a future that may not be there; then for ever.
+async fn finished<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,130 @@
+//! Who waits for which answer.
+
+use std::collections::BTreeMap;
+
+use hookline_core::{
+    delivery::{Outcome, RequestId},
+    event::Sequence,
+    time::Timestamp,
+};
+use tokio::sync::oneshot;
+
+/// The questions that are open. Dropping it tells all who wait that there is no answer.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    last_request: u64,
+    last_batch: u64,
+    places: BTreeMap<RequestId, (u64, usize)>,
+    settles: BTreeMap<u64, Batch<Outcome>>,
+    extensions: BTreeMap<u64, Batch<Result<Timestamp, Outcome>>>,
+    redrives: BTreeMap<RequestId, oneshot::Sender<Vec<Sequence>>>,
+    drains: Vec<oneshot::Sender<()>>,
+}
+
+/// Questions that are answered together.
+#[derive(Debug)]
+struct Batch<T> {
+    answers: Vec<Option<T>>,
+    open: usize,
+    reply: oneshot::Sender<Vec<T>>,
+}
+
+impl<T> Batch<T> {
+    fn new(count: usize, reply: oneshot::Sender<Vec<T>>) -> Self {
+        Self { answers: std::iter::repeat_with(|| None).take(count).collect(), open: count, reply }
+    }
+
+    /// Takes in an answer; whether it was the last.
+    fn answer(&mut self, place: usize, answer: T) -> bool {
+        if let Some(open @ None) = self.answers.get_mut(place) {
+            *open = Some(answer);
+            self.open -= 1;
+        }
+        self.open == 0
+    }
+
+    fn send(self) {
+        // Whoever asked may be gone.
+        drop(self.reply.send(self.answers.into_iter().flatten().collect()));
+    }
+}
+
+impl Replies {
+    /// Expects as many settles, answered together; returns their numbers.
+    pub(super) fn expect_settles(
+        &mut self,
+        count: usize,
+        reply: oneshot::Sender<Vec<Outcome>>,
+    ) -> Vec<RequestId> {
+        let (batch, requests) = self.batch(count);
+        self.settles.insert(batch, Batch::new(count, reply));
+        requests
+    }
+
+    /// As [`Replies::expect_settles`], for extensions.
+    pub(super) fn expect_extensions(
+        &mut self,
+        count: usize,
+        reply: oneshot::Sender<Vec<Result<Timestamp, Outcome>>>,
+    ) -> Vec<RequestId> {
+        let (batch, requests) = self.batch(count);
+        self.extensions.insert(batch, Batch::new(count, reply));
+        requests
+    }
+
+    pub(super) fn expect_redrive(&mut self, reply: oneshot::Sender<Vec<Sequence>>) -> RequestId {
+        let request = self.request();
+        self.redrives.insert(request, reply);
+        request
+    }
+
+    pub(super) fn expect_drained(&mut self, reply: oneshot::Sender<()>) {
+        self.drains.push(reply);
+    }
+
+    pub(super) fn settled(&mut self, request: RequestId, outcome: Outcome) {
+        let Some((batch, place)) = self.places.remove(&request) else { return };
+        if self.settles.get_mut(&batch).is_some_and(|open| open.answer(place, outcome))
+            && let Some(done) = self.settles.remove(&batch)
+        {
+            done.send();
+        }
+    }
+
+    pub(super) fn extended(&mut self, request: RequestId, result: Result<Timestamp, Outcome>) {
+        let Some((batch, place)) = self.places.remove(&request) else { return };
+        if self.extensions.get_mut(&batch).is_some_and(|open| open.answer(place, result))
+            && let Some(done) = self.extensions.remove(&batch)
+        {
+            done.send();
+        }
+    }
+
+    pub(super) fn redriven(&mut self, request: RequestId, sequences: Vec<Sequence>) {
+        if let Some(reply) = self.redrives.remove(&request) {
+            drop(reply.send(sequences));
+        }
+    }
+
+    pub(super) fn drained(&mut self) {
+        for reply in self.drains.drain(..) {
+            // Whoever waited may be gone.
+            reply.send(()).ok();
+        }
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    fn batch(&mut self, count: usize) -> (u64, Vec<RequestId>) {
+        self.last_batch += 1;
+        let batch = self.last_batch;
+        let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
+        for (place, request) in requests.iter().enumerate() {
+            self.places.insert(*request, (batch, place));
+        }
+        (batch, requests)
+    }
+}
