@@ -13,3 +13,5 @@ pub mod tasks;
 pub mod store;
 
 pub mod broker;
+
+pub mod grpc;

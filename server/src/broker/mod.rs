@@ -33,8 +33,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use self::task::{Message, Task, Tools};
 pub use self::{
     create::{CreateError, NewSubscription, Start},
-    dead_letters::{DeadLetterId, RedriveError, Redriven, Selector},
-    lookup::{Delivered, SubscriptionView},
+    dead_letters::{DeadLetterId, RedriveError, RedriveMode, Redriven, Selector},
+    lookup::{Delivered, LookupError, SubscriptionView},
     settle::{Extension, LeaseOutcome},
     stream::{End, Inbox, Item, Position},
     task::{Overview, Settle},
@@ -261,6 +261,12 @@ impl Broker {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.inner.registry.read().draining
+    }
+
+    /// Returns what a subscription is; `None` if there is none of this name.
+    #[must_use]
+    pub fn identity(&self, name: &SubscriptionName) -> Option<Arc<Identity>> {
+        self.named(name.as_str()).map(|handle| handle.identity)
     }
 
     fn handles(&self) -> Vec<Handle> {

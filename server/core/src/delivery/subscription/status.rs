@@ -134,3 +134,16 @@ impl Subscription {
         self.board.iter().map(|(sequence, _)| (sequence, self.status(sequence)))
     }
 }
+
+impl Status {
+    /// Returns what is known of an open delivery.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Ready(record) | Self::Leased { record, .. } | Self::Waiting { record, .. } => {
+                Some(record)
+            }
+            Self::Unscanned | Self::Done | Self::Dead => None,
+        }
+    }
+}

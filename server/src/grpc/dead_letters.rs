@@ -1,0 +1,168 @@
+//! `DeadLetterService`: what was given up.
+
+use hookline_core::delivery::Reason;
+use hookline_proto::v1::{self, dead_letter_service_server::DeadLetterService};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::{Shared, convert, fields, page, status};
+use crate::{
+    broker::{DeadLetterId, RedriveMode, Selector},
+    limits::{PAGE_BYTES_MAX, REDRIVE_DEFAULT, REDRIVE_MAX, SETTLE_BATCH_MAX},
+    store::ReadLimit,
+};
+
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Shared);
+
+#[tonic::async_trait]
+impl DeadLetterService for Service {
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let request = request.into_inner();
+        let broker = &self.0.broker;
+        let view = fields::view(request.payload_view, request.max_payload_bytes)?;
+        let name = match request.subscription.as_str() {
+            "" => None,
+            name => Some(fields::subscription_name("subscription", name)?),
+        };
+        if let Some(name) = &name
+            && broker.identity(name).is_none()
+        {
+            return Err(status::unknown_subscription(name.as_str()));
+        }
+        let size = page::size(request.page_size);
+        let query = format!("dead letters {}", request.subscription);
+        let after = page::place(&request.page_token, &query)?;
+        let after = after.as_deref().and_then(DeadLetterId::parse);
+        let after = after.map(|id| (id.creation, id.sequence));
+        // One more than the page holds tells whether there is another.
+        let limit = ReadLimit { count: size + 1, bytes: PAGE_BYTES_MAX };
+        let rows = broker.dead_letters(name.as_ref(), after, limit).await;
+        let rows = rows.map_err(|error| status::read_failed(&error))?;
+        let found = rows.len();
+        let mut dead_letters: Vec<v1::DeadLetter> = Vec::with_capacity(found);
+        let mut bytes = 0;
+        let mut last = None;
+        for (identity, row) in rows.into_iter().take(size) {
+            let letter = convert::dead_letter(&**broker.log(), &identity, &row, view).await;
+            let letter = letter.map_err(|error| status::read_failed(&error))?;
+            bytes += letter.encoded_len();
+            if !dead_letters.is_empty() && PAGE_BYTES_MAX < bytes {
+                break;
+            }
+            last = Some(DeadLetterId::of(&row));
+            dead_letters.push(letter);
+        }
+        // The read may have ended early by its bytes: then there may be more.
+        let more = dead_letters.len() < found || (found <= size && PAGE_BYTES_MAX <= bytes);
+        let next_page_token = match last {
+            Some(last) if more || found == size + 1 => page::token(&last.to_string(), &query),
+            Some(_) | None => String::new(),
+        };
+        Ok(Response::new(v1::ListDeadLettersResponse { dead_letters, next_page_token }))
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<v1::GetDeadLetterRequest>,
+    ) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
+        let request = request.into_inner();
+        let view = fields::whole_view(request.payload_view)?;
+        let broker = &self.0.broker;
+        let not_found = || Status::not_found(format!("there is no dead letter `{}`", request.id));
+        let id = dead_letter_id("id", &request.id)?;
+        let found = broker.dead_letter(id).await.map_err(|error| status::read_failed(&error))?;
+        let (identity, row) = found.ok_or_else(not_found)?;
+        let letter = convert::dead_letter(&**broker.log(), &identity, &row, view).await;
+        let dead_letter = Some(letter.map_err(|error| status::read_failed(&error))?);
+        Ok(Response::new(v1::GetDeadLetterResponse { dead_letter }))
+    }
+
+    async fn summarize_dead_letters(
+        &self,
+        _: Request<v1::SummarizeDeadLettersRequest>,
+    ) -> Result<Response<v1::SummarizeDeadLettersResponse>, Status> {
+        Err(status::unimplemented("SummarizeDeadLetters"))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<v1::RedriveDeadLettersRequest>,
+    ) -> Result<Response<v1::RedriveDeadLettersResponse>, Status> {
+        let request = request.into_inner();
+        let selector = selector(request.selector)?;
+        let limit = match request.limit {
+            None => REDRIVE_DEFAULT,
+            Some(limit) if (1..=REDRIVE_MAX).contains(&limit) => limit,
+            Some(_) => {
+                let problem = format!("must be between 1 and {REDRIVE_MAX}");
+                return Err(status::invalid("limit", problem));
+            }
+        };
+        let mode = if request.dry_run { RedriveMode::DryRun } else { RedriveMode::Redrive };
+        let redriven = self.0.broker.redrive(&selector, u64::from(limit), mode).await;
+        let redriven = redriven.map_err(status::redrive_failed)?;
+        Ok(Response::new(v1::RedriveDeadLettersResponse {
+            redriven_count: redriven.redriven,
+            remaining_count: redriven.remaining,
+        }))
+    }
+
+    async fn purge_dead_letters(
+        &self,
+        _: Request<v1::PurgeDeadLettersRequest>,
+    ) -> Result<Response<v1::PurgeDeadLettersResponse>, Status> {
+        Err(status::unimplemented("PurgeDeadLetters"))
+    }
+}
+
+fn dead_letter_id(field: &str, text: &str) -> Result<DeadLetterId, Status> {
+    DeadLetterId::parse(text)
+        .ok_or_else(|| status::invalid(field, "not the id of a dead letter: `dl-...`"))
+}
+
+fn selector(selector: Option<v1::DeadLetterSelector>) -> Result<Selector, Status> {
+    let selector = selector.unwrap_or_default();
+    if selector.subscription.is_empty() && selector.ids.is_empty() {
+        let problem = "a subscription, or ids, must say which dead letters are meant";
+        return Err(status::invalid("selector.subscription", problem));
+    }
+    if SETTLE_BATCH_MAX < selector.ids.len() {
+        let problem =
+            format!("has {} ids, at most {SETTLE_BATCH_MAX} are allowed", selector.ids.len());
+        return Err(status::invalid("selector.ids", problem));
+    }
+    let subscription = match selector.subscription.as_str() {
+        "" => None,
+        name => Some(fields::subscription_name("selector.subscription", name)?),
+    };
+    let mut ids = Vec::with_capacity(selector.ids.len());
+    for (index, id) in selector.ids.iter().enumerate() {
+        ids.push(dead_letter_id(&format!("selector.ids[{index}]"), id)?);
+    }
+    let time = |field, time: Option<prost_types::Timestamp>| {
+        time.map(|time| fields::timestamp(field, &time)).transpose()
+    };
+    Ok(Selector {
+        subscription,
+        ids,
+        reason: reason(selector.reason)?,
+        patterns: fields::patterns("selector.patterns", &selector.patterns)?,
+        died_from: time("selector.start_time", selector.start_time)?,
+        died_before: time("selector.end_time", selector.end_time)?,
+    })
+}
+
+fn reason(reason: i32) -> Result<Option<Reason>, Status> {
+    match v1::DeadLetterReason::try_from(reason) {
+        Ok(v1::DeadLetterReason::Unspecified) => Ok(None),
+        Ok(v1::DeadLetterReason::MaxAttempts) => Ok(Some(Reason::MaxAttempts)),
+        Ok(v1::DeadLetterReason::Rejected) => Ok(Some(Reason::Rejected)),
+        Ok(v1::DeadLetterReason::FilterError) => Ok(Some(Reason::FilterError)),
+        Ok(v1::DeadLetterReason::Retention) => Ok(Some(Reason::Retention)),
+        Err(_) => Err(status::invalid("selector.reason", format!("{reason} is no reason"))),
+    }
+}

@@ -1,0 +1,76 @@
+//! `EventService`: the log, to write to and to look at.
+
+mod list;
+
+mod publish;
+
+mod watch;
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use hookline_core::event::EventId;
+use hookline_proto::v1::{self, event_service_server::EventService};
+use tonic::{Request, Response, Status};
+
+use super::{Shared, convert, fields, status};
+
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Shared);
+
+#[tonic::async_trait]
+impl EventService for Service {
+    type WatchEventsStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn publish_event(
+        &self,
+        request: Request<v1::PublishEventRequest>,
+    ) -> Result<Response<v1::PublishEventResponse>, Status> {
+        publish::publish(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_event(
+        &self,
+        request: Request<v1::GetEventRequest>,
+    ) -> Result<Response<v1::GetEventResponse>, Status> {
+        let request = request.into_inner();
+        let view = fields::whole_view(request.payload_view)?;
+        let not_found = || Status::not_found(format!("there is no event `{}`", request.id));
+        let id = EventId::parse(&request.id)
+            .ok_or_else(|| status::invalid("id", "not the id of an event: a UUID"))?;
+        let (broker, log) = (&self.0.broker, self.0.broker.log());
+        let found = log.find(id).await.map_err(|error| status::read_failed(&error))?;
+        let entry = found.ok_or_else(not_found)?;
+        let event = convert::event(&**log, &entry, view).await;
+        let event = event.map_err(|error| status::read_failed(&error))?;
+        let delivered = broker.deliveries_of(&entry.event).await.map_err(status::lookup_failed)?;
+        let deliveries = delivered
+            .iter()
+            .map(|delivered| convert::delivery_status(delivered, &event.id, entry.event.sequence))
+            .collect();
+        Ok(Response::new(v1::GetEventResponse { event: Some(event), deliveries }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        list::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let stream = watch::watch(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn test_filter(
+        &self,
+        _: Request<v1::TestFilterRequest>,
+    ) -> Result<Response<v1::TestFilterResponse>, Status> {
+        Err(status::unimplemented("TestFilter"))
+    }
+}

@@ -1,0 +1,99 @@
+//! `WatchEvents`: the log as it grows, for looking. It reads at the watcher's pace and holds nothing up.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures_util::{Stream, stream};
+use hookline_core::pattern::PatternSet;
+use hookline_proto::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    grpc::{Shared, convert, fields, fields::View, status},
+    store::{Entry, EventLog, ReadLimit, ReadRange},
+};
+
+/// How much of the log one read takes.
+const READ: ReadLimit = ReadLimit { count: 64, bytes: 1024 * 1024 };
+
+/// One watcher's place in the log.
+struct Watcher {
+    log: Arc<dyn EventLog>,
+    head: watch::Receiver<u64>,
+    stop: CancellationToken,
+    patterns: Option<PatternSet>,
+    view: View,
+    /// Everything up to here was looked at.
+    after: u64,
+    ahead: VecDeque<Arc<Entry>>,
+}
+
+pub(super) async fn watch(
+    shared: &Shared,
+    request: v1::WatchEventsRequest,
+) -> Result<impl Stream<Item = Result<v1::WatchEventsResponse, Status>> + use<>, Status> {
+    fields::no_filter(&request.filter)?;
+    let start = fields::start(request.start.as_ref())?;
+    let broker = &shared.broker;
+    let after = broker.resolve(start).await.map_err(|error| status::create_failed(&error))?;
+    let watcher = Watcher {
+        log: Arc::clone(broker.log()),
+        head: broker.log().head(),
+        stop: shared.stop.clone(),
+        patterns: fields::patterns("patterns", &request.patterns)?,
+        view: fields::view(request.payload_view, request.max_payload_bytes)?,
+        after,
+        ahead: VecDeque::new(),
+    };
+    Ok(stream::try_unfold(watcher, |mut watcher| async move {
+        let event = watcher.next().await?;
+        Ok(Some((v1::WatchEventsResponse { event: Some(event) }, watcher)))
+    }))
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Result<v1::Event, Status> {
+        loop {
+            while let Some(entry) = self.ahead.pop_front() {
+                self.after = entry.event.sequence.get();
+                if self.takes(&entry) {
+                    let event = convert::event(&*self.log, &entry, self.view).await;
+                    return event.map_err(|error| status::read_failed(&error));
+                }
+            }
+            self.wait().await?;
+            let range = ReadRange { after: self.after, limit: READ };
+            let entries = self.log.read(range).await;
+            let entries = entries.map_err(|error| status::read_failed(&error))?;
+            if entries.is_empty() {
+                // What lay here was trimmed in the meantime; or the store can't show it yet.
+                let kept = self.log.first().get() - 1;
+                if kept <= self.after {
+                    return Err(status::unavailable("the log can't be read here yet"));
+                }
+                self.after = kept;
+            }
+            self.ahead.extend(entries);
+        }
+    }
+
+    /// Waits until the log has more.
+    async fn wait(&mut self) -> Result<(), Status> {
+        let after = self.after;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(status::unavailable("the hub is stopping")),
+            grown = self.head.wait_for(|head| after < *head) => match grown {
+                Ok(_) => Ok(()),
+                Err(_) => Err(status::unavailable("the store is closed")),
+            },
+        }
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        let content = &entry.event.content;
+        let patterns = self.patterns.as_ref();
+        patterns.is_none_or(|set| set.matches(&content.source, &content.event_type))
+    }
+}

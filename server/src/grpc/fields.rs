@@ -1,0 +1,187 @@
+//! Reading requests: fields into values of the core, or a status that names the field.
+
+use std::{sync::Arc, time::Duration};
+
+use hookline_core::{
+    delivery::{CONSUMER_BYTES_MAX, Policy},
+    event::{Sequence, SubscriptionName},
+    pattern::{PatternSet, PatternSetError},
+    time::Timestamp,
+};
+use hookline_proto::v1;
+use tonic::Status;
+
+use super::status::{invalid, unimplemented};
+use crate::{
+    broker::Start,
+    limits::{IN_FLIGHT_MAX, PAYLOAD_BYTES_DEFAULT},
+};
+
+/// How the payloads of an answer are returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) kind: ViewKind,
+    /// A payload above this many bytes is left out.
+    pub(super) bytes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ViewKind {
+    Bytes,
+    Struct,
+    None,
+}
+
+pub(super) fn view(payload_view: i32, bytes_max: Option<u32>) -> Result<View, Status> {
+    let kind = match v1::PayloadView::try_from(payload_view) {
+        Ok(v1::PayloadView::Unspecified | v1::PayloadView::Bytes) => ViewKind::Bytes,
+        Ok(v1::PayloadView::Struct) => ViewKind::Struct,
+        Ok(v1::PayloadView::None) => ViewKind::None,
+        Err(_) => return Err(invalid("payload_view", format!("{payload_view} is no view"))),
+    };
+    let default = u64::try_from(PAYLOAD_BYTES_DEFAULT).unwrap_or(u64::MAX);
+    Ok(View { kind, bytes_max: bytes_max.map_or(default, u64::from) })
+}
+
+/// As [`view`], for answers that bring a payload whatever its size.
+pub(super) fn whole_view(payload_view: i32) -> Result<View, Status> {
+    Ok(View { bytes_max: u64::MAX, ..view(payload_view, None)? })
+}
+
+pub(super) fn subscription_name(field: &str, name: &str) -> Result<SubscriptionName, Status> {
+    SubscriptionName::parse(name).map_err(|error| invalid(field, error))
+}
+
+/// Reads patterns; `None` if there are none.
+pub(super) fn patterns(field: &str, patterns: &[String]) -> Result<Option<PatternSet>, Status> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    PatternSet::parse(patterns).map(Some).map_err(|error| match &error {
+        PatternSetError::Invalid { index, source } => invalid(format!("{field}[{index}]"), source),
+        PatternSetError::Empty | PatternSetError::TooMany | PatternSetError::NothingTaken => {
+            invalid(field, error)
+        }
+    })
+}
+
+/// Refuses a filter by name: this version has none.
+pub(super) fn no_filter(filter: &str) -> Result<(), Status> {
+    if filter.is_empty() { Ok(()) } else { Err(unimplemented("filter")) }
+}
+
+pub(super) fn consumer(name: &str) -> Result<Arc<str>, Status> {
+    if name.len() > CONSUMER_BYTES_MAX {
+        let problem = format!("has {} bytes, at most {CONSUMER_BYTES_MAX} are allowed", name.len());
+        return Err(invalid("consumer", problem));
+    }
+    if let Some(at) = name.find(char::is_control) {
+        return Err(invalid("consumer", format!("has a control character at byte {at}")));
+    }
+    if name.is_empty() {
+        return Ok(format!("consumer-{}", uuid::Uuid::new_v4()).into());
+    }
+    Ok(name.into())
+}
+
+pub(super) fn max_in_flight(count: Option<u32>) -> Result<u32, Status> {
+    match count {
+        None => Ok(1),
+        Some(count) if (1..=IN_FLIGHT_MAX).contains(&count) => Ok(count),
+        Some(_) => Err(invalid("max_in_flight", format!("must be between 1 and {IN_FLIGHT_MAX}"))),
+    }
+}
+
+pub(super) fn start(start: Option<&v1::StartPosition>) -> Result<Start, Status> {
+    use v1::start_position::Position;
+    match start.and_then(|start| start.position.as_ref()) {
+        None | Some(Position::Latest(())) => Ok(Start::Latest),
+        Some(Position::Earliest(())) => Ok(Start::Earliest),
+        Some(Position::Sequence(0)) => {
+            Err(invalid("start.sequence", "sequences begin with 1; `earliest` is the first"))
+        }
+        Some(Position::Sequence(sequence)) => {
+            Ok(Sequence::new(*sequence).map_or(Start::Earliest, Start::Sequence))
+        }
+        Some(Position::Time(time)) => timestamp("start.time", time).map(Start::Time),
+    }
+}
+
+pub(super) fn timestamp(field: &str, time: &prost_types::Timestamp) -> Result<Timestamp, Status> {
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let since = nanos.map(|nanos| Duration::from_micros(u64::from(nanos / 1_000)));
+    let time = Timestamp::from_secs(time.seconds).zip(since).map(|(secs, since)| secs + since);
+    time.ok_or_else(|| invalid(field, "is not a time between the years 0001 and 9999"))
+}
+
+/// Reads a duration; a negative one is refused.
+pub(super) fn duration(field: &str, value: &prost_types::Duration) -> Result<Duration, Status> {
+    let seconds = u64::try_from(value.seconds);
+    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    match (seconds, nanos) {
+        (Ok(seconds), Some(nanos)) => Ok(Duration::new(seconds, nanos)),
+        (_, _) => Err(invalid(field, "must not be negative")),
+    }
+}
+
+/// Reads a policy: what is not given takes its default. A field that is not built is refused by name.
+pub(super) fn policy(policy: Option<&v1::SubscriptionPolicy>) -> Result<Policy, Status> {
+    let mut read = Policy::default();
+    let Some(given) = policy else { return Ok(read) };
+    if given.ordering != 0 {
+        return Err(unimplemented("policy.ordering"));
+    }
+    if given.coalesce != 0 {
+        return Err(unimplemented("policy.coalesce"));
+    }
+    let durations = [
+        ("policy.lease_duration", &given.lease_duration, &mut read.lease_duration),
+        ("policy.max_lease", &given.max_lease, &mut read.max_lease),
+        ("policy.initial_backoff", &given.initial_backoff, &mut read.initial_backoff),
+        ("policy.max_backoff", &given.max_backoff, &mut read.max_backoff),
+        ("policy.reconnect_grace", &given.reconnect_grace, &mut read.reconnect_grace),
+    ];
+    for (field, value, place) in durations {
+        if let Some(value) = value {
+            *place = duration(field, value)?;
+        }
+    }
+    read.max_attempts = given.max_attempts.unwrap_or(read.max_attempts);
+    read.backoff_multiplier = given.backoff_multiplier.unwrap_or(read.backoff_multiplier);
+    read.jitter = given.jitter.unwrap_or(read.jitter);
+    // A longer lease or first wait than the default limit raises a limit that was not given.
+    if given.max_lease.is_none() {
+        read.max_lease = read.max_lease.max(read.lease_duration);
+    }
+    if given.max_backoff.is_none() {
+        read.max_backoff = read.max_backoff.max(read.initial_backoff);
+    }
+    let in_request = |error: hookline_core::delivery::PolicyError| {
+        invalid(format!("policy.{}", error.field), format!("must be {}", error.bounds))
+    };
+    read.check().map_err(in_request)?;
+    Ok(read)
+}
+
+/// Returns the paths of the fields of a policy that were given and differ from the one in force.
+pub(super) fn differing(given: Option<&v1::SubscriptionPolicy>, in_force: &Policy) -> Vec<String> {
+    let Some(given) = given else { return Vec::new() };
+    let same = |given: &Option<prost_types::Duration>, value: Duration| {
+        given.as_ref().is_none_or(|given| duration("", given).is_ok_and(|given| given == value))
+    };
+    let is = |given: Option<f64>, value: f64| {
+        given.is_none_or(|given| given.to_bits() == value.to_bits())
+    };
+    let fields = [
+        ("lease_duration", same(&given.lease_duration, in_force.lease_duration)),
+        ("max_lease", same(&given.max_lease, in_force.max_lease)),
+        ("max_attempts", given.max_attempts.is_none_or(|given| given == in_force.max_attempts)),
+        ("initial_backoff", same(&given.initial_backoff, in_force.initial_backoff)),
+        ("max_backoff", same(&given.max_backoff, in_force.max_backoff)),
+        ("backoff_multiplier", is(given.backoff_multiplier, in_force.backoff_multiplier)),
+        ("jitter", is(given.jitter, in_force.jitter)),
+        ("reconnect_grace", same(&given.reconnect_grace, in_force.reconnect_grace)),
+    ];
+    let differing = fields.iter().filter(|(_, same)| !same);
+    differing.map(|(field, _)| format!("policy.{field}")).collect()
+}

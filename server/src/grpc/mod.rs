@@ -1,0 +1,177 @@
+//! The gRPC services: what agents, operators and grpcurl talk to.
+//!
+//! A service reads a request into values of the core ([`fields`]), asks the broker or the log, and writes the answer
+//! ([`convert`]). It decides nothing.
+
+mod fields;
+
+mod convert;
+
+mod page;
+
+mod status;
+
+mod subscriber;
+
+mod subscriptions;
+
+mod events;
+
+mod dead_letters;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use hookline_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{
+        dead_letter_service_server::DeadLetterServiceServer,
+        event_service_server::EventServiceServer,
+        subscriber_service_server::SubscriberServiceServer,
+        subscription_service_server::SubscriptionServiceServer,
+    },
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{broker::Broker, limits::REQUEST_BYTES_MAX};
+
+/// A peer that does not answer a ping for this long is gone: with the interval, half-open peers are found within 45 s.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often an idle connection is pinged: below the idle limit of ordinary proxies (60 s).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// The services by their full names, for health.
+const SERVICES: [&str; 4] = [
+    "hookline.v1.SubscriberService",
+    "hookline.v1.SubscriptionService",
+    "hookline.v1.EventService",
+    "hookline.v1.DeadLetterService",
+];
+
+/// What the services share.
+#[derive(Clone, Debug)]
+struct Shared {
+    broker: Broker,
+    /// The names of configured sources, under which nobody publishes.
+    sources: Arc<[String]>,
+    /// Cancelled when streams that belong to no subscription are to end.
+    stop: CancellationToken,
+}
+
+/// The gRPC server, bound to its port.
+#[derive(Debug)]
+pub struct Server {
+    incoming: TcpIncoming,
+    address: SocketAddr,
+    shared: Shared,
+    health: HealthReporter,
+    router: tonic::transport::server::Router,
+}
+
+/// Why the gRPC server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The port could not be bound.
+    #[error("could not listen for gRPC on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The descriptor set that was built in can't be served.
+    #[error("could not set up server reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl Server {
+    /// Binds the port and puts the services together. Health says NOT_SERVING until [`Server::run`].
+    ///
+    /// # Errors
+    ///
+    /// If the port can't be bound.
+    pub async fn bind(
+        address: SocketAddr,
+        broker: Broker,
+        sources: impl IntoIterator<Item = String>,
+        stop: CancellationToken,
+    ) -> Result<Self, BindError> {
+        let listen = |source| BindError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let shared = Shared { broker, sources: sources.into_iter().collect(), stop };
+        let (health, router) = router(&shared)?;
+        Ok(Self { incoming, address: bound, shared, health, router })
+    }
+
+    /// Returns the address that is bound.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the token that [`Server::bind`] was given is cancelled and every stream has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the listener fails.
+    pub async fn run(self) -> Result<(), tonic::transport::Error> {
+        for service in SERVICES.into_iter().chain([""]) {
+            self.health.set_service_status(service, ServingStatus::Serving).await;
+        }
+        let stop = self.shared.stop.clone();
+        self.router.serve_with_incoming_shutdown(self.incoming, stop.cancelled_owned()).await
+    }
+
+    /// Returns what tells health checkers how the services are.
+    #[must_use]
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+}
+
+/// Tells health checkers that the services take nothing new.
+pub async fn stop_serving(health: &HealthReporter) {
+    for service in SERVICES.into_iter().chain([""]) {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}
+
+fn router(
+    shared: &Shared,
+) -> Result<(HealthReporter, tonic::transport::server::Router), BindError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let subscriber = SubscriberServiceServer::new(subscriber::Service(shared.clone()));
+    let subscriptions = SubscriptionServiceServer::new(subscriptions::Service(shared.clone()));
+    let events = EventServiceServer::new(events::Service(shared.clone()));
+    let dead_letters = DeadLetterServiceServer::new(dead_letters::Service(shared.clone()));
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        // Older grpcurl and Python's grpcio-reflection ask only for this one.
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(subscriber.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(subscriptions.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(
+            events
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                // GetEvent brings a payload whatever its size.
+                .max_encoding_message_size(usize::MAX),
+        )
+        .add_service(
+            dead_letters
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(usize::MAX),
+        );
+    Ok((health, router))
+}

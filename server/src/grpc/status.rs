@@ -1,0 +1,116 @@
+//! Errors as gRPC statuses: one place that says which code each has, and whether what was asked may have happened.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    broker::{CreateError, LookupError, NoAnswer, RedriveError},
+    limits::SUBSCRIPTIONS_MAX,
+    store::{AppendError, CommitError, ReadError},
+};
+
+/// When to come back after UNAVAILABLE.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// INVALID_ARGUMENT: a field of the request is not what it must be. Nothing was changed.
+pub(super) fn invalid(field: impl Into<String>, problem: impl ToString) -> Status {
+    let (field, problem) = (field.into(), problem.to_string());
+    let message = format!("`{field}`: {problem}");
+    let details = ErrorDetails::with_bad_request_violation(field, problem);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// UNIMPLEMENTED: an rpc or a field that this version does not have. Nothing was changed.
+pub(super) fn unimplemented(what: &str) -> Status {
+    Status::unimplemented(format!("`{what}` is not built in this version"))
+}
+
+/// UNAVAILABLE: come back.
+pub(super) fn unavailable(message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+/// NOT_FOUND: a subscription.
+pub(super) fn unknown_subscription(name: &str) -> Status {
+    Status::not_found(format!("there is no subscription `{name}`"))
+}
+
+/// The hub is stopping.
+pub(super) fn stopping() -> Status {
+    unavailable("the hub is stopping; nothing was changed")
+}
+
+pub(super) fn no_answer(error: NoAnswer) -> Status {
+    unavailable(error.to_string())
+}
+
+pub(super) fn read_failed(error: &ReadError) -> Status {
+    match error {
+        ReadError::Unavailable(_) => unavailable(error.to_string()),
+        ReadError::Damaged(_) => {
+            tracing::error!(%error, "a read failed");
+            Status::data_loss(error.to_string())
+        }
+    }
+}
+
+pub(super) fn commit_failed(error: &CommitError) -> Status {
+    match error {
+        CommitError::Missing => Status::not_found(error.to_string()),
+        CommitError::Fenced => Status::aborted(error.to_string()),
+        CommitError::Unavailable(_) => {
+            tracing::error!(%error, "a commit failed");
+            unavailable(format!("{error}; it may have happened"))
+        }
+        CommitError::Closed => unavailable(format!("{error}; nothing was changed")),
+    }
+}
+
+pub(super) fn append_failed(error: &AppendError) -> Status {
+    match error {
+        AppendError::Unavailable(_) => {
+            tracing::error!(%error, "an append failed");
+            unavailable(format!("{error}; it may have happened"))
+        }
+        AppendError::Full | AppendError::Closed => {
+            unavailable(format!("{error}; nothing was changed"))
+        }
+    }
+}
+
+/// `start` is the path of the request's field that says where to begin.
+pub(super) fn create_failed(error: &CreateError) -> Status {
+    match error {
+        CreateError::Exists(identity) => Status::already_exists(format!(
+            "subscription `{}` exists with other content: it takes {}",
+            identity.name, identity.patterns
+        )),
+        CreateError::OutOfRange { .. } => Status::out_of_range(format!("`start`: {error}")),
+        CreateError::TooMany => Status::resource_exhausted(format!(
+            "there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most"
+        )),
+        CreateError::Draining => stopping(),
+        CreateError::Read(error) => read_failed(error),
+        CreateError::Commit(error) => commit_failed(error),
+    }
+}
+
+pub(super) fn lookup_failed(error: LookupError) -> Status {
+    match error {
+        LookupError::NoAnswer(error) => no_answer(error),
+        LookupError::Read(error) => read_failed(&error),
+    }
+}
+
+pub(super) fn redrive_failed(error: RedriveError) -> Status {
+    match error {
+        RedriveError::UnknownSubscription(name) => unknown_subscription(name.as_str()),
+        RedriveError::NoAnswer(error) => {
+            unavailable(format!("{error}; some dead letters may have been redriven"))
+        }
+        RedriveError::Read(error) => read_failed(&error),
+    }
+}
