@@ -10,4 +10,6 @@ pub mod source;
 
 pub mod verify;
 
+pub mod normalize;
+
 pub mod pattern;
