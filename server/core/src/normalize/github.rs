@@ -138,7 +138,7 @@ fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)>
     let first = |paths: &[&str]| paths.iter().find_map(|path| fields.id(path));
     match *named {
         Named::ByNumber { kind, ids } => {
-            // GitHub sends comments on both in one event; that of a pull request has this member, else it is absent.
+            // Comments and milestones of both come as events of issues; a pull request is told by this member.
             let is_pull = *fields.at("issue.pull_request") != json::Field::Absent;
             let kind = if is_pull { "pull_request" } else { kind };
             first(ids).map(|number| (kind.to_owned(), number))
