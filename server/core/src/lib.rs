@@ -10,6 +10,8 @@ pub mod source;
 
 pub mod verify;
 
+pub mod normalize;
+
 pub mod pattern;
 
 pub mod delivery;

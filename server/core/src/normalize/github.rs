@@ -1,0 +1,169 @@
+//! GitHub: repository, organization and app webhooks.
+//!
+//! The event's name and the delivery's id are in headers, which GitHub does not sign; everything else is in the body.
+//! `actor` is `sender.login`. How a resource is named, per event, is the table in `rules.rs`; what has no rule there is
+//! looked for in the member named as the event (so most future events are read right), and an event that is about
+//! nothing smaller is about the repository. Without a repository it is about the organization, else the installation,
+//! else the thing itself, else the sender.
+//!
+//! | named | `resource_type` | `resource_id` |
+//! |---|---|---|
+//! | issues; pull requests and what belongs to them | `issue`; `pull_request` | `owner/repo#42` |
+//! | other things of a repository | their kind | `owner/repo/<kind>/<id>` |
+//! | the repository | `repository` | `owner/repo` |
+//! | no repository | `organization`, `installation`, ... | the id |
+
+use http::HeaderMap;
+
+use self::rules::{Named, Rule};
+use super::{
+    Metadata, Reading, header,
+    json::{self, Fields},
+    times,
+};
+use crate::time::Timestamp;
+
+mod rules;
+
+/// What is read of every event.
+const COMMON_PATHS: [&str; 11] = [
+    "action",
+    "sender.login",
+    "sender.id",
+    "sender.type",
+    "repository.full_name",
+    "repository.name",
+    "repository.owner.login",
+    "repository.owner.name",
+    "organization.id",
+    "installation.id",
+    "issue.pull_request",
+];
+
+/// Returns the id of the delivery; GitHub keeps it when a delivery is sent again.
+pub(super) fn delivery_id(headers: &HeaderMap) -> Option<String> {
+    header(headers, "x-github-delivery").map(str::to_owned)
+}
+
+/// Reads a body; `None` if it is not a JSON object, or the request does not say what event it is.
+pub(super) fn read(headers: &HeaderMap, text: &str) -> Option<Reading> {
+    let event = header(headers, "x-github-event").filter(|event| !event.is_empty())?;
+    let Some(rule) = rules::of(event) else {
+        let is_key = event.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let member = if is_key { event } else { "" };
+        let [id, number] = ["id", "number"].map(|key| format!("{member}.{key}"));
+        let updated_at = format!("{member}.updated_at");
+        let named = Named::ById { kind: event, ids: &[&id, &number] };
+        return read_by(&Rule { event, named, times: &[&updated_at] }, headers, text);
+    };
+    read_by(rule, headers, text)
+}
+
+fn read_by(rule: &Rule<'_>, headers: &HeaderMap, text: &str) -> Option<Reading> {
+    let mut paths = COMMON_PATHS.to_vec();
+    for &path in rule.named.paths().iter().chain(rule.times) {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let fields = json::read(text, &paths)?;
+    let action = fields.text("action");
+    let (resource_type, resource_id) = resource(&rule.named, &fields);
+    Some(Reading {
+        event_type: match action {
+            Some(action) => format!("{}.{action}", rule.event),
+            None => rule.event.to_owned(),
+        },
+        delivery_id: None,
+        timestamp: timestamp(rule, &fields, action),
+        actor: fields.id("sender.login").unwrap_or_default(),
+        resource_type,
+        resource_id,
+        metadata: metadata(headers, &fields),
+    })
+}
+
+fn metadata(headers: &HeaderMap, fields: &Fields<'_, '_>) -> Metadata {
+    let mut metadata = Metadata::default();
+    metadata.add("action", fields.text("action"));
+    metadata.add("actor_id", fields.id("sender.id"));
+    metadata.add("actor_type", fields.text("sender.type"));
+    metadata.add("installation_id", fields.id("installation.id"));
+    let hook = |suffix| header(headers, suffix);
+    metadata.add("github_hook_id", hook("x-github-hook-id"));
+    metadata.add("github_hook_target_id", hook("x-github-hook-installation-target-id"));
+    metadata.add("github_hook_target_type", hook("x-github-hook-installation-target-type"));
+    metadata
+}
+
+fn timestamp(rule: &Rule<'_>, fields: &Fields<'_, '_>, action: Option<&str>) -> Option<Timestamp> {
+    // A release keeps the times of its first days when it is edited or deleted years later.
+    let is_of_action = |path: &str| match path {
+        "release.created_at" => action == Some("created"),
+        "release.published_at" => {
+            matches!(action, Some("published" | "released" | "prereleased"))
+        }
+        _ => true,
+    };
+    let mut paths = rule.times.iter().filter(|path| is_of_action(path));
+    paths.find_map(|path| times::parse(fields.at(path)))
+}
+
+/// Returns the resource's type and id.
+fn resource(named: &Named<'_>, fields: &Fields<'_, '_>) -> (String, String) {
+    let thing = thing(named, fields);
+    if let (Named::Alone { .. }, Some((kind, id))) = (named, &thing) {
+        return (kind.clone(), id.clone());
+    }
+    if let Some(repository) = repository(fields) {
+        return match (named, thing) {
+            (Named::ByNumber { .. }, Some((kind, id))) => (kind, format!("{repository}#{id}")),
+            (_, Some((kind, id))) => {
+                let resource_id = format!("{repository}/{kind}/{id}");
+                (kind, resource_id)
+            }
+            (_, None) => ("repository".to_owned(), repository),
+        };
+    }
+    let owner = |kind: &str, path| fields.id(path).map(|id| (kind.to_owned(), id));
+    owner("organization", "organization.id")
+        .or_else(|| owner("installation", "installation.id"))
+        .or(thing)
+        .or_else(|| owner("user", "sender.id"))
+        .unwrap_or_default()
+}
+
+/// Returns the kind and id of what the event is about, within its repository; `None` for the repository itself.
+fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)> {
+    let first = |paths: &[&str]| paths.iter().find_map(|path| fields.id(path));
+    match *named {
+        Named::ByNumber { kind, ids } => {
+            // GitHub sends comments on both in one event; that of a pull request has this member, else it is absent.
+            let is_pull = *fields.at("issue.pull_request") != json::Field::Absent;
+            let kind = if is_pull { "pull_request" } else { kind };
+            first(ids).map(|number| (kind.to_owned(), number))
+        }
+        Named::ById { kind, ids } | Named::Alone { kind, ids } => {
+            first(ids).map(|id| (kind.to_owned(), id))
+        }
+        Named::ByRef => {
+            let name = fields.text("ref")?;
+            let heads = name.strip_prefix("refs/heads/").map(|name| ("branch", name));
+            let tags = || name.strip_prefix("refs/tags/").map(|name| ("tag", name));
+            let (kind, name) = heads
+                .or_else(tags)
+                .unwrap_or_else(|| (fields.text("ref_type").unwrap_or("ref"), name));
+            Some((kind.to_owned(), name.to_owned()))
+        }
+        Named::Repository => None,
+    }
+}
+
+/// Returns `owner/repo`. In old payloads the owner of a pushed repository has a `name`, but no `login`.
+fn repository(fields: &Fields<'_, '_>) -> Option<String> {
+    fields.id("repository.full_name").or_else(|| {
+        let owner = fields.id("repository.owner.login");
+        let owner = owner.or_else(|| fields.id("repository.owner.name"))?;
+        Some(format!("{owner}/{}", fields.id("repository.name")?))
+    })
+}
