@@ -10,4 +10,6 @@ pub mod clock;
 
 pub mod tasks;
 
+pub mod http;
+
 pub mod store;
