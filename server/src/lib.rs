@@ -10,6 +10,8 @@ pub mod clock;
 
 pub mod tasks;
 
+pub mod http;
+
 pub mod store;
 
 pub mod broker;

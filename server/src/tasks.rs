@@ -117,7 +117,7 @@ impl Tasks {
         let all_ended = timeout(grace, in_order).await.is_ok();
         let unfinished: Vec<_> = order
             .iter()
-            .filter(|group| !all_ended && 0 < group.tracker.len())
+            .filter(|group| !all_ended && !group.tracker.is_empty())
             .map(|group| Unfinished { group: group.name, count: group.tracker.len() })
             .collect();
         self.kill.cancel();

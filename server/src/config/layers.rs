@@ -227,9 +227,12 @@ fn read_toml(path: &Path, environment: &dyn Environment) -> Result<toml::Table, 
 }
 
 fn from_toml(table: toml::Table, origin: &Origin) -> Table {
-    let node = |value| match value {
-        toml::Value::Table(inner) => Value::Table(from_toml(inner, origin)),
-        leaf => Value::Toml(leaf),
+    let node = |value| {
+        if let toml::Value::Table(inner) = value {
+            Value::Table(from_toml(inner, origin))
+        } else {
+            Value::Toml(value)
+        }
     };
     table
         .into_iter()

@@ -164,6 +164,10 @@ impl Config {
         let mut section = root.section("store", errors);
         let path = section.path("path", STORE_PATH_DEFAULT, errors);
         let store = Store { path: flags.data.clone().unwrap_or(path) };
+        if store.path.as_os_str().is_empty() {
+            let origin = Some(Origin::Flag("--data"));
+            errors.push(ConfigError { key: section.key("path"), origin, problem: Problem::Empty });
+        }
         section.finish(errors);
 
         let mut section = root.section("shutdown", errors);

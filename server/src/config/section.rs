@@ -121,7 +121,7 @@ impl Section {
                 Value::Toml(toml::Value::Integer(count)) => {
                     usize::try_from(count).map_err(|_| Problem::Size(count.to_string()))?
                 }
-                other => {
+                other @ (Value::Table(_) | Value::Toml(_) | Value::Text(_)) => {
                     let text = text_of(other, "a size, such as \"25MiB\"")?;
                     parse_size(&text).ok_or(Problem::Size(text))?
                 }

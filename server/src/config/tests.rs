@@ -256,6 +256,15 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
 }
 
 #[test]
+fn an_empty_data_folder_is_told_wherever_it_is_said() {
+    let flags = Flags { data: Some(PathBuf::new()), ..Flags::default() };
+    let errors = Config::load(&flags, &Fake::new()).unwrap_err();
+    assert!(errors.to_string().ends_with("store.path (--data): must not be empty"), "{errors}");
+    let mistakes = Fake::new().toml("[store]\npath = \"\"").mistakes();
+    assert_eq!(mistakes, ["store.path (hub.toml): must not be empty"]);
+}
+
+#[test]
 fn a_syntax_error_is_told_with_its_line_and_without_the_line_itself() {
     let mistakes = Fake::new().toml("[http]\n\n[sources]\nx = \"plain:s3cret\n").mistakes();
     assert_eq!(mistakes.len(), 1);

@@ -1,0 +1,110 @@
+//! What senders are told: short JSON, and never why a signature was refused.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::refusals::Cause;
+use crate::{limits, store::Appended};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Makes an answer of a status and a JSON body.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let text = serde_json::to_string(body).expect("maps with text keys are always JSON");
+    (status, [(header::CONTENT_TYPE, JSON)], text).into_response()
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    error: &'static str,
+}
+
+fn error(status: StatusCode, error: &'static str) -> Response {
+    json(status, &ErrorBody { error })
+}
+
+/// The answer to paths that are not there, unknown sources among them: the two can't be told apart.
+pub(super) async fn not_found() -> Response {
+    unknown()
+}
+
+/// As [`not_found`].
+pub(super) fn unknown() -> Response {
+    error(StatusCode::NOT_FOUND, "not found")
+}
+
+/// The answer to another method; the router adds which are allowed.
+pub(super) async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+}
+
+/// The answer to another method than POST.
+pub(super) fn post_only() -> Response {
+    let post = [(header::ALLOW, HeaderValue::from_static("POST"))];
+    (post, error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")).into_response()
+}
+
+/// The answer to a request that was refused.
+pub(super) fn refused(cause: Cause) -> Response {
+    let retry_after = |after: Duration, response: Response| {
+        ([(header::RETRY_AFTER, HeaderValue::from(after.as_secs()))], response).into_response()
+    };
+    let close: (HeaderName, _) = (header::CONNECTION, HeaderValue::from_static("close"));
+    match cause {
+        Cause::SignatureMissing
+        | Cause::SignatureAmbiguous
+        | Cause::SignatureMalformed
+        | Cause::SignatureWrong
+        | Cause::SignatureStale => error(StatusCode::UNAUTHORIZED, "unauthorized"),
+        Cause::BodyTooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "body too large"),
+        Cause::BodyBroken => error(StatusCode::BAD_REQUEST, "body incomplete"),
+        Cause::BodyStalled => {
+            ([close], error(StatusCode::REQUEST_TIMEOUT, "body timed out")).into_response()
+        }
+        Cause::Overload => retry_after(
+            limits::RETRY_AFTER_OVERLOAD,
+            error(StatusCode::TOO_MANY_REQUESTS, "overloaded, try again"),
+        ),
+        Cause::Store => retry_after(
+            limits::RETRY_AFTER_UNAVAILABLE,
+            error(StatusCode::SERVICE_UNAVAILABLE, "unavailable, try again"),
+        ),
+        Cause::Draining => {
+            let response = error(StatusCode::SERVICE_UNAVAILABLE, "stopping, try again");
+            ([close], retry_after(limits::RETRY_AFTER_UNAVAILABLE, response)).into_response()
+        }
+    }
+}
+
+/// The body of an answer to what is in the log.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum TakenBody {
+    One { status: &'static str, event_id: String },
+    Many { status: &'static str, event_ids: Vec<String> },
+}
+
+/// The answer to a request whose events are durable; `duplicate` if the log had all of them before.
+pub(super) fn taken(events: &[Appended]) -> Response {
+    let all_seen = !events.is_empty() && events.iter().all(|event| event.duplicate);
+    let status = if all_seen { "duplicate" } else { "accepted" };
+    let body = match events {
+        [event] => TakenBody::One { status, event_id: event.id.to_string() },
+        events => {
+            let event_ids = events.iter().map(|event| event.id.to_string()).collect();
+            TakenBody::Many { status, event_ids }
+        }
+    };
+    json(StatusCode::OK, &body)
+}
+
+/// The answer, as bytes, to a request whose headers were not complete in time: there is no request to answer yet, so
+/// the HTTP library has none.
+pub(super) const HEADERS_TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-type: application/json\r\nconnection: close\r\ncontent-length: 29\r\n\r\n\
+    {\"error\":\"headers timed out\"}";

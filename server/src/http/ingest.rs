@@ -1,0 +1,172 @@
+//! `POST /webhooks/{source}`: from a request to an event that is durable.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{self, RawPathParams, Request, rejection::RawPathParamsRejection},
+    response::Response,
+};
+use bytes::Bytes;
+use hookline_core::{
+    event::{EventType, NewEvent, SOURCE_BYTES_MAX},
+    normalize::normalize,
+    source::Source,
+    time::Timestamp,
+    verify::{self, verify},
+};
+use http::{HeaderMap, Method, request::Parts};
+use tokio::time::sleep;
+use tracing::Level;
+
+use super::{Front, answer, body, refusals::Cause};
+use crate::{limits, store::Appended};
+
+/// Takes a post, whatever its method and source.
+pub(super) async fn post(
+    extract::State(front): extract::State<Arc<Front>>,
+    path: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    // A name that is not UTF-8 is the name of no source.
+    let named = path.as_ref().ok().and_then(|path| path.iter().find(|(key, _)| *key == "source"));
+    let name = named.map(|(_, name)| name);
+    let Some(source) = name.and_then(|name| front.sources.get(name)) else {
+        front.refusals.add_unknown();
+        // A stranger's text: cut, and with what is not text escaped.
+        let name: Option<String> = name.map(|name| name.chars().take(SOURCE_BYTES_MAX).collect());
+        tracing::debug!(source = ?name, "webhook to an unknown source");
+        return answer::unknown();
+    };
+    if request.method() != Method::POST {
+        return answer::post_only();
+    }
+    match take(&front, source, request).await {
+        Ok(appended) => answer::taken(&appended),
+        Err(refusal) => {
+            note(&front, source, &refusal);
+            answer::refused(refusal.cause)
+        }
+    }
+}
+
+/// A refusal, with what an operator may want to know and a sender must not.
+struct Refusal {
+    cause: Cause,
+    detail: Option<String>,
+}
+
+impl From<Cause> for Refusal {
+    fn from(cause: Cause) -> Self {
+        Self { cause, detail: None }
+    }
+}
+
+async fn take(
+    front: &Front,
+    source: &Arc<Source>,
+    request: Request,
+) -> Result<Vec<Appended>, Refusal> {
+    if body::is_declared_above(front.body_bytes_max, request.headers()) {
+        return Err(Cause::BodyTooLarge.into());
+    }
+    let post = front.posts.try_acquire();
+    // Asked with the permit in hand: the end of the hub waits for all permits, so it either waits for this post or has
+    // begun before.
+    if front.draining.is_cancelled() {
+        return Err(Cause::Draining.into());
+    }
+    let _post = post.map_err(|_| Cause::Overload)?;
+    let (parts, body) = request.into_parts();
+    let held = read(front, body).await?;
+    let received_at = front.clock.wall();
+    let events = judge(source, parts, held.bytes.clone(), received_at).await?;
+    let told = tracing::enabled!(Level::DEBUG).then(|| labels(&events));
+    let appended = front.log.append(events, received_at).await;
+    let appended = appended
+        .map_err(|error| Refusal { cause: Cause::Store, detail: Some(error.to_string()) })?;
+    tell(source, &appended, told.unwrap_or_default());
+    Ok(appended)
+}
+
+/// Reads the body; when the hub stops only a moment longer.
+async fn read(front: &Front, body: Body) -> Result<body::Held, Cause> {
+    let stopped = async {
+        front.draining.cancelled().await;
+        sleep(limits::DRAIN_BODY_TIME_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        held = body::read(body, front.body_bytes_max, &front.budget) => held,
+        () = stopped => Err(Cause::Draining),
+    }
+}
+
+/// Verifies a request and makes events of it, away from the workers of the runtime if it is large.
+async fn judge(
+    source: &Arc<Source>,
+    parts: Parts,
+    body: Bytes,
+    received_at: Timestamp,
+) -> Result<Vec<NewEvent>, Refusal> {
+    if body.len() <= limits::BODY_INLINE_BYTES_MAX {
+        return judge_now(source, &parts.headers, &body, received_at);
+    }
+    let source = Arc::clone(source);
+    let judging =
+        tokio::task::spawn_blocking(move || judge_now(&source, &parts.headers, &body, received_at));
+    match judging.await {
+        Ok(judged) => judged,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(Cause::Draining.into()),
+        },
+    }
+}
+
+fn judge_now(
+    source: &Source,
+    headers: &HeaderMap,
+    body: &Bytes,
+    received_at: Timestamp,
+) -> Result<Vec<NewEvent>, Refusal> {
+    let request = verify::Request { headers, body };
+    match verify(source, request, received_at) {
+        Ok(verified) => Ok(normalize(&verified, received_at)),
+        Err(error) => Err(Refusal { cause: Cause::from(&error), detail: Some(error.to_string()) }),
+    }
+}
+
+/// Returns what the log lines will say of the events.
+fn labels(events: &[NewEvent]) -> Vec<(EventType, String)> {
+    let label = |event: &NewEvent| (event.event_type.clone(), event.delivery_key.clone());
+    events.iter().map(label).collect()
+}
+
+/// Logs events that are durable.
+fn tell(source: &Source, appended: &[Appended], labels: Vec<(EventType, String)>) {
+    for (event, (event_type, delivery_key)) in appended.iter().zip(labels) {
+        tracing::debug!(
+            event_id = %event.id,
+            sequence = event.sequence.get(),
+            source = %source.name(),
+            subject = %format_args!("{}/{event_type}", source.name()),
+            delivery_key,
+            duplicate = event.duplicate,
+            "webhook taken"
+        );
+    }
+}
+
+/// Counts and logs a refusal.
+fn note(front: &Front, source: &Source, refusal: &Refusal) {
+    let (name, cause) = (source.name(), refusal.cause.as_str());
+    let detail = refusal.detail.as_deref();
+    match front.refusals.add(name, refusal.cause, front.clock.steady()) {
+        Some(count) => {
+            tracing::warn!(source = %name, cause, detail, count, "webhook refused");
+        }
+        None => tracing::debug!(source = %name, cause, detail, "webhook refused"),
+    }
+}

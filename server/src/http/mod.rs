@@ -1,0 +1,199 @@
+//! The HTTP front: takes webhooks, and answers once they are durable (DESIGN: section 8).
+//!
+//! A request meets, in this order: its source (404), its method (405), its declared size (413), the hub's end (503), the
+//! number of posts at once (429), its part of the memory for bodies (429), the body itself (413, 408), its signature
+//! (401), the normalizer, and the log (503). Nothing of a body is used before its signature is right.
+
+mod answer;
+mod body;
+mod connection;
+mod health;
+mod ingest;
+mod refusals;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    routing::{any, get},
+};
+use hookline_core::{event::SourceName, source::Source};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    health::Readiness,
+    refusals::{Cause, RefusalCounts},
+};
+use crate::{
+    clock::Clock,
+    limits,
+    store::EventLog,
+    tasks::{Group, Kind},
+};
+
+/// What the front works with.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Who may post.
+    pub sources: Vec<Source>,
+    /// Where events go.
+    pub log: Arc<dyn EventLog>,
+    /// The wall clock dates signatures and receipts.
+    pub clock: Arc<dyn Clock>,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+    /// Where refusals are counted.
+    pub refusals: Arc<RefusalCounts>,
+    /// The most bytes of a body, at most [`limits::BODY_BYTES_MOST`].
+    pub body_bytes_max: usize,
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+struct Front {
+    sources: BTreeMap<SourceName, Arc<Source>>,
+    log: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
+    readiness: Readiness,
+    refusals: Arc<RefusalCounts>,
+    body_bytes_max: usize,
+    /// A permit for each post in work.
+    posts: Arc<Semaphore>,
+    /// A permit for each byte of a body in memory.
+    budget: Arc<Semaphore>,
+    /// Cancelled once no more posts are taken.
+    draining: CancellationToken,
+}
+
+impl Front {
+    fn new(state: State) -> Self {
+        let named = |source: Source| (source.name().clone(), Arc::new(source));
+        Self {
+            sources: state.sources.into_iter().map(named).collect(),
+            log: state.log,
+            clock: state.clock,
+            readiness: state.readiness,
+            refusals: state.refusals,
+            body_bytes_max: state.body_bytes_max.min(limits::BODY_BYTES_MOST),
+            posts: Arc::new(Semaphore::new(limits::POSTS_MAX)),
+            budget: Arc::new(Semaphore::new(limits::BODY_BUDGET_BYTES)),
+            draining: CancellationToken::new(),
+        }
+    }
+}
+
+fn router(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/webhooks/{source}", any(ingest::post))
+        // Some senders add a slash, and a redirect would lose the body of a post.
+        .route("/webhooks/{source}/", any(ingest::post))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .method_not_allowed_fallback(answer::method_not_allowed)
+        .fallback(answer::not_found)
+        .with_state(front)
+}
+
+/// The address can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listening for webhooks on `{address}`")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// The front, listening. Connections wait in the listener's queue until [`Server::run`].
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    front: Arc<Front>,
+}
+
+impl Server {
+    /// Listens.
+    ///
+    /// # Errors
+    ///
+    /// If the address is taken or not this machine's.
+    pub async fn bind(address: SocketAddr, state: State) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address: bound, front: Arc::new(Front::new(state)) })
+    }
+
+    /// Returns the address, with the port that was chosen.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the group is told to stop, each connection as a task of the group, and returns when all are done.
+    ///
+    /// From then on: nothing is accepted; what comes over connections that are open is answered 503; posts in work are
+    /// finished, bodies that still come in within 2 s; then the connections are closed. Posts stay as long as the log
+    /// takes: the deadline of all is the group's.
+    pub async fn run(self, group: Group) {
+        let Self { listener, front, .. } = self;
+        let open = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+        let closing = CancellationToken::new();
+        let router = router(Arc::clone(&front));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = group.stopping().cancelled() => break,
+                accepted = accept(&listener, &open) => accepted,
+            };
+            let (stream, permit) = accepted;
+            let (router, closing) = (router.clone(), closing.clone());
+            group.spawn(Kind::Contained, "http connection", async move {
+                connection::serve(stream, router, closing).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        front.draining.cancel();
+        wait_for_all(&front.posts, limits::POSTS_MAX).await;
+        closing.cancel();
+        wait_for_all(&open, limits::CONNECTIONS_MAX).await;
+    }
+}
+
+/// Accepts one connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    open: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let permit = Arc::clone(open).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Without it an answer may wait for the sender's delayed acknowledgement of the one before.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "setting TCP_NODELAY");
+                }
+                return (stream, permit);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection for webhooks");
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Waits until nobody holds one of the permits.
+async fn wait_for_all(permits: &Semaphore, count: usize) {
+    let count = u32::try_from(count).expect("the limits are far below 2^32");
+    drop(permits.acquire_many(count).await.expect("the semaphore is never closed"));
+}

@@ -1,0 +1,6 @@
+//! The front as a sender meets it: each row of the table of answers.
+
+mod connections;
+mod kit;
+mod overload;
+mod requests;
