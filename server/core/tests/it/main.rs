@@ -1,1 +1,3 @@
 //! Tests of the core that need more than one module.
+
+mod delivery;

@@ -59,7 +59,8 @@ impl Failure {
 impl Subscription {
     /// Returns the running lease that an id names.
     pub(super) fn running(&self, id: &LeaseId) -> Option<&Lease> {
-        self.board.get(id.sequence)?.lease().filter(|lease| lease.stamp == id.stamp)
+        let lease = self.board.get(id.sequence)?.lease()?;
+        (lease.stamp == id.stamp && id.creation == self.config.creation).then_some(lease)
     }
 
     /// Returns the id of the lease that runs.
@@ -77,6 +78,10 @@ impl Subscription {
     }
 
     fn standing(&self, id: &LeaseId) -> Standing {
+        // Of a deleted subscription: its sequences and stamps mean nothing here.
+        if id.creation != self.config.creation {
+            return Standing::Over;
+        }
         if let Some(word) = self.memory.word(id.sequence, id.stamp) {
             return Standing::Said(word);
         }
