@@ -10,3 +10,6 @@ mod harness;
 
 mod scenarios_lease;
 
+mod scenarios_retry;
+
+mod scenarios_clock;
