@@ -13,3 +13,9 @@ mod scenarios_lease;
 mod scenarios_retry;
 
 mod scenarios_clock;
+
+mod scenarios_stream;
+
+mod scenarios_dead;
+
+mod scenarios_restart;

@@ -6,18 +6,6 @@ use hookline_core::delivery::{AttemptEnd, NackAction, Outcome, Policy, Reason, S
 
 use super::harness::{Hub, MINUTE, SECOND, exact, millis, nack, release, retry, sequence};
 
-/// Waits for the next delivery and returns how long that took, to 10 ms.
-fn wait_for_next(hub: &mut Hub, stream: hookline_core::delivery::StreamId) -> (Duration, u32) {
-    let began = hub.now;
-    loop {
-        hub.advance(millis(10));
-        if let Some(grant) = hub.taken(stream).pop() {
-            return (hub.now.since(began), grant.lease.attempt);
-        }
-        assert!(hub.now.since(began) < MINUTE * 60, "nothing comes any more");
-    }
-}
-
 #[test]
 fn b1_a_nack_waits_one_two_and_four_seconds() {
     let mut hub = Hub::new(exact());
@@ -113,7 +101,7 @@ fn b5_attempts_survive_a_restart_and_it_is_dead_exactly_after_the_last() {
     hub.append_count(1);
     for attempt in 1..=5 {
         let a = hub.join("a", 1);
-        let (_, got) = wait_for_next_or_now(&mut hub, a);
+        let (_, got) = wait_for_next(&mut hub, a);
         assert_eq!(got.attempt, attempt);
         assert_eq!(hub.ledger.deaths, 0);
         assert_eq!(hub.nack(&got, retry("no")), Outcome::Applied);
@@ -127,7 +115,7 @@ fn b5_attempts_survive_a_restart_and_it_is_dead_exactly_after_the_last() {
     assert_eq!(hub.subscription.counts().ready, 0);
 }
 
-fn wait_for_next_or_now(
+fn wait_for_next(
     hub: &mut Hub,
     stream: hookline_core::delivery::StreamId,
 ) -> (Duration, hookline_core::delivery::LeaseId) {
@@ -161,13 +149,13 @@ fn b6_fewer_attempts_allowed_than_failed_is_dead_at_the_next_failure() {
     hub.append_count(1);
     let a = hub.join("a", 1);
     for _ in 0..3 {
-        let (_, lease) = wait_for_next_or_now(&mut hub, a);
+        let (_, lease) = wait_for_next(&mut hub, a);
         hub.nack(&lease, retry("no"));
     }
     hub.config.policy.max_attempts = 2;
     hub.crash();
     let a = hub.join("a", 1);
-    let (_, lease) = wait_for_next_or_now(&mut hub, a);
+    let (_, lease) = wait_for_next(&mut hub, a);
     assert_eq!(hub.ledger.deaths, 0);
     hub.nack(&lease, retry("no"));
     assert_eq!(hub.ledger.letters[&sequence(1)].attempts, 4);
@@ -269,7 +257,7 @@ fn the_twentieth_give_back_in_a_row_counts_as_one_attempt() {
     let mut a = hub.join("a", 1);
     for round in 1..=2 {
         for give_back in 1..=20 {
-            let (_, lease) = wait_for_next_or_now(&mut hub, a);
+            let (_, lease) = wait_for_next(&mut hub, a);
             assert_eq!(lease.attempt, round, "give-back {give_back}");
             assert_eq!(hub.nack(&lease, release()), Outcome::Applied);
             // The count is durable.
@@ -288,7 +276,7 @@ fn b8_a_consumer_that_dies_every_time_makes_a_dead_letter() {
     hub.append_count(1);
     for round in 0..5 {
         let a = hub.join(&format!("a{round}"), 1);
-        wait_for_next_or_now(&mut hub, a);
+        wait_for_next(&mut hub, a);
         hub.leave(a);
         hub.advance(SECOND * 15);
     }
