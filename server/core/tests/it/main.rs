@@ -9,6 +9,7 @@
     reason = "a test that panics has failed; what it skips it has to say"
 )]
 
+mod delivery;
 mod ingest_corpus;
 mod ingest_github;
 mod ingest_oracle;

@@ -43,7 +43,7 @@ pub(super) enum Queue {
     /// Tried before, given back or redriven: by when it became ready.
     Retry { since: Timestamp },
     /// Given back: for others at once, for the one that gave it back only later.
-    Shunned,
+    Shunned { by: Arc<str> },
     /// Not before its record is durable.
     Unwritten { since: Timestamp },
 }
@@ -70,6 +70,15 @@ impl Delivery {
         Self { record, state, unwritten: None, shunned: None }
     }
 
+    /// Returns how the delivery stands when it becomes ready again, with facts or a consumer that it waits for.
+    pub(super) fn ready(&self, since: Timestamp) -> State {
+        State::Ready(match &self.shunned {
+            _ if self.unwritten.is_some() => Queue::Unwritten { since },
+            Some((by, _)) => Queue::Shunned { by: Arc::clone(by) },
+            None => Queue::Retry { since },
+        })
+    }
+
     pub(super) fn lease(&self) -> Option<&Lease> {
         match &self.state {
             State::Leased(lease) => Some(lease),
@@ -93,7 +102,9 @@ pub(super) struct Board {
 pub(super) struct Queues {
     pub(super) fresh: BTreeSet<Sequence>,
     pub(super) retries: BTreeSet<(Timestamp, Sequence)>,
-    pub(super) shunned: BTreeSet<Sequence>,
+    /// By who gave them back; never empty sets.
+    pub(super) shunned: BTreeMap<Arc<str>, BTreeSet<Sequence>>,
+    shunned_count: usize,
     unwritten: usize,
     pub(super) waiting: usize,
     pub(super) leased: usize,
@@ -101,14 +112,17 @@ pub(super) struct Queues {
 
 impl Queues {
     pub(super) fn ready(&self) -> usize {
-        self.fresh.len() + self.retries.len() + self.shunned.len() + self.unwritten
+        self.fresh.len() + self.retries.len() + self.shunned_count + self.unwritten
     }
 
     fn enter(&mut self, sequence: Sequence, state: &State) {
         match state {
             State::Ready(Queue::Fresh) => drop(self.fresh.insert(sequence)),
             State::Ready(Queue::Retry { since }) => drop(self.retries.insert((*since, sequence))),
-            State::Ready(Queue::Shunned) => drop(self.shunned.insert(sequence)),
+            State::Ready(Queue::Shunned { by }) => {
+                self.shunned.entry(Arc::clone(by)).or_default().insert(sequence);
+                self.shunned_count += 1;
+            }
             State::Ready(Queue::Unwritten { .. }) => self.unwritten += 1,
             State::Waiting { .. } => self.waiting += 1,
             State::Leased(_) => self.leased += 1,
@@ -119,7 +133,14 @@ impl Queues {
         match state {
             State::Ready(Queue::Fresh) => drop(self.fresh.remove(&sequence)),
             State::Ready(Queue::Retry { since }) => drop(self.retries.remove(&(*since, sequence))),
-            State::Ready(Queue::Shunned) => drop(self.shunned.remove(&sequence)),
+            State::Ready(Queue::Shunned { by }) => {
+                let of_one = self.shunned.get_mut(by).expect("it was entered");
+                of_one.remove(&sequence);
+                if of_one.is_empty() {
+                    self.shunned.remove(by);
+                }
+                self.shunned_count -= 1;
+            }
             State::Ready(Queue::Unwritten { .. }) => self.unwritten -= 1,
             State::Waiting { .. } => self.waiting -= 1,
             State::Leased(_) => self.leased -= 1,
@@ -184,9 +205,8 @@ impl Board {
         }
         delivery.unwritten = None;
         if let State::Ready(Queue::Unwritten { since }) = delivery.state {
-            let shunned = delivery.shunned.is_some();
-            let queue = if shunned { Queue::Shunned } else { Queue::Retry { since } };
-            self.set(sequence, State::Ready(queue));
+            let state = delivery.ready(since);
+            self.set(sequence, state);
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Consumer {
     pub(super) stream: Option<StreamId>,
     max_in_flight: u32,
     pub(super) leases: BTreeSet<Sequence>,
-    /// When its stream ended, or it settled or extended without one.
+    /// When it last joined, left, settled or extended.
     heard_at: Timestamp,
     /// It held leases when the hub was restarted and was not heard of since: losing it counts nothing.
     pub(super) recovered: bool,
@@ -124,12 +124,13 @@ impl Consumers {
         Some(key)
     }
 
-    /// Notes that a consumer was heard of.
-    pub(super) fn heard(&mut self, key: Key, now: Timestamp) {
-        if let Some(consumer) = self.consumers.get_mut(&key) {
-            consumer.heard_at = now;
-            consumer.recovered = false;
-        }
+    /// Notes that a consumer was heard of; returns its key if it is connected or holds leases.
+    pub(super) fn heard(&mut self, name: &str, now: Timestamp) -> Option<Key> {
+        let key = *self.names.get(name)?;
+        let consumer = self.consumers.get_mut(&key)?;
+        consumer.heard_at = now;
+        consumer.recovered = false;
+        Some(key)
     }
 
     /// Returns when a consumer that has no stream is given up; `None` if it has one, or holds nothing.

@@ -20,8 +20,6 @@ const READ_AHEAD: usize = 1_024;
 const READ_AHEAD_LOW: usize = READ_AHEAD / 2;
 /// How many deliveries may wait for their next attempt before fresh events wait too.
 const WAITING_MAX: usize = 1_000_000;
-/// How many events that were given back are tried at once, so that they do not cost every dispatch.
-const SHUNNED_TRIED: usize = 64;
 
 impl Subscription {
     pub(super) fn joined(
@@ -51,34 +49,37 @@ impl Subscription {
         if self.draining {
             return;
         }
-        self.dispatch_shunned(now);
-        while let Some(key) = self.consumers.next()
-            && let Some(sequence) = self.next_ready()
-        {
+        while let Some((key, sequence)) = self.next_lease() {
             self.lease(sequence, key, now);
         }
     }
 
-    /// Returns the next ready delivery: while there are both, fresh ones and retries take turns.
-    fn next_ready(&mut self) -> Option<Sequence> {
+    /// Returns who gets what next. While there are both, fresh deliveries and those that were tried before take turns.
+    fn next_lease(&mut self) -> Option<(Key, Sequence)> {
+        let key = self.consumers.next()?;
         let queues = &self.board.queues;
         let fresh = queues.fresh.first().copied().filter(|_| queues.waiting < WAITING_MAX);
-        let retry = queues.retries.first().map(|(_, sequence)| *sequence);
-        let retry = retry.filter(|_| fresh.is_none() || !self.retry_was_last);
-        self.retry_was_last = retry.is_some();
-        retry.or(fresh)
+        let again = if fresh.is_some() && self.retry_was_last {
+            None
+        } else {
+            let retry = queues.retries.first().map(|(_, sequence)| (key, *sequence));
+            self.next_given_back(key).or(retry)
+        };
+        self.retry_was_last = again.is_some();
+        again.or(fresh.map(|sequence| (key, sequence)))
     }
 
-    fn dispatch_shunned(&mut self, now: Timestamp) {
-        let shunned: Vec<_> =
-            self.board.queues.shunned.iter().copied().take(SHUNNED_TRIED).collect();
-        for sequence in shunned {
-            let shunned = self.board.get(sequence).and_then(|delivery| delivery.shunned.as_ref());
-            let Some((consumer, _)) = shunned else { continue };
-            if let Some(key) = self.consumers.next_but(consumer) {
-                self.lease(sequence, key, now);
-            }
-        }
+    /// Returns a delivery that was given back, with a consumer that is not the one who did so: `key`, which is served
+    /// next, if it can be.
+    fn next_given_back(&self, key: Key) -> Option<(Key, Sequence)> {
+        let shunned = &self.board.queues.shunned;
+        let name = &self.consumers.get(key)?.name;
+        // At most one of them is its own.
+        let (key, sequences) = match shunned.iter().find(|(by, _)| *by != name) {
+            Some((_, of_another)) => (key, of_another),
+            None => (self.consumers.next_but(name)?, shunned.get(name)?),
+        };
+        sequences.first().map(|sequence| (key, *sequence))
     }
 
     /// Leases a ready delivery to a consumer with room.
@@ -126,17 +127,18 @@ impl Subscription {
     pub(super) fn written(&mut self, id: &LeaseId, now: Timestamp) {
         let duration = self.config.policy.lease_duration;
         let Some(mut lease) = self.running(id).cloned() else { return };
-        // A checkpointed lease is older than a second: the transport was slow, and its clock stays where it is.
-        if lease.checkpointed {
-            return;
-        }
         self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
         self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
         lease.started_at = now;
         lease.expires_at = lease.expires_at.max(now + duration);
         self.timers.arm(lease.expires_at, Timer::LeaseEnds(id.sequence));
         self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
+        let checkpointed = lease.checkpointed;
         self.board.set(id.sequence, State::Leased(lease));
+        // The transport was slow, and what was written down is no longer so.
+        if checkpointed {
+            self.checkpoint(id.sequence);
+        }
     }
 
     pub(super) fn unwritten(&mut self, id: &LeaseId) {
@@ -147,10 +149,8 @@ impl Subscription {
         delivery.record.late_ack = false;
         if lease.checkpointed {
             self.write_open(id.sequence);
-            self.board.set(id.sequence, State::Ready(Queue::Unwritten { since: lease.started_at }));
-        } else {
-            self.board.set(id.sequence, State::Ready(Queue::Retry { since: lease.started_at }));
         }
+        self.make_ready(id.sequence, lease.started_at);
     }
 
     /// Ends a lease as far as its consumer and its timers go; what becomes of the delivery is the caller's.
@@ -165,7 +165,10 @@ impl Subscription {
         match state {
             State::Waiting { due } => self.timers.disarm(*due, Timer::Due(sequence)),
             State::Ready(
-                Queue::Fresh | Queue::Retry { .. } | Queue::Shunned | Queue::Unwritten { .. },
+                Queue::Fresh
+                | Queue::Retry { .. }
+                | Queue::Shunned { .. }
+                | Queue::Unwritten { .. },
             )
             | State::Leased(_) => {}
         }

@@ -30,7 +30,7 @@ impl Subscription {
                     self.checkpoint(sequence);
                 }
             }
-            Timer::Due(sequence) => self.due(sequence, now),
+            Timer::Due(sequence) => self.make_ready(sequence, now),
             Timer::Shunned(sequence) => self.offer_to_all(sequence, now),
             Timer::Position => self.journal.write_position(),
         }
@@ -78,8 +78,8 @@ impl Subscription {
         delivery.record.fence = Some(lease.stamp);
         delivery.record.late_ack = true;
         delivery.record.due_at = None;
-        self.board.set(sequence, State::Ready(Queue::Unwritten { since: now }));
         self.write_open(sequence);
+        self.make_ready(sequence, now);
     }
 
     fn lease_ends(&mut self, sequence: Sequence, now: Timestamp) {
@@ -108,16 +108,15 @@ impl Subscription {
             return;
         }
         delivery.shunned = None;
-        if matches!(delivery.state, State::Ready(Queue::Shunned)) {
+        if matches!(delivery.state, State::Ready(Queue::Shunned { .. })) {
             self.board.set(sequence, State::Ready(Queue::Retry { since: now }));
         }
     }
 
-    fn due(&mut self, sequence: Sequence, now: Timestamp) {
-        let unwritten = self.board.get(sequence).is_some_and(|d| d.unwritten.is_some());
-        let queue =
-            if unwritten { Queue::Unwritten { since: now } } else { Queue::Retry { since: now } };
-        self.board.set(sequence, State::Ready(queue));
+    /// Puts an open delivery among the ready ones: `since` when is its place there.
+    pub(super) fn make_ready(&mut self, sequence: Sequence, since: Timestamp) {
+        let state = self.board.get(sequence).expect("it is open").ready(since);
+        self.board.set(sequence, state);
     }
 
     /// Gives the time that the caller was late back to every lease, before any of them expires.

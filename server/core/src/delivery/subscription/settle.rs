@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Subscription,
     board::{Delivery, Lease, Queue, State},
-    consumers::Key,
     memory::{Said, Word},
     timers::Timer,
 };
@@ -59,7 +58,8 @@ impl Failure {
 impl Subscription {
     /// Returns the running lease that an id names.
     pub(super) fn running(&self, id: &LeaseId) -> Option<&Lease> {
-        self.board.get(id.sequence)?.lease().filter(|lease| lease.stamp == id.stamp)
+        let lease = self.board.get(id.sequence)?.lease()?;
+        (lease.stamp == id.stamp && id.creation == self.config.creation).then_some(lease)
     }
 
     /// Returns the id of the lease that runs.
@@ -77,6 +77,10 @@ impl Subscription {
     }
 
     fn standing(&self, id: &LeaseId) -> Standing {
+        // Of a deleted subscription: its sequences and stamps mean nothing here.
+        if id.creation != self.config.creation {
+            return Standing::Over;
+        }
         if let Some(word) = self.memory.word(id.sequence, id.stamp) {
             return Standing::Said(word);
         }
@@ -125,23 +129,25 @@ impl Subscription {
     }
 
     pub(super) fn ack(&mut self, request: RequestId, id: LeaseId, now: Timestamp) {
+        self.heard(&id, now);
         let leased_at = match self.standing(&id) {
             Standing::Running => {
                 let lease = self.running(&id).expect("it runs").clone();
-                self.heard(lease.consumer, now);
                 self.stop(id.sequence, &lease);
                 lease.started_at
             }
             Standing::Late => {
+                // A lease that a restart ended is in no history, and when it began is no longer known.
                 let history = self.board.get(id.sequence).and_then(|d| d.record.history.last());
-                history.map_or(now, |attempt| attempt.started_at)
+                let attempt = history.filter(|attempt| attempt.number == id.attempt);
+                attempt.map_or(now, |attempt| attempt.started_at)
             }
             Standing::Forgotten => {
                 self.open_forgotten(id.sequence);
                 now
             }
             Standing::Said(word) => return self.repeat(request, word, Said::Ack),
-            Standing::Done => return self.settled(request, Outcome::AlreadyApplied),
+            Standing::Done => return self.already_done(request),
             Standing::Over => return self.settled(request, Outcome::Stale),
         };
         let settlement = Settlement {
@@ -156,6 +162,7 @@ impl Subscription {
     }
 
     pub(super) fn nack(&mut self, request: RequestId, id: LeaseId, nack: Nack, now: Timestamp) {
+        self.heard(&id, now);
         let said = match nack.action {
             NackAction::Retry => Said::Retry,
             NackAction::DeadLetter => Said::DeadLetter,
@@ -169,8 +176,6 @@ impl Subscription {
                 return self.settled(request, Outcome::Stale);
             }
         }
-        let lease = self.running(&id).expect("it runs, or was taken up").clone();
-        self.heard(lease.consumer, now);
         let retry_after = nack.retry_after.map(|after| after.min(RETRY_AFTER_MAX));
         let end = match nack.action {
             NackAction::Retry => AttemptEnd::Nacked,
@@ -190,10 +195,14 @@ impl Subscription {
         self.keep(request, &id, said, ticket, now);
     }
 
-    /// Notes that a consumer was heard of. One that a restart cut off is from now on given up as any other.
-    fn heard(&mut self, key: Key, now: Timestamp) {
-        self.consumers.heard(key, now);
-        self.arm_grace(key);
+    /// Notes that a consumer was heard of, whatever becomes of what it said. One that a restart cut off is from now on
+    /// given up as any other.
+    fn heard(&mut self, id: &LeaseId, now: Timestamp) {
+        if id.creation == self.config.creation
+            && let Some(key) = self.consumers.heard(&id.consumer, now)
+        {
+            self.arm_grace(key);
+        }
     }
 
     /// Lets a lease run again that a crash made the hub forget.
@@ -214,6 +223,7 @@ impl Subscription {
         duration: Option<Duration>,
         now: Timestamp,
     ) {
+        self.heard(id, now);
         match self.standing(id) {
             Standing::Running => {}
             Standing::Forgotten => self.take_up(id, now),
@@ -226,7 +236,6 @@ impl Subscription {
         let mut lease = self.running(id).expect("it runs, or was taken up").clone();
         let wanted = now + duration.unwrap_or(policy.lease_duration);
         let until = wanted.min(lease.started_at + policy.max_lease).max(lease.expires_at);
-        self.heard(lease.consumer, now);
         self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
         self.timers.arm(until, Timer::LeaseEnds(id.sequence));
         lease.expires_at = until;
@@ -257,20 +266,21 @@ impl Subscription {
         delivery.record.fence = Some(id.stamp);
         delivery.record.late_ack = false;
         delivery.record.due_at = retry_after.map(|after| now + after);
-        let state = match delivery.record.due_at {
+        match delivery.record.due_at {
             Some(due) => {
                 self.timers.arm(due, Timer::Due(id.sequence));
-                State::Waiting { due }
+                self.board.set(id.sequence, State::Waiting { due });
+                self.write_open(id.sequence)
             }
             None => {
                 let until = now + self.config.policy.initial_backoff;
                 self.timers.arm(until, Timer::Shunned(id.sequence));
                 delivery.shunned = Some((Arc::clone(&id.consumer), until));
-                State::Ready(Queue::Unwritten { since: now })
+                let ticket = self.write_open(id.sequence);
+                self.make_ready(id.sequence, now);
+                ticket
             }
-        };
-        self.board.set(id.sequence, state);
-        self.write_open(id.sequence)
+        }
     }
 
     /// Ends a running lease as a failed attempt: the delivery waits, or is dead.
@@ -360,6 +370,16 @@ impl Subscription {
         }
         let answer = Effect::Settled { request, outcome: Outcome::AlreadyApplied };
         self.journal.then(word.ticket, answer);
+    }
+
+    /// Answers an ack of a delivery that somebody acked, it is not known who. That is mostly long ago; but where what is
+    /// remembered was full, it may be in a commit that is not durable yet.
+    fn already_done(&mut self, request: RequestId) {
+        let answer = Effect::Settled { request, outcome: Outcome::AlreadyApplied };
+        match self.journal.last_unwritten() {
+            Some(ticket) => self.journal.then(ticket, answer),
+            None => self.effects.push_back(answer),
+        }
     }
 
     fn settled(&mut self, request: RequestId, outcome: Outcome) {

@@ -114,7 +114,10 @@ impl Subscription {
         let record = delivery.record.clone();
         match &delivery.state {
             State::Ready(
-                Queue::Fresh | Queue::Retry { .. } | Queue::Shunned | Queue::Unwritten { .. },
+                Queue::Fresh
+                | Queue::Retry { .. }
+                | Queue::Shunned { .. }
+                | Queue::Unwritten { .. },
             ) => Status::Ready(record),
             State::Waiting { due } => Status::Waiting { record, due_at: *due },
             State::Leased(lease) => Status::Leased {

@@ -1,0 +1,384 @@
+//! A hub around one subscription: a log, a ledger and streams in memory, and a clock that is moved by hand.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use hookline_core::{
+    delivery::{
+        Change, Config, Creation, DeadLetter, Effect, Epoch, Grant, Input, LeaseId, LossReason,
+        Nack, NackAction, Outcome, Policy, RequestId, Settlement, Snapshot, Status, StreamId,
+        Subscription, Ticket,
+    },
+    event::Sequence,
+    time::Timestamp,
+};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(super) fn sequence(n: u64) -> Sequence {
+    Sequence::new(n).unwrap()
+}
+
+/// A policy without chance: what waits, waits exactly.
+pub(super) fn exact() -> Policy {
+    Policy { jitter: 0.0, ..Policy::default() }
+}
+
+pub(super) fn retry(reason: &str) -> Nack {
+    nack(NackAction::Retry, reason, None)
+}
+
+pub(super) fn release() -> Nack {
+    nack(NackAction::Release, "", None)
+}
+
+pub(super) fn nack(action: NackAction, reason: &str, retry_after: Option<Duration>) -> Nack {
+    Nack { action, reason: reason.into(), error_type: "Error".into(), retry_after }
+}
+
+/// What a question was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    Settled(Outcome),
+    Extended(Result<Timestamp, Outcome>),
+    Redriven(Vec<Sequence>),
+}
+
+/// What durable changes add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Ledger {
+    pub(super) snapshot: Snapshot,
+    pub(super) letters: BTreeMap<Sequence, DeadLetter>,
+    pub(super) settlements: Vec<(Sequence, Settlement)>,
+    /// How often a dead letter was written.
+    pub(super) deaths: usize,
+}
+
+impl Ledger {
+    pub(super) fn apply(&mut self, change: &Change) {
+        self.snapshot.apply(change);
+        match change {
+            Change::Dead { sequence, letter } => {
+                self.letters.insert(*sequence, letter.clone());
+                self.deaths += 1;
+            }
+            Change::Done { sequence, settlement } => {
+                self.letters.remove(sequence);
+                self.settlements.push((*sequence, settlement.clone()));
+            }
+            Change::Position { .. } | Change::Open { .. } | Change::Redriven { .. } => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) subscription: Subscription,
+    pub(super) now: Timestamp,
+    pub(super) epoch: u64,
+    pub(super) config: Config,
+    seed: u64,
+    /// Whether each event matches, from sequence 1.
+    pub(super) log: Vec<bool>,
+    pub(super) ledger: Ledger,
+    /// Commits stay out until [`Hub::let_commits_through`].
+    pub(super) hold_commits: bool,
+    pub(super) out: Option<(Ticket, Vec<Change>)>,
+    /// Whether a transport takes at once what it is handed.
+    pub(super) auto_write: bool,
+    pub(super) open_streams: BTreeSet<StreamId>,
+    /// What each stream was handed and the test has not taken yet.
+    inbox: BTreeMap<StreamId, Vec<Grant>>,
+    pub(super) held: BTreeMap<StreamId, Vec<Grant>>,
+    pub(super) lost: Vec<(StreamId, LeaseId, LossReason)>,
+    pub(super) answers: BTreeMap<RequestId, Answer>,
+    /// Everything that the subscription asked for, in order.
+    pub(super) effects: Vec<Effect>,
+    /// Everything it was told.
+    pub(super) inputs: Vec<Input>,
+    /// Effects that are still carried out before the process dies.
+    pub(super) dies_after: Option<usize>,
+    pub(super) drained: bool,
+    last_number: u64,
+}
+
+impl Hub {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self::with_seed(policy, 7)
+    }
+
+    pub(super) fn with_seed(policy: Policy, seed: u64) -> Self {
+        let now = Timestamp::from_secs(1_700_000_000).unwrap();
+        let config = Config { creation: Creation(1), policy };
+        let epoch = Epoch(1);
+        let subscription =
+            Subscription::recover(config.clone(), epoch, Snapshot::default(), now, seed);
+        Self {
+            subscription,
+            now,
+            epoch: 1,
+            config,
+            seed,
+            log: Vec::new(),
+            ledger: Ledger::default(),
+            hold_commits: false,
+            out: None,
+            auto_write: true,
+            open_streams: BTreeSet::new(),
+            inbox: BTreeMap::new(),
+            held: BTreeMap::new(),
+            lost: Vec::new(),
+            answers: BTreeMap::new(),
+            effects: Vec::new(),
+            inputs: Vec::new(),
+            dies_after: None,
+            drained: false,
+            last_number: 0,
+        }
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    pub(super) fn dead(&self) -> bool {
+        self.dies_after == Some(0)
+    }
+
+    /// Tells the subscription something, and carries out what it asks for.
+    pub(super) fn tell(&mut self, input: Input) {
+        if self.dead() {
+            return;
+        }
+        self.inputs.push(input.clone());
+        self.subscription.handle(input, self.now);
+        self.carry_out();
+    }
+
+    pub(super) fn carry_out(&mut self) {
+        while !self.dead()
+            && let Some(effect) = self.subscription.poll_effect()
+        {
+            self.effects.push(effect.clone());
+            self.perform(effect);
+            self.dies_after = self.dies_after.map(|left| left - 1);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fetch { after, through, count } => {
+                let matching = (after + 1..=through).filter(|n| self.matches(*n));
+                let matched: Vec<_> = matching.take(count).map(sequence).collect();
+                let full = matched.len() == count;
+                let through = matched.last().filter(|_| full).map_or(through, |last| last.get());
+                self.tell_inside(Input::Fetched { through, matched });
+            }
+            Effect::Persist { ticket, changes } => {
+                assert!(self.out.is_none(), "one commit is out at a time");
+                self.out = Some((ticket, changes));
+                if !self.hold_commits {
+                    self.commit();
+                }
+            }
+            Effect::Ready { stream, held } => drop(self.held.insert(stream, held)),
+            Effect::Deliver { stream, grant } => {
+                let lease = grant.lease.clone();
+                if !self.open_streams.contains(&stream) {
+                    return self.tell_inside(Input::Unwritten { lease });
+                }
+                self.inbox.entry(stream).or_default().push(grant);
+                if self.auto_write {
+                    self.tell_inside(Input::Written { lease });
+                }
+            }
+            Effect::LeaseLost { stream, lease, reason } => self.lost.push((stream, lease, reason)),
+            Effect::TakenOver { stream } => drop(self.open_streams.remove(&stream)),
+            Effect::Settled { request, outcome } => self.answer(request, Answer::Settled(outcome)),
+            Effect::Extended { request, result } => self.answer(request, Answer::Extended(result)),
+            Effect::Redriven { request, sequences } => {
+                self.answer(request, Answer::Redriven(sequences));
+            }
+            Effect::Drained => self.drained = true,
+        }
+    }
+
+    fn tell_inside(&mut self, input: Input) {
+        self.inputs.push(input.clone());
+        self.subscription.handle(input, self.now);
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        let before = self.answers.insert(request, answer);
+        assert_eq!(before, None, "a question is answered once");
+    }
+
+    pub(super) fn matches(&self, n: u64) -> bool {
+        usize::try_from(n - 1).is_ok_and(|index| self.log.get(index) == Some(&true))
+    }
+
+    fn commit(&mut self) {
+        let Some((ticket, changes)) = self.out.take() else { return };
+        for change in &changes {
+            self.ledger.apply(change);
+        }
+        self.tell_inside(Input::Persisted { ticket });
+    }
+
+    /// Makes the commit that is out durable, and those that follow it.
+    pub(super) fn let_commits_through(&mut self) {
+        self.hold_commits = false;
+        self.commit();
+        self.carry_out();
+    }
+
+    /// Makes the one commit that is out durable.
+    pub(super) fn let_one_commit_through(&mut self) {
+        self.commit();
+        self.carry_out();
+    }
+
+    pub(super) fn append(&mut self, matching: &[bool]) {
+        self.log.extend(matching);
+        self.tell(Input::Head { head: self.log.len() as u64 });
+    }
+
+    /// Appends this many matching events.
+    pub(super) fn append_count(&mut self, count: usize) {
+        self.append(&vec![true; count]);
+    }
+
+    pub(super) fn join(&mut self, consumer: &str, max_in_flight: u32) -> StreamId {
+        let stream = StreamId(self.number());
+        self.open_streams.insert(stream);
+        self.tell(Input::Joined { stream, consumer: consumer.into(), max_in_flight });
+        stream
+    }
+
+    pub(super) fn leave(&mut self, stream: StreamId) {
+        self.open_streams.remove(&stream);
+        self.tell(Input::Left { stream });
+    }
+
+    /// Returns what a stream was handed since the last call.
+    pub(super) fn taken(&mut self, stream: StreamId) -> Vec<Grant> {
+        self.inbox.remove(&stream).unwrap_or_default()
+    }
+
+    /// Returns the one thing that a stream was handed since the last call.
+    pub(super) fn take(&mut self, stream: StreamId) -> Grant {
+        let mut taken = self.taken(stream);
+        assert_eq!(taken.len(), 1, "{taken:?}");
+        taken.pop().unwrap()
+    }
+
+    pub(super) fn ask_ack(&mut self, lease: &LeaseId) -> RequestId {
+        let request = RequestId(self.number());
+        self.tell(Input::Ack { request, lease: lease.clone() });
+        request
+    }
+
+    pub(super) fn ask_nack(&mut self, lease: &LeaseId, nack: Nack) -> RequestId {
+        let request = RequestId(self.number());
+        self.tell(Input::Nack { request, lease: lease.clone(), nack });
+        request
+    }
+
+    pub(super) fn ask_extend(&mut self, lease: &LeaseId, duration: Option<Duration>) -> RequestId {
+        let request = RequestId(self.number());
+        self.tell(Input::Extend { request, lease: lease.clone(), duration });
+        request
+    }
+
+    pub(super) fn outcome(&self, request: RequestId) -> Option<Outcome> {
+        match self.answers.get(&request)? {
+            Answer::Settled(outcome) => Some(*outcome),
+            Answer::Extended(_) | Answer::Redriven(_) => panic!("not the answer to a settle"),
+        }
+    }
+
+    pub(super) fn ack(&mut self, lease: &LeaseId) -> Outcome {
+        let request = self.ask_ack(lease);
+        self.outcome(request).unwrap()
+    }
+
+    pub(super) fn nack(&mut self, lease: &LeaseId, nack: Nack) -> Outcome {
+        let request = self.ask_nack(lease, nack);
+        self.outcome(request).unwrap()
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        lease: &LeaseId,
+        duration: Option<Duration>,
+    ) -> Result<Timestamp, Outcome> {
+        let request = self.ask_extend(lease, duration);
+        match self.answers.get(&request) {
+            Some(Answer::Extended(result)) => *result,
+            other => panic!("not the answer to an extension: {other:?}"),
+        }
+    }
+
+    pub(super) fn ask_redrive(&mut self, sequences: &[u64]) -> RequestId {
+        let request = RequestId(self.number());
+        let letters = sequences.iter().map(|n| sequence(*n));
+        let letters =
+            letters.filter_map(|s| self.ledger.letters.get(&s).map(|l| (s, l.clone()))).collect();
+        self.tell(Input::Redrive { request, letters });
+        request
+    }
+
+    pub(super) fn status(&self, n: u64) -> Status {
+        self.subscription.status(sequence(n))
+    }
+
+    /// Lets time pass as it does for a loop that is never late.
+    pub(super) fn advance(&mut self, by: Duration) {
+        let until = self.now + by;
+        while !self.dead()
+            && let Some(due) = self.subscription.poll_timeout().filter(|due| *due <= until)
+        {
+            self.now = self.now.max(due);
+            self.timeout();
+        }
+        self.now = until;
+        self.timeout();
+    }
+
+    /// Lets time pass as it does for a loop that stands still.
+    pub(super) fn jump(&mut self, by: Duration) {
+        self.now = self.now + by;
+        self.timeout();
+    }
+
+    pub(super) fn timeout(&mut self) {
+        if !self.dead() {
+            self.subscription.handle_timeout(self.now);
+            self.carry_out();
+        }
+    }
+
+    /// Kills the process and starts another on what was durable.
+    pub(super) fn crash(&mut self) {
+        self.epoch += 1;
+        self.seed = self.seed.wrapping_add(1);
+        self.out = None;
+        self.dies_after = None;
+        self.open_streams.clear();
+        self.inbox.clear();
+        let snapshot = self.ledger.snapshot.clone();
+        let epoch = Epoch(self.epoch);
+        self.subscription =
+            Subscription::recover(self.config.clone(), epoch, snapshot, self.now, self.seed);
+        self.carry_out();
+        self.tell(Input::Head { head: self.log.len() as u64 });
+    }
+}
