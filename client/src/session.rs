@@ -76,7 +76,7 @@ impl Session {
     async fn keep(&mut self, mut stream: Streaming<SubscribeResponse>) -> Error {
         let mut backoff = Backoff::new(limits::RECONNECT_DELAY_MIN, limits::RECONNECT_DELAY_MAX);
         loop {
-            let mut status = self.pump(&mut stream, &mut backoff).await;
+            let mut status = self.pump(stream, &mut backoff).await;
             stream = loop {
                 if !error::is_passing(status.code()) {
                     return self.error(status);
@@ -92,10 +92,10 @@ impl Session {
         }
     }
 
-    /// Takes messages until the stream breaks; returns why it did.
+    /// Takes messages until the stream breaks, and closes it; returns why it did.
     async fn pump(
         &self,
-        stream: &mut Streaming<SubscribeResponse>,
+        mut stream: Streaming<SubscribeResponse>,
         backoff: &mut Backoff,
     ) -> Status {
         loop {

@@ -6,8 +6,8 @@ use hookline_client::{
     Client, Deliveries, SubscriptionBuilder,
     proto::{
         AckRequest, AckResponse, Delivery, Event, ExtendLeaseRequest, ExtendLeaseResponse,
-        ExtendResult, LeaseLost, Nack, NackRequest, NackResponse, Outcome, Ready, SettleResult,
-        SubscribeRequest, SubscribeResponse, SubscriptionPolicy,
+        ExtendResult, Heartbeat, LeaseExtension, LeaseLost, Nack, NackRequest, NackResponse,
+        Outcome, Ready, SettleResult, SubscribeRequest, SubscribeResponse, SubscriptionPolicy,
         subscribe_response::Message,
         subscriber_service_server::{SubscriberService, SubscriberServiceServer},
     },
@@ -187,27 +187,42 @@ impl Hub {
 
     /// Waits for an ExtendLease, applies it, and returns its leases, sorted.
     pub(crate) async fn extended(&mut self) -> Vec<String> {
-        self.extended_with(Outcome::Applied).await
+        let extensions = self.extended_with(Outcome::Applied).await;
+        extensions.into_iter().map(|extension| extension.lease_id).collect()
     }
 
-    /// Waits for an ExtendLease, answers it, and returns its leases, sorted.
-    pub(crate) async fn extended_with(&mut self, outcome: Outcome) -> Vec<String> {
+    /// Waits for an ExtendLease and loses its answer.
+    pub(crate) async fn lose_extension(&mut self) {
+        match self.call().await {
+            Call::Extend(_, reply) => drop(reply),
+            other => panic!("expected ExtendLease, got {other:?}"),
+        }
+    }
+
+    /// Waits for an ExtendLease, answers it, and returns its items, sorted by lease.
+    pub(crate) async fn extended_with(&mut self, outcome: Outcome) -> Vec<LeaseExtension> {
         match self.call().await {
             Call::Extend(request, reply) => {
-                let ids: Vec<_> =
-                    request.extensions.into_iter().map(|extension| extension.lease_id).collect();
-                let result = |lease_id: &String| ExtendResult {
-                    lease_id: lease_id.clone(),
+                let mut extensions = request.extensions;
+                let result = |extension: &LeaseExtension| ExtendResult {
+                    lease_id: extension.lease_id.clone(),
                     outcome: outcome.into(),
                     ..Default::default()
                 };
-                let results = ids.iter().map(result).collect();
+                let results = extensions.iter().map(result).collect();
                 reply.send(Ok(ExtendLeaseResponse { results })).unwrap();
-                let mut ids = ids;
-                ids.sort();
-                ids
+                extensions.sort_by(|one, other| one.lease_id.cmp(&other.lease_id));
+                extensions
             }
             other => panic!("expected ExtendLease, got {other:?}"),
+        }
+    }
+
+    /// Waits an hour and fails if a call comes.
+    pub(crate) async fn stays_quiet(&mut self) {
+        let hour = Duration::from_secs(3_600);
+        if let Ok(Some(call)) = tokio::time::timeout(hour, self.calls.recv()).await {
+            panic!("expected nothing, got {call:?}");
         }
     }
 
@@ -290,6 +305,11 @@ impl Stream {
         self.send(Message::Delivery(delivery(lease_id, sequence))).await;
     }
 
+    /// Sends a sign of life.
+    pub(crate) async fn heartbeat(&self) {
+        self.send(Message::Heartbeat(Heartbeat::default())).await;
+    }
+
     /// Tells that a lease is lost.
     pub(crate) async fn lose(&self, lease_id: &str, reason: &str) {
         let (lease_id, reason) = (lease_id.into(), reason.into());
@@ -305,6 +325,12 @@ impl Stream {
     pub(crate) async fn closed(&self) {
         self.messages.closed().await;
     }
+}
+
+/// Returns the time, which only moves when nobody can run.
+#[expect(clippy::disallowed_methods, reason = "tests measure how far time was moved")]
+pub(crate) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 fn delivery(lease_id: &str, sequence: u64) -> Delivery {
