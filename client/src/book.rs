@@ -76,8 +76,8 @@ pub(crate) enum Closing {
         /// The longest time between two extensions.
         interval_max: Duration,
     },
-    /// The stream is closed when no lease is being worked on: what comes meanwhile stays in the queue
-    /// and is given back then.
+    /// The stream is closed when no lease is being worked on and every settle is confirmed, since the
+    /// leases may end with it: what comes meanwhile stays in the queue and is given back then.
     Late,
 }
 
@@ -197,7 +197,9 @@ impl Book {
         match self.closing {
             None => false,
             Some(Closing::Early { .. }) => true,
-            Some(Closing::Late) => self.leases.len() <= self.queue.len(),
+            Some(Closing::Late) => {
+                self.settling.is_empty() && self.leases.len() <= self.queue.len()
+            }
         }
     }
 
