@@ -1,0 +1,172 @@
+//! The connection to a hub.
+
+use std::time::Duration;
+
+use hookline_proto::v1::{
+    dead_letter_service_client::DeadLetterServiceClient, event_service_client::EventServiceClient,
+    subscriber_service_client::SubscriberServiceClient,
+    subscription_service_client::SubscriptionServiceClient,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{Error, SubscriptionBuilder, limits};
+
+/// A handle to a hub. Cheap to clone; all clones share one HTTP/2 connection.
+///
+/// The connection is made by the first call and made again by the next one after it broke.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = hookline_client::Client::connect("http://127.0.0.1:4160")?;
+/// let mut deliveries =
+///     client.subscription("reviewer").patterns(["github/pull_request.*"]).subscribe().await?;
+/// while let Some(delivery) = deliveries.next().await {
+///     let delivery = delivery?;
+///     println!("{}", delivery.subject());
+///     delivery.ack().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Makes a client with the defaults of [`Client::builder`]. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`] if the address can't be read.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(endpoint: impl Into<String>) -> Result<Self, Error> {
+        Self::builder(endpoint).connect()
+    }
+
+    /// Begins to make a client of the hub at `endpoint`, such as `http://127.0.0.1:4160`; without
+    /// a scheme, `http://` is meant.
+    pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            endpoint: endpoint.into(),
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            keepalive_interval: limits::KEEPALIVE_INTERVAL,
+            user_agent: None,
+        }
+    }
+
+    /// Makes a client over a channel of your own: with TLS, or to something that is no socket.
+    #[must_use]
+    pub const fn from_channel(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// Begins to subscribe under this name; an empty name makes an ephemeral subscription, which
+    /// is gone with its stream.
+    pub fn subscription(&self, name: impl Into<String>) -> SubscriptionBuilder {
+        SubscriptionBuilder::new(self.subscriber(), name.into())
+    }
+
+    /// Returns the generated client of `hookline.v1.EventService`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: hookline_client::Client) -> Result<(), tonic::Status> {
+    /// use hookline_client::proto::PublishEventRequest;
+    ///
+    /// let request = PublishEventRequest {
+    ///     event_type: "report.finished".into(),
+    ///     payload: r#"{"pages": 12}"#.into(),
+    ///     ..Default::default()
+    /// };
+    /// let answer = client.events().publish_event(request).await?.into_inner();
+    /// println!("event {} has sequence {}", answer.event_id, answer.sequence);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
+    }
+
+    /// Returns the generated client of `hookline.v1.SubscriptionService`.
+    #[must_use]
+    pub fn subscriptions(&self) -> SubscriptionServiceClient<Channel> {
+        SubscriptionServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
+    }
+
+    /// Returns the generated client of `hookline.v1.DeadLetterService`.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
+        DeadLetterServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
+    }
+
+    /// Returns the generated client of `hookline.v1.SubscriberService`: for those who want to keep
+    /// leases alive by themselves. [`Client::subscription`] does all that.
+    #[must_use]
+    pub fn subscriber(&self) -> SubscriberServiceClient<Channel> {
+        SubscriberServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Makes a [`Client`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before `connect`"]
+pub struct ClientBuilder {
+    endpoint: String,
+    connect_timeout: Duration,
+    keepalive_interval: Duration,
+    user_agent: Option<String>,
+}
+
+impl ClientBuilder {
+    /// Sets how long making a connection may take; default 10 s.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how often the connection is probed, also while it is idle; default 20 s.
+    pub const fn keepalive_interval(mut self, interval: Duration) -> Self {
+        self.keepalive_interval = interval;
+        self
+    }
+
+    /// Sets a name of the program for the hub's logs; this library's own follows it.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = Some(name.into());
+        self
+    }
+
+    /// Makes the client. Does not connect yet: the first call does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`] if the address or the user agent can't be read.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(self) -> Result<Client, Error> {
+        const LIBRARY: &str = concat!("hookline-client/", env!("CARGO_PKG_VERSION"));
+        let uri = if self.endpoint.contains("://") {
+            self.endpoint.clone()
+        } else {
+            format!("http://{}", self.endpoint)
+        };
+        let user_agent =
+            self.user_agent.map_or_else(|| LIBRARY.to_owned(), |name| format!("{name} {LIBRARY}"));
+        let channel = Endpoint::from_shared(uri)
+            .and_then(|endpoint| endpoint.user_agent(user_agent))
+            .map_err(|source| Error::InvalidEndpoint { endpoint: self.endpoint, source })?
+            .connect_timeout(self.connect_timeout)
+            .http2_keep_alive_interval(self.keepalive_interval)
+            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        Ok(Client { channel })
+    }
+}
