@@ -17,3 +17,7 @@ pub mod store;
 pub mod broker;
 
 pub mod grpc;
+
+pub mod app;
+
+pub mod cli;

@@ -1,1 +1,9 @@
-fn main() {}
+//! The command `hookline`.
+
+use std::process::ExitCode;
+
+use hookline_server::cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,173 @@
+//! The composition root: puts the parts together, starts them in order and stops them in order.
+//!
+//! What a test replaces is an argument: the store and the clock; ports are 0 where none is wanted.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use hookline_core::source::Source;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    broker::{Broker, StartError},
+    clock::Clock,
+    config::Config,
+    grpc, http,
+    store::{EventLog, Ledger},
+    tasks::{Failure, Group, Kind, Tasks, Unfinished},
+};
+
+/// The part of the shutdown's grace that is left for closing what is still open after the agents' share.
+const CLOSING_PART: u32 = 4;
+
+/// A running hub.
+#[derive(Debug)]
+pub struct App {
+    http_address: SocketAddr,
+    grpc_address: SocketAddr,
+    tasks: Tasks,
+    http: Group,
+    subscriptions: Group,
+    grpc: Group,
+    broker: Broker,
+    clock: Arc<dyn Clock>,
+    readiness: http::Readiness,
+    refusals: Arc<http::RefusalCounts>,
+    health: HealthReporter,
+    grace: Duration,
+}
+
+/// What the hub stands on.
+#[derive(Clone, Debug)]
+pub struct Foundation {
+    /// The log of events.
+    pub log: Arc<dyn EventLog>,
+    /// The facts of subscriptions.
+    pub ledger: Arc<dyn Ledger>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why the hub did not start. Nothing of it runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The subscriptions could not be opened.
+    #[error("could not start the subscriptions")]
+    Broker(#[from] StartError),
+    /// The HTTP port could not be bound.
+    #[error("could not start the HTTP front")]
+    Http(#[from] http::BindError),
+    /// The gRPC port could not be bound.
+    #[error("could not start the gRPC services")]
+    Grpc(#[from] grpc::BindError),
+}
+
+impl App {
+    /// Starts the hub: subscriptions first, then the ports; ready when it returns.
+    ///
+    /// # Errors
+    ///
+    /// If a subscription can't be opened or a port can't be bound.
+    pub async fn start(config: &Config, foundation: Foundation) -> Result<Self, AppError> {
+        let Foundation { log, ledger, clock } = foundation;
+        let tasks = Tasks::new();
+        let subscriptions = tasks.group("subscriptions");
+        let (http_group, grpc_group) = (tasks.group("http"), tasks.group("grpc"));
+        let broker =
+            Broker::start(Arc::clone(&log), ledger, Arc::clone(&clock), subscriptions.clone())
+                .await?;
+        let (readiness, refusals) =
+            (http::Readiness::default(), Arc::new(http::RefusalCounts::new(&config.sources)));
+        let state = http::State {
+            sources: config.sources.clone(),
+            log,
+            clock: Arc::clone(&clock),
+            readiness: readiness.clone(),
+            refusals: Arc::clone(&refusals),
+            body_bytes_max: config.http.max_body,
+        };
+        let front = http::Server::bind(config.http.listen, state).await?;
+        let names = config.sources.iter().map(Source::name).map(ToString::to_string);
+        let stop = grpc_group.stopping().clone();
+        let services =
+            grpc::Server::bind(config.grpc.listen, broker.clone(), names, stop).await?;
+        let app = Self {
+            http_address: front.local_addr(),
+            grpc_address: services.local_addr(),
+            health: services.health(),
+            grace: config.shutdown.grace,
+            http: http_group,
+            grpc: grpc_group,
+            tasks,
+            subscriptions,
+            broker,
+            clock,
+            readiness,
+            refusals,
+        };
+        app.serve(front, services);
+        Ok(app)
+    }
+
+    fn serve(&self, front: http::Server, services: grpc::Server) {
+        let group = self.http.clone();
+        self.http.spawn(Kind::Essential, "http listener", front.run(group));
+        self.grpc.spawn(Kind::Essential, "grpc listener", async move {
+            if let Err(error) = services.run().await {
+                tracing::error!(%error, "the gRPC listener failed");
+            }
+        });
+        self.readiness.set_ready();
+    }
+
+    /// Returns where webhooks are posted, with the port that was bound.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Returns where agents connect, with the port that was bound.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Returns the subscriptions.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Returns how often webhooks were refused, by source and cause.
+    #[must_use]
+    pub fn refusals(&self) -> &http::RefusalCounts {
+        &self.refusals
+    }
+
+    /// Waits until a part has failed without which the hub can't work.
+    pub async fn failed(&self) -> Failure {
+        self.tasks.failed().await
+    }
+
+    /// Stops the hub within the grace period: takes nothing in, lets agents settle, writes down what they hold, ends
+    /// the streams. `hurry` ends the agents' time early. Returns what did not end in time. The store is the caller's
+    /// to close.
+    pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> Vec<Unfinished> {
+        let for_closing = self.grace / CLOSING_PART;
+        let started = self.clock.steady();
+        let agents_until = started + (self.grace - for_closing);
+        self.readiness.set_unready();
+        grpc::stop_serving(&self.health).await;
+        self.http.stop();
+        let time_is_up = async {
+            tokio::select! {
+                () = self.clock.sleep_until(agents_until) => {}
+                () = hurry => {}
+            }
+        };
+        self.broker.drain(self.grace, time_is_up).await;
+        self.subscriptions.stop();
+        self.grpc.stop();
+        let left = self.grace.saturating_sub(self.clock.steady().since(started));
+        self.tasks.shutdown(&[&self.http, &self.subscriptions, &self.grpc], left).await
+    }
+}
