@@ -5,6 +5,17 @@
 //! same conformance tests. Over a network an append may answer `Unavailable`, a read may find a sequence missing for a
 //! moment, and a commit may take seconds; so the callers are written.
 
+pub mod sled;
+
+pub mod memory;
+
+mod payload;
+
+mod codec;
+
+#[cfg(test)]
+mod conformance;
+
 use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
@@ -44,7 +55,7 @@ pub trait EventLog: Debug + Send + Sync + 'static {
         limit: ReadLimit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>>;
 
-    /// Returns the payload of an entry.
+    /// Returns the payload of an entry, also of a dead letter's ([`Ledger::dead_letter`]), whose bytes the row keeps.
     fn payload(&self, entry: &Entry) -> BoxFuture<'_, Result<Bytes, ReadError>>;
 
     /// Returns the entry with this id, or `None`.
@@ -154,6 +165,26 @@ pub struct Entry {
     /// The payload as it is stored.
     pub packed: Packed,
 }
+
+impl Entry {
+    /// Returns about how many bytes the entry takes, in memory as on disk, without chunks.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        let content = &self.event.content;
+        let metadata: usize =
+            content.metadata.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
+        let payload = match &self.packed {
+            Packed::Plain(bytes) | Packed::Zstd(bytes) => bytes.len(),
+            Packed::Chunked { .. } => 0,
+        };
+        let texts = [&content.actor, &content.resource_type, &content.resource_id];
+        let texts: usize = texts.map(String::len).iter().sum();
+        ENTRY_BYTES + texts + content.delivery_key.len() + metadata + payload
+    }
+}
+
+/// What an entry takes beside its texts and its payload.
+const ENTRY_BYTES: usize = 256;
 
 /// A payload as it is stored. Only stores look inside.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,166 @@
+//! One suite for every store: what is written here once holds for each, also when it is closed and opened again
+//! between any two steps.
+
+mod ledger;
+mod log;
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use hookline_core::{
+    delivery::Policy,
+    event::{EventType, NewEvent, Sequence, SourceName, SubscriptionName},
+    time::Timestamp,
+};
+use tempfile::TempDir;
+
+use super::{
+    Appended, EventLog, Ledger, ReadLimit, ReadRange, SubscriptionConfig,
+    memory::MemoryStore,
+    sled::{Options, SledStore},
+};
+
+/// Which store is tested, and how.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Memory,
+    MemoryCrashing,
+    Sled,
+    SledReopened,
+}
+
+/// A store on the bench.
+struct Bench {
+    kind: Kind,
+    store: Store,
+}
+
+enum Store {
+    Memory(Arc<MemoryStore>),
+    Sled { folder: TempDir, store: Option<Arc<SledStore>> },
+}
+
+/// Nothing here depends on how much room the machine's disk has.
+const OPTIONS: Options = Options { cache_bytes: 16 * 1024 * 1024, free_percent_min: 0 };
+
+impl Bench {
+    fn new(kind: Kind) -> Self {
+        let store = match kind {
+            Kind::Memory | Kind::MemoryCrashing => Store::Memory(MemoryStore::new()),
+            Kind::Sled | Kind::SledReopened => {
+                let folder = tempfile::tempdir().unwrap();
+                let store = Some(SledStore::open(folder.path(), OPTIONS).unwrap());
+                Store::Sled { folder, store }
+            }
+        };
+        Self { kind, store }
+    }
+
+    fn log(&self) -> &dyn EventLog {
+        match &self.store {
+            Store::Memory(store) => store.as_ref(),
+            Store::Sled { store, .. } => store.as_ref().unwrap().as_ref(),
+        }
+    }
+
+    fn ledger(&self) -> &dyn Ledger {
+        match &self.store {
+            Store::Memory(store) => store.as_ref(),
+            Store::Sled { store, .. } => store.as_ref().unwrap().as_ref(),
+        }
+    }
+
+    /// Opens the store anew.
+    async fn reopen(&mut self) {
+        match &mut self.store {
+            Store::Memory(store) => *store = store.faults().crash(),
+            Store::Sled { folder, store } => {
+                store.take().unwrap().close().await;
+                *store = Some(SledStore::open(folder.path(), OPTIONS).unwrap());
+            }
+        }
+    }
+
+    /// Ends a step: opens the store anew where the kind says so.
+    async fn step(&mut self) {
+        match self.kind {
+            Kind::Memory | Kind::Sled => {}
+            Kind::MemoryCrashing | Kind::SledReopened => self.reopen().await,
+        }
+    }
+
+    async fn append(&self, events: Vec<NewEvent>, at: Timestamp) -> Vec<Appended> {
+        self.log().append(events, at).await.unwrap()
+    }
+}
+
+fn run<F: Future<Output = ()>>(kind: Kind, test: impl FnOnce(Bench) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(test(Bench::new(kind)));
+}
+
+/// Runs each test on each kind of store.
+macro_rules! on_every_store {
+    ($($(#[$meta:meta])* $name:ident,)*) => {
+        mod memory { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::Memory, super::$name); })* }
+        mod memory_crashing { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::MemoryCrashing, super::$name); })* }
+        mod sled { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::Sled, super::$name); })* }
+        mod sled_reopened { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::SledReopened, super::$name); })* }
+    };
+}
+use on_every_store;
+
+/// No limit.
+const ALL: ReadLimit = ReadLimit { count: usize::MAX, bytes: usize::MAX };
+
+fn after(after: u64) -> ReadRange {
+    ReadRange { after, limit: ALL }
+}
+
+fn sequence(number: u64) -> Sequence {
+    Sequence::new(number).unwrap()
+}
+
+/// Seconds after an arbitrary day in 2026.
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(1_795_000_000 + secs).unwrap()
+}
+
+/// An event of `github`, with a delivery key if `key` is not empty.
+fn event(key: &str, payload: impl Into<Bytes>) -> NewEvent {
+    NewEvent {
+        source: SourceName::parse("github").unwrap(),
+        event_type: EventType::parse("pull_request.opened").unwrap(),
+        timestamp: at(-5),
+        actor: "octocat".to_owned(),
+        resource_type: "pull_request".to_owned(),
+        resource_id: "octo/hello#42".to_owned(),
+        payload: payload.into(),
+        metadata: [("content_type".to_owned(), "application/json".to_owned())].into(),
+        delivery_key: key.to_owned(),
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(len: usize, seed: u64) -> Bytes {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes.into()
+}
+
+fn config(name: &str) -> SubscriptionConfig {
+    SubscriptionConfig {
+        name: SubscriptionName::parse(name).unwrap(),
+        patterns: vec!["github/pull_request.*".to_owned(), "!github/push".to_owned()],
+        policy: Policy { max_attempts: 7, jitter: 0.25, ..Policy::default() },
+        created_at: at(1),
+        start_after: 0,
+    }
+}

@@ -1,0 +1,519 @@
+//! A store in memory with the promises of the embedded one, and with failures as planned: for tests.
+//!
+//! What is "durable" is kept by [`MemoryStore`]s that come one after the other, as after a crash.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use hookline_core::{
+    delivery::{Change, Creation, Epoch, Settlement, Snapshot},
+    event::{Event, EventId, NewEvent, Sequence},
+    time::Timestamp,
+};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use super::{
+    AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
+    Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
+};
+
+/// How long a delivery key is remembered, in microseconds: 7 days.
+const DEDUPE_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    disk: Arc<Disk>,
+    /// The number of this view: of several, only the newest works.
+    view: u64,
+    head: watch::Sender<u64>,
+}
+
+/// What outlives a crash, and what is planned to go wrong.
+#[derive(Debug)]
+struct Disk {
+    facts: Mutex<Facts>,
+    gate: watch::Sender<Gate>,
+    faults: Mutex<Planned>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    view: u64,
+    paused: bool,
+}
+
+#[derive(Debug, Default)]
+struct Planned {
+    append: Option<Fault>,
+    commit: Option<Fault>,
+}
+
+/// What goes wrong with the next write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, and nothing is written.
+    BeforeWrite,
+    /// It is written, and then answered as failed.
+    AfterWrite,
+    /// It is answered [`CommitError::Fenced`], and nothing is written. An append fails as by [`Fault::BeforeWrite`].
+    Fenced,
+}
+
+/// Plans failures of a [`MemoryStore`].
+#[derive(Clone, Debug)]
+pub struct Faults(Arc<Disk>);
+
+impl Faults {
+    /// Plans what goes wrong with the next append.
+    pub fn fail_append(&self, fault: Fault) {
+        self.0.faults.lock().append = Some(fault);
+    }
+
+    /// Plans what goes wrong with the next commit to a ledger, whichever.
+    pub fn fail_commit(&self, fault: Fault) {
+        self.0.faults.lock().commit = Some(fault);
+    }
+
+    /// Lets appends and commits wait until [`Faults::release`], or until a crash, which they don't survive.
+    pub fn pause(&self) {
+        self.0.gate.send_modify(|gate| gate.paused = true);
+    }
+
+    /// Lets appends and commits go on.
+    pub fn release(&self) {
+        self.0.gate.send_modify(|gate| gate.paused = false);
+    }
+
+    /// Crashes the store: what waits is lost, what was there before answers `Unavailable` to everything. Returns the
+    /// store as it is found after the restart, no longer paused.
+    #[must_use]
+    pub fn crash(&self) -> Arc<MemoryStore> {
+        let mut view = 0;
+        self.0.gate.send_modify(|gate| {
+            gate.view += 1;
+            gate.paused = false;
+            view = gate.view;
+        });
+        MemoryStore::view(Arc::clone(&self.0), view)
+    }
+}
+
+#[derive(Debug)]
+struct Facts {
+    /// All that were ever appended; those before `first` are out of reach.
+    entries: Vec<Arc<Entry>>,
+    first: u64,
+    keys: BTreeMap<(String, String), usize>,
+    ledgers: BTreeMap<Creation, LedgerFacts>,
+    creations: u64,
+    last_written_at: Timestamp,
+    seal_key: [u8; 32],
+}
+
+#[derive(Debug)]
+struct LedgerFacts {
+    config: SubscriptionConfig,
+    epoch: Epoch,
+    snapshot: Snapshot,
+    settlements: BTreeMap<Sequence, Settlement>,
+    letters: BTreeMap<Sequence, DeadRow>,
+}
+
+impl MemoryStore {
+    /// Makes an empty store.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+        let mut seal_key = [0; 32];
+        for (to, from) in seal_key.iter_mut().zip([a.into_bytes(), b.into_bytes()].concat()) {
+            *to = from;
+        }
+        let facts = Facts {
+            entries: Vec::new(),
+            first: 1,
+            keys: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
+            creations: 0,
+            last_written_at: Timestamp::EPOCH,
+            seal_key,
+        };
+        let gate = watch::Sender::new(Gate { view: 0, paused: false });
+        let faults = Mutex::default();
+        Self::view(Arc::new(Disk { facts: Mutex::new(facts), gate, faults }), 0)
+    }
+
+    fn view(disk: Arc<Disk>, view: u64) -> Arc<Self> {
+        let head = disk.facts.lock().head();
+        Arc::new(Self { disk, view, head: watch::Sender::new(head) })
+    }
+
+    /// Returns the handle that failures are planned with.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        Faults(Arc::clone(&self.disk))
+    }
+
+    /// Returns the facts, unless the store has crashed since.
+    fn facts(&self) -> Result<MutexGuard<'_, Facts>, Arc<str>> {
+        let facts = self.disk.facts.lock();
+        if self.disk.gate.borrow().view == self.view {
+            Ok(facts)
+        } else {
+            Err("the store has crashed".into())
+        }
+    }
+
+    fn readable(&self) -> Result<MutexGuard<'_, Facts>, ReadError> {
+        self.facts().map_err(ReadError::Unavailable)
+    }
+
+    /// Waits until writes go on.
+    async fn pass(&self) {
+        let mut gate = self.disk.gate.subscribe();
+        let passed = gate.wait_for(|gate| !gate.paused || gate.view != self.view).await;
+        drop(passed);
+    }
+
+    /// Writes to a ledger, as planned.
+    async fn write<T>(
+        &self,
+        write: impl FnOnce(&mut Facts) -> Result<T, CommitError> + Send,
+    ) -> Result<T, CommitError> {
+        self.pass().await;
+        let mut facts = self.facts().map_err(CommitError::Unavailable)?;
+        let planned = || CommitError::Unavailable("planned".into());
+        match self.disk.faults.lock().commit.take() {
+            Some(Fault::BeforeWrite) => Err(planned()),
+            Some(Fault::Fenced) => Err(CommitError::Fenced),
+            Some(Fault::AfterWrite) => write(&mut facts).and_then(|_| Err(planned())),
+            None => write(&mut facts),
+        }
+    }
+}
+
+impl Facts {
+    fn head(&self) -> u64 {
+        u64::try_from(self.entries.len()).expect("a length fits 64 bits")
+    }
+
+    /// Returns what is kept beyond a sequence.
+    fn after(&self, sequence: u64) -> &[Arc<Entry>] {
+        let skip = usize::try_from(sequence.max(self.first - 1)).unwrap_or(usize::MAX);
+        self.entries.get(skip..).unwrap_or_default()
+    }
+
+    fn append(&mut self, event: NewEvent, packed: Packed, received_at: Timestamp) -> Appended {
+        let key = (event.source.as_str().to_owned(), event.delivery_key.clone());
+        let known = (!key.1.is_empty()).then(|| self.keys.get(&key)).flatten();
+        let known = known.and_then(|place| self.entries.get(*place)).filter(|known| {
+            let age = received_at.as_micros() - known.event.received_at.as_micros();
+            age < DEDUPE_MICROS && known.event.sequence.get() >= self.first
+        });
+        if let Some(known) = known {
+            let (id, sequence) = (known.event.id, known.event.sequence);
+            return Appended { id, sequence, duplicate: true };
+        }
+        let sequence = Sequence::new(self.head() + 1).expect("sequences begin with 1");
+        let [a, b, c, d, e, f, _, _, _, g, h, i, j, ..] = uuid::Uuid::new_v4().into_bytes();
+        let id = EventId::new(received_at, [a, b, c, d, e, f, g, h, i, j]);
+        let payload_size = u64::try_from(event.payload.len()).expect("a length fits 64 bits");
+        let content = NewEvent { payload: Bytes::new(), ..event };
+        let event = Event { id, sequence, received_at, content };
+        self.keys.insert(key, self.entries.len());
+        self.entries.push(Arc::new(Entry { event, payload_size, packed }));
+        Appended { id, sequence, duplicate: false }
+    }
+
+    fn ledger(&mut self, creation: Creation) -> Result<&mut LedgerFacts, CommitError> {
+        self.ledgers.get_mut(&creation).ok_or(CommitError::Missing)
+    }
+}
+
+/// Takes what the limit allows.
+fn take<T>(
+    from: impl Iterator<Item = T>,
+    limit: ReadLimit,
+    entry: impl Fn(&T) -> &Entry,
+) -> Vec<T> {
+    let mut bytes = 0_usize;
+    let mut taken = Vec::new();
+    for item in from.take(limit.count) {
+        bytes = bytes.saturating_add(entry(&item).stored_bytes());
+        taken.push(item);
+        if bytes > limit.bytes {
+            break;
+        }
+    }
+    taken
+}
+
+impl LedgerFacts {
+    /// Writes changes; `Unavailable`, and the ledger as it was, where a dead letter comes without its event.
+    fn commit(&mut self, creation: Creation, commit: Commit) -> Result<(), CommitError> {
+        let events: BTreeMap<_, _> = commit.dead_events.into_iter().collect();
+        let mut letters = self.letters.clone();
+        let mut settlements = Vec::new();
+        for change in &commit.changes {
+            match change {
+                Change::Position { .. } | Change::Open { .. } => {}
+                Change::Done { sequence, settlement } => {
+                    letters.retain(|of, row| of != sequence || !row.redriven);
+                    settlements.push((*sequence, settlement.clone()));
+                }
+                Change::Dead { sequence, letter } => {
+                    let kept = letters.get(sequence).map(|row| Arc::clone(&row.entry));
+                    let Some(entry) = kept.or_else(|| events.get(sequence).cloned()) else {
+                        let why = format!("no event came with dead letter `{sequence}`");
+                        return Err(CommitError::Unavailable(why.into()));
+                    };
+                    let (letter, redriven, announced) = (letter.clone(), false, false);
+                    let row = DeadRow { creation, entry, letter, redriven, announced };
+                    letters.insert(*sequence, row);
+                }
+                Change::Redriven { sequence, .. } => {
+                    if let Some(row) = letters.get_mut(sequence) {
+                        row.redriven = true;
+                    }
+                }
+            }
+        }
+        commit.changes.iter().for_each(|change| self.snapshot.apply(change));
+        self.letters = letters;
+        self.settlements.extend(settlements);
+        Ok(())
+    }
+}
+
+impl EventLog for MemoryStore {
+    fn append(
+        &self,
+        events: Vec<NewEvent>,
+        received_at: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
+        Box::pin(async move {
+            self.pass().await;
+            let packed: Vec<_> = events.iter().map(|event| payload::pack(&event.payload)).collect();
+            let mut facts = self.facts().map_err(AppendError::Unavailable)?;
+            let fault = self.disk.faults.lock().append.take();
+            let planned = AppendError::Unavailable("planned".into());
+            if matches!(fault, Some(Fault::BeforeWrite | Fault::Fenced)) {
+                return Err(planned);
+            }
+            let last = facts.entries.last().map_or(Timestamp::EPOCH, |e| e.event.received_at);
+            let received_at = received_at.max(last);
+            let each = events.into_iter().zip(packed);
+            let appended =
+                each.map(|(event, packed)| facts.append(event, packed, received_at)).collect();
+            facts.last_written_at = facts.last_written_at.max(received_at);
+            self.head.send_replace(facts.head());
+            if fault.is_some() { Err(planned) } else { Ok(appended) }
+        })
+    }
+
+    fn read(&self, range: ReadRange) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            Ok(take(facts.after(range.after).iter().cloned(), range.limit, |entry| entry))
+        })
+    }
+
+    fn read_back(
+        &self,
+        before: Sequence,
+        limit: ReadLimit,
+    ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let kept = facts.after(0);
+            let older = kept.partition_point(|entry| entry.event.sequence < before);
+            let back = kept.iter().take(older).rev();
+            Ok(take(back.cloned(), limit, |entry| entry))
+        })
+    }
+
+    fn payload(&self, entry: &Entry) -> BoxFuture<'_, Result<Bytes, ReadError>> {
+        let payload = match &entry.packed {
+            Packed::Plain(payload) => Ok(payload.clone()),
+            Packed::Zstd(compressed) => payload::unpack(compressed, entry.payload_size),
+            Packed::Chunked { .. } => {
+                Err(ReadError::Damaged("nothing is chunked in memory".into()))
+            }
+        };
+        Box::pin(async move { payload })
+    }
+
+    fn find(&self, id: EventId) -> BoxFuture<'_, Result<Option<Arc<Entry>>, ReadError>> {
+        Box::pin(async move {
+            Ok(self.readable()?.after(0).iter().find(|entry| entry.event.id == id).cloned())
+        })
+    }
+
+    fn position_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let found = facts.after(0).iter().find(|entry| entry.event.received_at >= time);
+            let after_head = Sequence::new(facts.head() + 1).expect("sequences begin with 1");
+            Ok(found.map_or(after_head, |entry| entry.event.sequence))
+        })
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    fn first(&self) -> Sequence {
+        Sequence::new(self.disk.facts.lock().first).expect("sequences begin with 1")
+    }
+
+    fn trim(&self, before: Sequence) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(async move {
+            self.pass().await;
+            let mut facts = self.facts().map_err(AppendError::Unavailable)?;
+            facts.first = before.get().min(facts.head() + 1).max(facts.first);
+            Ok(())
+        })
+    }
+}
+
+impl Ledger for MemoryStore {
+    fn create(&self, config: SubscriptionConfig) -> BoxFuture<'_, Result<Creation, CreateError>> {
+        Box::pin(async move {
+            let created = self.write(|facts| {
+                let same = facts.ledgers.iter().find(|(_, l)| l.config.name == config.name);
+                if let Some((creation, _)) = same {
+                    return Ok(Err(*creation));
+                }
+                facts.creations += 1;
+                let creation = Creation(facts.creations);
+                let ledger = LedgerFacts {
+                    epoch: Epoch(0),
+                    snapshot: Snapshot::starting_after(config.start_after),
+                    settlements: BTreeMap::new(),
+                    letters: BTreeMap::new(),
+                    config,
+                };
+                facts.ledgers.insert(creation, ledger);
+                Ok(Ok(creation))
+            });
+            created.await?.map_err(CreateError::Exists)
+        })
+    }
+
+    fn delete(&self, creation: Creation) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(self.write(move |facts| {
+            facts.ledgers.remove(&creation);
+            Ok(())
+        }))
+    }
+
+    fn subscriptions(
+        &self,
+    ) -> BoxFuture<'_, Result<Vec<(Creation, SubscriptionConfig)>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let mut all: Vec<_> =
+                facts.ledgers.iter().map(|(creation, l)| (*creation, l.config.clone())).collect();
+            all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+            Ok(all)
+        })
+    }
+
+    fn open(&self, creation: Creation) -> BoxFuture<'_, Result<(Epoch, Snapshot), CommitError>> {
+        Box::pin(self.write(move |facts| {
+            let ledger = facts.ledger(creation)?;
+            ledger.epoch.0 += 1;
+            Ok((ledger.epoch, ledger.snapshot.clone()))
+        }))
+    }
+
+    fn commit(
+        &self,
+        creation: Creation,
+        epoch: Epoch,
+        commit: Commit,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(self.write(move |facts| {
+            let ledger = facts.ledger(creation)?;
+            if ledger.epoch != epoch {
+                return Err(CommitError::Fenced);
+            }
+            let at = commit.at;
+            ledger.commit(creation, commit)?;
+            facts.last_written_at = facts.last_written_at.max(at);
+            Ok(())
+        }))
+    }
+
+    fn settlement(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Option<Settlement>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let kept = sequence.get() >= facts.first;
+            let ledger = facts.ledgers.get(&creation).filter(|_| kept);
+            Ok(ledger.and_then(|ledger| ledger.settlements.get(&sequence)).cloned())
+        })
+    }
+
+    fn dead_letters(
+        &self,
+        creation: Creation,
+        range: ReadRange,
+    ) -> BoxFuture<'_, Result<Vec<DeadRow>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let Some(ledger) = facts.ledgers.get(&creation) else { return Ok(Vec::new()) };
+            let rows = ledger.letters.iter();
+            let rows = rows.filter(|(of, row)| of.get() > range.after && !row.redriven);
+            Ok(take(rows.map(|(_, row)| row.clone()), range.limit, |row| &row.entry))
+        })
+    }
+
+    fn dead_letter(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Option<DeadRow>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let ledger = facts.ledgers.get(&creation);
+            Ok(ledger.and_then(|ledger| ledger.letters.get(&sequence)).cloned())
+        })
+    }
+
+    fn unannounced(&self, count: usize) -> BoxFuture<'_, Result<Vec<DeadRow>, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let rows = facts.ledgers.values().flat_map(|ledger| ledger.letters.values());
+            Ok(rows.filter(|row| !row.announced).take(count).cloned().collect())
+        })
+    }
+
+    fn mark_announced(
+        &self,
+        rows: Vec<(Creation, Sequence, u32)>,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(self.write(move |facts| {
+            for (creation, sequence, generation) in rows {
+                let ledger = facts.ledgers.get_mut(&creation);
+                let row = ledger.and_then(|ledger| ledger.letters.get_mut(&sequence));
+                if let Some(row) = row.filter(|row| row.letter.generation == generation) {
+                    row.announced = true;
+                }
+            }
+            Ok(())
+        }))
+    }
+
+    fn seal_key(&self) -> [u8; 32] {
+        self.disk.facts.lock().seal_key
+    }
+
+    fn last_written_at(&self) -> Timestamp {
+        self.disk.facts.lock().last_written_at
+    }
+}

@@ -1,0 +1,188 @@
+//! Which delivery keys the log has: fingerprints in memory, packed rows on disk to build them from.
+//!
+//! A fingerprint only says where to look: whether two events are the same delivery is decided by comparing them.
+
+use std::collections::VecDeque;
+
+use hookline_core::{
+    event::{NewEvent, Sequence},
+    time::Timestamp,
+};
+
+/// How long a delivery key is remembered (DESIGN: section 6).
+pub(super) const DEDUPE_DAYS: u32 = 7;
+/// How many delivery keys are remembered: 80 to 160 MB of memory at the most.
+pub(super) const DEDUPE_KEYS_MAX: usize = 10_000_000;
+/// How many one table holds; the oldest table is forgotten as a whole.
+const TABLE_KEYS_MAX: usize = 1_000_000;
+const SLOTS_MIN: usize = 1_024;
+const DAY_MICROS: i64 = 24 * 3_600 * 1_000_000;
+
+/// Returns the fingerprint of an event's delivery key; `None` if it has none. Stored: it never changes.
+pub(super) fn fingerprint(event: &NewEvent) -> Option<u64> {
+    if event.delivery_key.is_empty() {
+        return None;
+    }
+    // FNV-1a, then the finalizer of MurmurHash3, which spreads its high bits. A source's name has no zero byte.
+    let bytes = event.source.as_str().bytes().chain([0]).chain(event.delivery_key.bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    Some(hash ^ (hash >> 33))
+}
+
+/// Returns the number of the day since the Unix epoch.
+pub(super) fn day(time: Timestamp) -> u32 {
+    u32::try_from(time.as_micros().div_euclid(DAY_MICROS)).unwrap_or(0)
+}
+
+/// Whether an event of `then` is still remembered at `now`.
+pub(super) fn is_remembered(then: Timestamp, now: Timestamp) -> bool {
+    now.as_micros() - then.as_micros() < i64::from(DEDUPE_DAYS) * DAY_MICROS
+}
+
+/// Where events with a fingerprint stand, oldest table first.
+#[derive(Debug, Default)]
+pub(super) struct Dedupe {
+    tables: VecDeque<Table>,
+    count: usize,
+}
+
+impl Dedupe {
+    /// Remembers where an event stands. Sequences are put in in order.
+    pub(super) fn insert(&mut self, fingerprint: u64, sequence: Sequence, day: u32) {
+        let fits = |table: &Table| {
+            table.day == day
+                && table.count < TABLE_KEYS_MAX
+                && u32::try_from(sequence.get() - table.base).is_ok_and(|place| place < u32::MAX)
+        };
+        if !self.tables.back().is_some_and(fits) {
+            self.tables.push_back(Table::new(sequence.get(), day));
+        }
+        let table = self.tables.back_mut().expect("one was put there if there was none");
+        table.insert(fingerprint, sequence.get());
+        self.count += 1;
+        let forgotten =
+            |table: &Table| table.day + DEDUPE_DAYS < day || self.count > DEDUPE_KEYS_MAX;
+        if self.tables.len() > 1 && self.tables.front().is_some_and(forgotten) {
+            let oldest = self.tables.pop_front().expect("there are several");
+            self.count -= oldest.count;
+        }
+    }
+
+    /// Returns where events with this fingerprint may stand, newest table first; now and then one too many.
+    pub(super) fn candidates(&self, fingerprint: u64) -> impl Iterator<Item = u64> + '_ {
+        self.tables.iter().rev().flat_map(move |table| table.candidates(fingerprint))
+    }
+}
+
+/// Open addressing with linear probing, 8 bytes a slot: half a fingerprint, and the place as the distance from the
+/// first of the table plus one, so that an empty slot is 0.
+#[derive(Debug)]
+struct Table {
+    base: u64,
+    day: u32,
+    count: usize,
+    slots: Vec<u64>,
+}
+
+impl Table {
+    fn new(base: u64, day: u32) -> Self {
+        Self { base, day, count: 0, slots: vec![0; SLOTS_MIN] }
+    }
+
+    fn insert(&mut self, fingerprint: u64, sequence: u64) {
+        if self.count * 4 >= self.slots.len() * 3 {
+            let larger = vec![0; self.slots.len() * 2];
+            for slot in std::mem::replace(&mut self.slots, larger) {
+                if slot != 0 {
+                    self.put(slot);
+                }
+            }
+        }
+        self.put((fingerprint & TAG) | (sequence - self.base + 1));
+        self.count += 1;
+    }
+
+    fn put(&mut self, slot: u64) {
+        let mut place = self.place(slot);
+        while let Some(taken) = self.slots.get_mut(place) {
+            if *taken == 0 {
+                *taken = slot;
+                return;
+            }
+            place = self.after(place);
+        }
+    }
+
+    fn candidates(&self, fingerprint: u64) -> impl Iterator<Item = u64> + '_ {
+        let slot_at = |place: usize| self.slots.get(place).copied().unwrap_or(0);
+        let first = self.place(fingerprint);
+        let places = std::iter::successors(Some(first), move |place| Some(self.after(*place)));
+        let slots = places.map(slot_at).take_while(|slot| *slot != 0);
+        let same = slots.filter(move |slot| slot & TAG == fingerprint & TAG);
+        same.map(|slot| self.base + (slot & !TAG) - 1)
+    }
+
+    /// By the high half alone, which is what a slot keeps.
+    fn place(&self, fingerprint: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        usize::try_from(fingerprint >> 32).expect("32 bits fit") & mask
+    }
+
+    fn after(&self, place: usize) -> usize {
+        (place + 1) & (self.slots.len() - 1)
+    }
+}
+
+const TAG: u64 = 0xffff_ffff_0000_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(n: u64) -> u64 {
+        n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn sequence(n: u64) -> Sequence {
+        Sequence::new(n).unwrap()
+    }
+
+    #[test]
+    fn every_key_is_found_where_it_was_put() {
+        let mut dedupe = Dedupe::default();
+        for n in 1..50_000 {
+            dedupe.insert(spread(n), sequence(n), u32::try_from(n / 20_000).unwrap());
+        }
+        for n in 1..50_000 {
+            assert!(dedupe.candidates(spread(n)).any(|found| found == n), "{n}");
+        }
+        let strangers = (100_000..150_000).filter(|n| dedupe.candidates(spread(*n)).count() > 0);
+        assert!(strangers.count() < 10, "half a fingerprint tells nearly all apart");
+    }
+
+    #[test]
+    fn whole_days_are_forgotten() {
+        let mut dedupe = Dedupe::default();
+        dedupe.insert(spread(1), sequence(1), 100);
+        dedupe.insert(spread(2), sequence(2), 107);
+        assert_eq!(dedupe.candidates(spread(1)).count(), 1, "it may be less than 7 days old");
+        dedupe.insert(spread(3), sequence(3), 108);
+        assert_eq!(dedupe.candidates(spread(1)).count(), 0);
+        assert_eq!(dedupe.candidates(spread(2)).count(), 1);
+    }
+
+    #[test]
+    fn the_newest_ten_million_are_remembered() {
+        let mut dedupe = Dedupe::default();
+        for n in 1..=10_500_000 {
+            dedupe.insert(spread(n), sequence(n), 1);
+        }
+        assert!(dedupe.count <= DEDUPE_KEYS_MAX);
+        assert!(!dedupe.candidates(spread(1)).any(|found| found == 1));
+        assert!(dedupe.candidates(spread(1_000_001)).any(|found| found == 1_000_001));
+    }
+}

@@ -1,0 +1,75 @@
+//! What the next commit will write, and reading through it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::{super::ReadError, db_error, keys};
+
+/// Writes that are to become one atomic batch, readable before they are.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// Keys to values, sealed; `None`: the row is removed.
+    writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    bytes: usize,
+}
+
+impl Draft {
+    /// Writes a row, sealed.
+    pub(super) fn put(&mut self, key: Vec<u8>, parts: &[&[u8]]) {
+        self.put_sealed(key, keys::seal(parts));
+    }
+
+    /// Writes a row that is sealed already.
+    pub(super) fn put_sealed(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.writes.insert(key, Some(value));
+    }
+
+    /// Removes a row.
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.bytes += key.len();
+        self.writes.insert(key, None);
+    }
+
+    /// Takes in what another has, as written after its own.
+    pub(super) fn merge(&mut self, later: Self) {
+        self.bytes += later.bytes;
+        self.writes.extend(later.writes);
+    }
+
+    /// Returns about how many bytes are to be written.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns how many rows are to be written.
+    pub(super) fn count(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Returns the content of a row as this draft leaves it; the outer `None`: it leaves it as it was.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Option<Bytes>>, ReadError> {
+        let Some(write) = self.writes.get(key) else { return Ok(None) };
+        let Some(value) = write else { return Ok(Some(None)) };
+        Ok(Some(Some(Bytes::copy_from_slice(keys::unseal(key, value)?))))
+    }
+
+    /// Makes the batch.
+    pub(super) fn into_batch(self) -> ::sled::Batch {
+        let mut batch = ::sled::Batch::default();
+        for (key, value) in self.writes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch
+    }
+}
+
+/// Returns the content of a row.
+pub(super) fn get(db: &::sled::Db, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+    let Some(value) = db.get(key).map_err(db_error)? else { return Ok(None) };
+    Ok(Some(Bytes::copy_from_slice(keys::unseal(key, &value)?)))
+}

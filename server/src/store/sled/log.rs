@@ -1,0 +1,249 @@
+//! The log: how events are prepared by their callers, given their places by the writer, and read by anybody.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hookline_core::{
+    delivery::Creation,
+    event::{Event, EventId, NewEvent, Sequence},
+    time::Timestamp,
+};
+
+use super::{
+    super::{Entry, Packed, ReadError, ReadLimit, codec, codec::damaged, payload},
+    db_error, dedupe, draft,
+    keys::{self, Kind},
+    pack::{Encoded, Pack},
+    tail::{Room, take_within},
+};
+
+/// The size of a chunk, and up to which a stored payload lies with its event: larger values are rewritten with their
+/// neighbours whenever one of them is.
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
+/// How much the payloads of one call may take in its events' own rows, which are written in one batch; beyond it,
+/// all but small ones go into chunks.
+const CALL_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// What is small then.
+const SMALL_BYTES: usize = 4 * 1024;
+
+/// An event of which everything is done that can be done before it has its place.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) content: NewEvent,
+    pub(super) payload_size: u64,
+    pub(super) packed: Packed,
+    pub(super) encoded: Encoded,
+    /// Sealed values.
+    pub(super) chunks: Vec<Vec<u8>>,
+    pub(super) fingerprint: Option<u64>,
+    pub(super) random: [u8; 10],
+}
+
+impl Prepared {
+    /// Returns about how much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Vec::len).sum();
+        2 * (self.encoded.content.len() + self.encoded.packed.len()) + chunks
+    }
+}
+
+/// Compresses and encodes events.
+pub(super) fn prepare(events: Vec<NewEvent>) -> Vec<Prepared> {
+    let packed: Vec<Packed> = events.iter().map(|event| payload::pack(&event.payload)).collect();
+    let total: usize = packed.iter().map(packed_bytes).sum();
+    let inline_max = if total <= CALL_BYTES_MAX { CHUNK_BYTES } else { SMALL_BYTES };
+    let each = events.into_iter().zip(packed);
+    each.map(|(event, packed)| prepare_one(event, packed, inline_max)).collect()
+}
+
+fn packed_bytes(packed: &Packed) -> usize {
+    match packed {
+        Packed::Plain(bytes) | Packed::Zstd(bytes) => bytes.len(),
+        Packed::Chunked { .. } => 0,
+    }
+}
+
+fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prepared {
+    let payload_size = u64::try_from(content.payload.len()).expect("a length fits 64 bits");
+    content.payload = Bytes::new();
+    let (packed, chunks) = match packed {
+        Packed::Plain(bytes) if bytes.len() > inline_max => split(&bytes, false),
+        Packed::Zstd(bytes) if bytes.len() > inline_max => split(&bytes, true),
+        small @ (Packed::Plain(_) | Packed::Zstd(_) | Packed::Chunked { .. }) => {
+            (small, Vec::new())
+        }
+    };
+    let encoded = Encoded {
+        content: codec::encode_content(&content, payload_size),
+        packed: codec::encode_packed(&packed),
+    };
+    let fingerprint = dedupe::fingerprint(&content);
+    Prepared { content, payload_size, packed, encoded, chunks, fingerprint, random: random() }
+}
+
+fn split(bytes: &[u8], zstd: bool) -> (Packed, Vec<Vec<u8>>) {
+    let chunks: Vec<_> = bytes.chunks(CHUNK_BYTES).map(|chunk| keys::seal(&[chunk])).collect();
+    let count = u32::try_from(chunks.len()).expect("a payload has fewer than 2^48 bytes");
+    (Packed::Chunked { count, zstd, dead_letter: None }, chunks)
+}
+
+/// Returns ten random bytes: those of a random UUID that are not fixed by its version.
+fn random() -> [u8; 10] {
+    let [a, b, c, d, e, f, _, _, _, g, h, i, j, ..] = *uuid::Uuid::new_v4().as_bytes();
+    [a, b, c, d, e, f, g, h, i, j]
+}
+
+/// Gives a prepared event its place.
+pub(super) fn entry(prepared: Prepared, id: EventId, sequence: Sequence, at: Timestamp) -> Entry {
+    Entry {
+        payload_size: prepared.payload_size,
+        packed: prepared.packed,
+        event: Event { id, sequence, received_at: at, content: prepared.content },
+    }
+}
+
+/// The log as it was durable at one moment.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    pub(super) db: &'a ::sled::Db,
+    /// The first sequence that is kept.
+    pub(super) first: Sequence,
+    /// The last that is durable.
+    pub(super) head: u64,
+}
+
+impl Reader<'_> {
+    /// Returns the pack that holds this event, if one does.
+    pub(super) fn pack_of(&self, sequence: u64) -> Result<Option<Pack>, ReadError> {
+        let range = keys::key(Kind::Pack, &[0])..=keys::key(Kind::Pack, &[sequence]);
+        let Some(row) = self.db.range(range).next_back() else { return Ok(None) };
+        let (key, value) = row.map_err(db_error)?;
+        let pack = Pack::read(&key, &value)?;
+        Ok((sequence <= pack.last()).then_some(pack))
+    }
+
+    fn missing(sequence: u64) -> ReadError {
+        damaged(format!("event `{sequence}` is missing"))
+    }
+
+    /// Returns one entry.
+    pub(super) fn entry(&self, sequence: u64) -> Result<Option<Arc<Entry>>, ReadError> {
+        if sequence < self.first.get() || sequence > self.head {
+            return Ok(None);
+        }
+        let pack = self.pack_of(sequence)?.ok_or_else(|| Self::missing(sequence))?;
+        let entries = pack.entries()?;
+        Ok(entries.into_iter().find(|entry| entry.event.sequence.get() == sequence))
+    }
+
+    /// Reads forward what follows `after`.
+    pub(super) fn read(&self, after: u64, limit: ReadLimit) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let mut next = (after + 1).max(self.first.get());
+        while next <= self.head && limit.count > 0 {
+            let pack = match self.pack_of(next)? {
+                Some(pack) => pack,
+                // Trimmed since this reader was made, or lost.
+                None if taken.is_empty() => return Err(Self::missing(next)),
+                None => break,
+            };
+            let entries = pack.entries()?.into_iter();
+            let wanted =
+                entries.filter(|entry| (next..=self.head).contains(&entry.event.sequence.get()));
+            if take_within(wanted, limit, &mut taken, &mut bytes) == Room::Full {
+                break;
+            }
+            next = pack.last() + 1;
+        }
+        Ok(taken)
+    }
+
+    /// Reads backward what precedes `before`.
+    pub(super) fn read_back(
+        &self,
+        before: Sequence,
+        limit: ReadLimit,
+    ) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let mut next = (before.get() - 1).min(self.head);
+        while next >= self.first.get() && limit.count > 0 {
+            let pack = self.pack_of(next)?.ok_or_else(|| Self::missing(next))?;
+            let entries = pack.entries()?.into_iter().rev();
+            let wanted = entries
+                .filter(|entry| (self.first.get()..=next).contains(&entry.event.sequence.get()));
+            if take_within(wanted, limit, &mut taken, &mut bytes) == Room::Full {
+                break;
+            }
+            next = pack.first - 1;
+        }
+        Ok(taken)
+    }
+
+    /// Returns the position of the first event received at or after `time`: times never go back, so it is searched
+    /// for by halves.
+    pub(super) fn position_at(&self, time: Timestamp) -> Result<Sequence, ReadError> {
+        let (mut low, mut high) = (self.first.get(), self.head + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let pack = self.pack_of(middle)?.ok_or_else(|| Self::missing(middle))?;
+            if time <= pack.first_received {
+                high = pack.first.max(low);
+            } else if pack.last_received < time {
+                low = pack.last() + 1;
+            } else {
+                let entries = pack.entries()?;
+                let before = entries.partition_point(|entry| entry.event.received_at < time);
+                let place = u64::try_from(before).expect("a count fits 64 bits");
+                low = (pack.first + place).max(low);
+                break;
+            }
+        }
+        codec::sequence(low.min(self.head + 1))
+    }
+
+    /// Finds an event by its id, which begins with the milliseconds of its receipt.
+    pub(super) fn find(&self, id: EventId) -> Result<Option<Arc<Entry>>, ReadError> {
+        let millis = id.unix_millis();
+        let time = i64::try_from(millis).ok().and_then(Timestamp::from_millis);
+        let Some(time) = time else { return Ok(None) };
+        let mut after = self.position_at(time)?.get() - 1;
+        loop {
+            let page = self.read(after, ReadLimit { count: 256, bytes: 1024 * 1024 })?;
+            for entry in &page {
+                if entry.event.id == id {
+                    return Ok(Some(Arc::clone(entry)));
+                }
+                if entry.event.id.unix_millis() > millis {
+                    return Ok(None);
+                }
+            }
+            let Some(last) = page.last() else { return Ok(None) };
+            after = last.event.sequence.get();
+        }
+    }
+
+    /// Returns the chunks of a payload, put together.
+    pub(super) fn chunks(
+        &self,
+        dead_letter: Option<Creation>,
+        sequence: Sequence,
+        count: u32,
+    ) -> Result<Vec<u8>, ReadError> {
+        let mut stored = Vec::new();
+        for number in 0..count {
+            stored.extend(chunk(self.db, dead_letter, sequence, number)?);
+        }
+        Ok(stored)
+    }
+}
+
+/// Returns one chunk of a payload.
+pub(super) fn chunk(
+    db: &::sled::Db,
+    dead_letter: Option<Creation>,
+    sequence: Sequence,
+    number: u32,
+) -> Result<Bytes, ReadError> {
+    let chunk = draft::get(db, &keys::chunk(dead_letter, sequence, number))?;
+    chunk.ok_or_else(|| damaged(format!("chunk `{number}` of event `{sequence}` is missing")))
+}

@@ -1,0 +1,425 @@
+//! The embedded store: an [`EventLog`] and a [`Ledger`] in one sled database.
+//!
+//! One thread writes: it takes all that waits, makes one atomic batch, flushes, syncs the files, and only then
+//! answers and moves the head. What can be done before (compressing, encoding) is done on the callers' tasks. Reads
+//! never go through the writer. `server/docs/store.md` tells the whole; the keys stand in [`keys`].
+
+mod keys;
+
+mod open;
+
+mod queue;
+
+mod pack;
+
+mod dedupe;
+
+mod tail;
+
+mod draft;
+
+mod log;
+
+mod ledger;
+
+mod state;
+
+mod writer;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use hookline_core::{
+    delivery::{Creation, Epoch, Settlement, Snapshot},
+    event::{EventId, NewEvent, Sequence},
+    time::Timestamp,
+};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::{oneshot, watch};
+
+pub use self::open::OpenError;
+use self::{
+    log::Reader,
+    queue::Queue,
+    tail::Tail,
+    writer::{Command, Writer},
+};
+use super::{
+    AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
+    Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
+};
+
+/// How a store is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How much of the database is kept in memory, in bytes. Default: 128 MiB.
+    pub cache_bytes: u64,
+    /// Events are refused while less than this part of the disk is free, in percent; commits to ledgers go on, so that
+    /// a full hub can be drained. 0: never. Default: 5.
+    pub free_percent_min: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 128 * 1024 * 1024, free_percent_min: 5 }
+    }
+}
+
+/// A store in a folder of its own.
+#[derive(Debug)]
+pub struct SledStore {
+    shared: Arc<Shared>,
+    queue: Arc<Queue<Command>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer and the readers have in common. Everything here is durable, but for rows in the database that the
+/// head does not reach yet.
+#[derive(Debug)]
+struct Shared {
+    /// `None`: closed, or between two attempts to open it again.
+    db: RwLock<Option<::sled::Db>>,
+    tail: Tail,
+    head: watch::Sender<u64>,
+    first: AtomicU64,
+    last_written_at: AtomicI64,
+    full: AtomicBool,
+    configs: RwLock<BTreeMap<Creation, SubscriptionConfig>>,
+    seal_key: [u8; 32],
+}
+
+impl Shared {
+    fn db(&self) -> Result<MappedRwLockReadGuard<'_, ::sled::Db>, ReadError> {
+        RwLockReadGuard::try_map(self.db.read(), Option::as_ref)
+            .map_err(|_| ReadError::Unavailable("the store is closed".into()))
+    }
+
+    fn first(&self) -> Sequence {
+        Sequence::new(self.first.load(Ordering::Acquire)).unwrap_or(Sequence::FIRST)
+    }
+
+    fn has(&self, creation: Creation) -> bool {
+        self.configs.read().contains_key(&creation)
+    }
+}
+
+/// Tells an error of the database from damage in it.
+fn db_error(error: ::sled::Error) -> ReadError {
+    match error {
+        ::sled::Error::Corruption { .. } => ReadError::Damaged(error.to_string().into()),
+        ::sled::Error::Io(_)
+        | ::sled::Error::Unsupported(_)
+        | ::sled::Error::ReportableBug(_)
+        | ::sled::Error::CollectionNotFound(_) => ReadError::Unavailable(error.to_string().into()),
+    }
+}
+
+/// What a caller is told whose answer was dropped: by a writer that failed on the way.
+const UNANSWERED: &str = "the writer has ended";
+
+impl SledStore {
+    /// Opens the store in the folder `path`, or makes one there.
+    ///
+    /// Blocks: for milliseconds, or a second for each some gigabytes.
+    ///
+    /// # Errors
+    ///
+    /// If the folder can't be used, is in use, is damaged, or was written by another version.
+    pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
+        let queue = Arc::new(Queue::new());
+        let (writer, shared) = Writer::open(path, options, Arc::clone(&queue))?;
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let thread = thread
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
+        Ok(Arc::new(Self { shared, queue, thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// Writes what waits and closes the store; what comes later is refused. Returns when it is closed.
+    pub async fn close(&self) {
+        self.queue.close();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // A writer that panicked has answered nobody: its callers know.
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            drop(joined);
+        }
+    }
+
+    /// Hands a command to the writer and waits for its answer.
+    async fn ask<T, E>(
+        &self,
+        bytes: usize,
+        closed: E,
+        unanswered: impl FnOnce(Arc<str>) -> E,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<T, E> {
+        let (reply, answer) = oneshot::channel();
+        if self.queue.push(command(reply), bytes).await.is_err() {
+            return Err(closed);
+        }
+        answer.await.unwrap_or_else(|_| Err(unanswered(UNANSWERED.into())))
+    }
+
+    async fn commit_command<T>(
+        &self,
+        bytes: usize,
+        command: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Command,
+    ) -> Result<T, CommitError> {
+        self.ask(bytes, CommitError::Closed, CommitError::Unavailable, command).await
+    }
+
+    /// Reads the database where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Reader<'_>, &Shared) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || {
+            loop {
+                let db = shared.db()?;
+                let (first, head) = (shared.first(), *shared.head.borrow());
+                let result = read(&Reader { db: &db, first, head }, &shared);
+                // What was trimmed meanwhile is not missing: then it is read again from where the log begins now.
+                if result.is_ok() || shared.first() == first {
+                    return result;
+                }
+            }
+        });
+        task.await.unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string().into())))
+    }
+}
+
+impl Drop for SledStore {
+    /// Closes the store, if that was not done; blocks for what waits.
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.get_mut().take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl EventLog for SledStore {
+    fn append(
+        &self,
+        events: Vec<NewEvent>,
+        received_at: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
+        Box::pin(async move {
+            if self.shared.full.load(Ordering::Acquire) {
+                return Err(AppendError::Full);
+            }
+            let payload_bytes: usize = events.iter().map(|event| event.payload.len()).sum();
+            let prepared = if payload_bytes < payload::BLOCKING_BYTES {
+                log::prepare(events)
+            } else {
+                tokio::task::spawn_blocking(move || log::prepare(events))
+                    .await
+                    .map_err(|error| AppendError::Unavailable(error.to_string().into()))?
+            };
+            let bytes = prepared.iter().map(log::Prepared::bytes).sum();
+            self.ask(bytes, AppendError::Closed, AppendError::Unavailable, |reply| {
+                Command::Append { events: prepared, received_at, reply }
+            })
+            .await
+        })
+    }
+
+    fn read(&self, range: ReadRange) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
+        Box::pin(async move {
+            let after = range.after.max(self.shared.first().get() - 1);
+            if after >= *self.shared.head.borrow() || range.limit.count == 0 {
+                return Ok(Vec::new());
+            }
+            if let Some(entries) = self.shared.tail.read(after, range.limit) {
+                return Ok(entries);
+            }
+            self.blocking(move |reader, _| reader.read(after, range.limit)).await
+        })
+    }
+
+    fn read_back(
+        &self,
+        before: Sequence,
+        limit: ReadLimit,
+    ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
+        Box::pin(self.blocking(move |reader, _| reader.read_back(before, limit)))
+    }
+
+    fn payload(&self, entry: &Entry) -> BoxFuture<'_, Result<Bytes, ReadError>> {
+        let (sequence, size) = (entry.event.sequence, entry.payload_size);
+        match entry.packed.clone() {
+            Packed::Plain(payload) => Box::pin(async move { Ok(payload) }),
+            Packed::Zstd(compressed) => Box::pin(async move {
+                if size < payload::BLOCKING_BYTES as u64 {
+                    return payload::unpack(&compressed, size);
+                }
+                let unpacked =
+                    tokio::task::spawn_blocking(move || payload::unpack(&compressed, size)).await;
+                unpacked
+                    .unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string().into())))
+            }),
+            Packed::Chunked { count, zstd, dead_letter } => {
+                Box::pin(self.blocking(move |reader, _| {
+                    let stored = reader.chunks(dead_letter, sequence, count)?;
+                    if zstd { payload::unpack(&stored, size) } else { Ok(stored.into()) }
+                }))
+            }
+        }
+    }
+
+    fn find(&self, id: EventId) -> BoxFuture<'_, Result<Option<Arc<Entry>>, ReadError>> {
+        Box::pin(async move {
+            let found = self.shared.tail.find(id);
+            if found.as_ref().is_some_and(|entry| entry.event.sequence >= self.shared.first()) {
+                return Ok(found);
+            }
+            self.blocking(move |reader, _| reader.find(id)).await
+        })
+    }
+
+    fn position_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence, ReadError>> {
+        Box::pin(self.blocking(move |reader, _| reader.position_at(time)))
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.shared.head.subscribe()
+    }
+
+    fn first(&self) -> Sequence {
+        self.shared.first()
+    }
+
+    fn trim(&self, before: Sequence) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(self.ask(0, AppendError::Closed, AppendError::Unavailable, move |reply| {
+            Command::Trim { before, reply }
+        }))
+    }
+}
+
+impl Ledger for SledStore {
+    fn create(&self, config: SubscriptionConfig) -> BoxFuture<'_, Result<Creation, CreateError>> {
+        let unanswered = |why| CreateError::Commit(CommitError::Unavailable(why));
+        Box::pin(self.ask(0, CreateError::Commit(CommitError::Closed), unanswered, |reply| {
+            Command::Create { config, reply }
+        }))
+    }
+
+    fn delete(&self, creation: Creation) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(self.commit_command(0, move |reply| Command::Delete { creation, reply }))
+    }
+
+    fn subscriptions(
+        &self,
+    ) -> BoxFuture<'_, Result<Vec<(Creation, SubscriptionConfig)>, ReadError>> {
+        let configs = self.shared.configs.read();
+        let mut all: Vec<_> =
+            configs.iter().map(|(creation, config)| (*creation, config.clone())).collect();
+        all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        Box::pin(async move { Ok(all) })
+    }
+
+    fn open(&self, creation: Creation) -> BoxFuture<'_, Result<(Epoch, Snapshot), CommitError>> {
+        Box::pin(async move {
+            let epoch =
+                self.commit_command(0, move |reply| Command::Open { creation, reply }).await?;
+            // Nobody else can commit from here on: the epoch before is fenced, and ours is known to nobody yet.
+            let (snapshot, facts) = self
+                .blocking(move |reader, _| ledger::load(reader.db, creation))
+                .await
+                .map_err(|error| CommitError::Unavailable(error.to_string().into()))?;
+            self.commit_command(0, move |reply| Command::Install { creation, epoch, facts, reply })
+                .await?;
+            Ok((epoch, snapshot))
+        })
+    }
+
+    fn commit(
+        &self,
+        creation: Creation,
+        epoch: Epoch,
+        commit: Commit,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        let commit = ledger::prepare(commit);
+        let bytes = commit.bytes();
+        Box::pin(self.commit_command(bytes, move |reply| Command::Commit {
+            creation,
+            epoch,
+            commit,
+            reply,
+        }))
+    }
+
+    fn settlement(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Option<Settlement>, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            if !shared.has(creation) || sequence < reader.first {
+                return Ok(None);
+            }
+            ledger::settlement(reader.db, creation, sequence)
+        }))
+    }
+
+    fn dead_letters(
+        &self,
+        creation: Creation,
+        range: ReadRange,
+    ) -> BoxFuture<'_, Result<Vec<DeadRow>, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            if shared.has(creation) {
+                ledger::dead_letters(reader.db, creation, range)
+            } else {
+                Ok(Vec::new())
+            }
+        }))
+    }
+
+    fn dead_letter(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Option<DeadRow>, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            if shared.has(creation) {
+                ledger::dead_letter(reader.db, creation, sequence)
+            } else {
+                Ok(None)
+            }
+        }))
+    }
+
+    fn unannounced(&self, count: usize) -> BoxFuture<'_, Result<Vec<DeadRow>, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            ledger::unannounced(reader.db, count, |creation| shared.has(creation))
+        }))
+    }
+
+    fn mark_announced(
+        &self,
+        rows: Vec<(Creation, Sequence, u32)>,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        let bytes = rows.len() * 32;
+        Box::pin(self.commit_command(bytes, move |reply| Command::MarkAnnounced { rows, reply }))
+    }
+
+    fn seal_key(&self) -> [u8; 32] {
+        self.shared.seal_key
+    }
+
+    fn last_written_at(&self) -> Timestamp {
+        let micros = self.shared.last_written_at.load(Ordering::Acquire);
+        Timestamp::from_micros(micros).unwrap_or(Timestamp::EPOCH)
+    }
+}

@@ -1,0 +1,205 @@
+//! Opening sled's database such that what it says is written is on the disk (DESIGN: section 7).
+
+use std::{
+    fs::{self, File},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Options;
+
+/// A page above a quarter of a segment becomes a file of its own, which sled does not sync: so segments are large
+/// enough that none is. Can't be changed once a store was made.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// sled's threads give the lock back a moment after the database was dropped: how often it is tried again.
+const LOCK_ATTEMPTS: u32 = 40;
+/// How long to wait between two attempts.
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+/// What sled's snapshots of its page table are called.
+const SNAPSHOT_PREFIX: &str = "snap.";
+/// One that was not finished, after a kill: sled would not open with it.
+const UNFINISHED_SUFFIX: &str = ".generating";
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file or folder could not be used.
+    #[error("could not use `{path}`")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process, or another store of this one, has it open.
+    #[error("the store `{path}` is open elsewhere: only one hub can use it at a time")]
+    Locked {
+        /// The store's folder.
+        path: PathBuf,
+    },
+    /// Written by another version.
+    #[error("the store has layout version `{found}`, this hub reads version `{known}`")]
+    Version {
+        /// The store's version.
+        found: u32,
+        /// This hub's version.
+        known: u32,
+    },
+    /// The folder holds a database that is not a store of Hookline.
+    #[error("`{path}` holds a database that is not a store of Hookline")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The database is damaged.
+    #[error("the store `{path}` is damaged: {why}")]
+    Damaged {
+        /// The store's folder.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+}
+
+/// The files of a database, by handles of our own: an fsync of an inode covers what was written through any handle.
+#[derive(Debug)]
+pub(super) struct Disk {
+    db: File,
+    blobs: PathBuf,
+}
+
+impl Disk {
+    /// Waits until everything that sled has handed to the kernel is on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.db.sync_data()?;
+        let mut found = false;
+        for blob in fs::read_dir(&self.blobs)? {
+            File::open(blob?.path())?.sync_all()?;
+            found = true;
+        }
+        if found { File::open(&self.blobs)?.sync_all() } else { Ok(()) }
+    }
+}
+
+/// Returns how much of a folder's disk is free, in percent, and in bytes.
+pub(super) fn free(folder: &Path) -> io::Result<(u8, u64)> {
+    let disk = rustix::fs::statvfs(folder)?;
+    let percent = disk.f_bavail.saturating_mul(100) / disk.f_blocks.max(1);
+    let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Ok((u8::try_from(percent).unwrap_or(100), bytes))
+}
+
+/// Opens or makes the database in `path`.
+pub(super) fn open(path: &Path, options: &Options) -> Result<(::sled::Db, Disk), OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| OpenError::Io { path, source }
+    };
+    fs::create_dir_all(path).map_err(io(path))?;
+    for snapshot in snapshots(path).map_err(io(path))? {
+        if snapshot.to_string_lossy().ends_with(UNFINISHED_SUFFIX) {
+            fs::remove_file(&snapshot).map_err(io(&snapshot))?;
+        }
+    }
+    let db = match open_unlocked(path, options) {
+        Err(Failure::Corruption(_)) => {
+            // The log has everything that a snapshot has: a damaged one is only in the way.
+            for snapshot in snapshots(path).map_err(io(path))? {
+                let name = snapshot.file_name().unwrap_or_default().to_string_lossy();
+                let aside = snapshot.with_file_name(format!("aside.{name}"));
+                fs::rename(&snapshot, aside).map_err(io(&snapshot))?;
+            }
+            open_unlocked(path, options)
+        }
+        opened => opened,
+    };
+    let db = db.map_err(|failure| failure.into_error(path))?;
+
+    let (file, blobs) = (path.join("db"), path.join("blobs"));
+    for folder in [&blobs, path, path.parent().unwrap_or(path)] {
+        // The parent of a relative path of one part is "".
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
+    }
+    for name in ["conf", "db"] {
+        let file = path.join(name);
+        File::open(&file).and_then(|file| file.sync_all()).map_err(io(&file))?;
+    }
+    let handle = File::open(&file).map_err(io(&file))?;
+    Ok((db, Disk { db: handle, blobs }))
+}
+
+fn snapshots(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(SNAPSHOT_PREFIX) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+enum Failure {
+    Locked,
+    Corruption(String),
+    Io(io::Error),
+    Panic(String),
+}
+
+impl Failure {
+    fn into_error(self, path: &Path) -> OpenError {
+        let path = path.to_path_buf();
+        match self {
+            Self::Locked => OpenError::Locked { path },
+            Self::Io(source) => OpenError::Io { path, source },
+            Self::Corruption(why) | Self::Panic(why) => OpenError::Damaged { path, why },
+        }
+    }
+}
+
+fn open_unlocked(path: &Path, options: &Options) -> Result<::sled::Db, Failure> {
+    for _ in 1..LOCK_ATTEMPTS {
+        match open_once(path, options) {
+            Err(Failure::Locked) => pause(LOCK_WAIT),
+            opened => return opened,
+        }
+    }
+    open_once(path, options)
+}
+
+/// Lets time pass. Nothing tells when the lock of a file is free.
+fn pause(duration: Duration) {
+    let nobody = Mutex::new(());
+    Condvar::new().wait_for(&mut nobody.lock(), duration);
+}
+
+fn open_once(path: &Path, options: &Options) -> Result<::sled::Db, Failure> {
+    let config = ::sled::Config::new()
+        .path(path)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(options.cache_bytes)
+        // The writer flushes; a second flusher would only write what nobody waits for.
+        .flush_every_ms(None);
+    // Damaged files make sled panic here now and then.
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(::sled::Error::Io(error))) if error.to_string().contains("acquire lock") => {
+            Err(Failure::Locked)
+        }
+        Ok(Err(::sled::Error::Io(error))) => Err(Failure::Io(error)),
+        Ok(Err(error)) => Err(Failure::Corruption(error.to_string())),
+        Err(panic) => Err(Failure::Panic(panic_text(panic.as_ref()))),
+    }
+}
+
+/// Returns the message of a panic.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the database failed with `{}`", text.unwrap_or_default())
+}

@@ -1,0 +1,145 @@
+//! Packs: the events of a commit, up to 64 KB of them in one value, since keys are what costs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hookline_core::{
+    event::{EventId, Sequence},
+    time::Timestamp,
+};
+use prost::Message;
+
+use super::{
+    super::{
+        Entry, ReadError,
+        codec::{self, damaged},
+    },
+    keys,
+};
+
+/// The size up to which a pack takes in another event.
+pub(super) const PACK_BYTES: usize = 64 * 1024;
+
+/// What stands before the events: times of receipt of the first and the last, and how many they are.
+const HEADER_BYTES: usize = 8 + 8 + 4;
+
+/// A pack that is being filled.
+#[derive(Debug)]
+pub(super) struct Filling {
+    pub(super) first: Sequence,
+    first_received: Timestamp,
+    last_received: Timestamp,
+    count: u32,
+    entries: Vec<u8>,
+}
+
+/// An event's parts, encoded by who brings it.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) content: Vec<u8>,
+    pub(super) packed: Vec<u8>,
+}
+
+impl Filling {
+    pub(super) fn new(first: Sequence, received_at: Timestamp) -> Self {
+        Self {
+            first,
+            first_received: received_at,
+            last_received: received_at,
+            count: 0,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Whether another event of this size should begin a pack of its own.
+    pub(super) fn is_full_for(&self, encoded: &Encoded) -> bool {
+        self.count > 0
+            && self.entries.len() + encoded.content.len() + encoded.packed.len() > PACK_BYTES
+    }
+
+    pub(super) fn push(
+        &mut self,
+        encoded: &Encoded,
+        id: EventId,
+        sequence: Sequence,
+        received_at: Timestamp,
+    ) {
+        assert_eq!(
+            self.first.get() + u64::from(self.count),
+            sequence.get(),
+            "the sequences of a pack have no gaps"
+        );
+        let place = codec::encode_place(id, sequence, received_at);
+        codec::push_entry(&mut self.entries, &encoded.content, &place, &encoded.packed);
+        self.count += 1;
+        self.last_received = received_at;
+    }
+
+    /// Returns the pack as a value.
+    pub(super) fn seal(&self) -> Vec<u8> {
+        keys::seal(&[
+            &self.first_received.as_micros().to_be_bytes(),
+            &self.last_received.as_micros().to_be_bytes(),
+            &self.count.to_be_bytes(),
+            &self.entries,
+        ])
+    }
+}
+
+/// A pack that was read, its events not yet decoded.
+#[derive(Debug)]
+pub(super) struct Pack {
+    pub(super) first: u64,
+    pub(super) count: u32,
+    pub(super) first_received: Timestamp,
+    pub(super) last_received: Timestamp,
+    entries: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PackRow {
+    #[prost(message, repeated, tag = "1")]
+    entries: Vec<codec::EntryRow>,
+}
+
+impl Pack {
+    pub(super) fn read(key: &[u8], value: &[u8]) -> Result<Self, ReadError> {
+        let content = keys::unseal(key, value)?;
+        let (mut header, entries) =
+            content.split_at_checked(HEADER_BYTES).ok_or_else(|| damaged("a pack is too short"))?;
+        let pack = Self {
+            first: keys::number(key, 0)?,
+            first_received: codec::timestamp(keys::take_i64(&mut header)?)?,
+            last_received: codec::timestamp(keys::take_i64(&mut header)?)?,
+            count: keys::take_u32(&mut header)?,
+            entries: Bytes::copy_from_slice(entries),
+        };
+        if pack.count == 0 || pack.first == 0 {
+            return Err(damaged("a pack without events"));
+        }
+        Ok(pack)
+    }
+
+    /// Returns the sequence of its last event.
+    pub(super) fn last(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count) - 1)
+    }
+
+    /// Decodes its events.
+    pub(super) fn entries(&self) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let row = PackRow::decode(self.entries.clone())
+            .map_err(|error| damaged(format!("the pack of event `{}`: {error}", self.first)))?;
+        let mut entries = Vec::with_capacity(row.entries.len());
+        for (row, sequence) in row.entries.into_iter().zip(self.first..) {
+            let entry = codec::entry(row, None)?;
+            if entry.event.sequence.get() != sequence {
+                return Err(damaged(format!("another event stands in the place of `{sequence}`")));
+            }
+            entries.push(Arc::new(entry));
+        }
+        if entries.len() != usize::try_from(self.count).unwrap_or(usize::MAX) {
+            return Err(damaged(format!("the pack of event `{}` lacks events", self.first)));
+        }
+        Ok(entries)
+    }
+}

@@ -1,0 +1,346 @@
+//! The one thread that writes: group commit.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hookline_core::{
+    delivery::{Creation, Epoch},
+    event::{NewEvent, Sequence},
+    time::Timestamp,
+};
+use parking_lot::RwLock;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use super::{
+    super::{AppendError, Appended, CommitError, CreateError, Entry, SubscriptionConfig},
+    Options, Shared,
+    draft::Draft,
+    ledger::{Facts, PreparedCommit},
+    log::Prepared,
+    open::{self, OpenError, panic_text},
+    pack::Filling,
+    queue::{Queue, Ticket, Woken},
+    state::{Opened, Recovered},
+    tail::Tail,
+};
+
+/// How much one commit writes, about: more would keep those who wait longer than a sync does.
+pub(super) const COMMIT_BYTES: usize = 4 * 1024 * 1024;
+/// How often the free space of the disk is looked at, and how long after a failure the store is opened again.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How much room there must be before the store is opened again after a failed write.
+const REOPEN_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append {
+        events: Vec<Prepared>,
+        received_at: Timestamp,
+        reply: Reply<Vec<Appended>, AppendError>,
+    },
+    Trim {
+        before: Sequence,
+        reply: Reply<(), AppendError>,
+    },
+    Create {
+        config: SubscriptionConfig,
+        reply: Reply<Creation, CreateError>,
+    },
+    Delete {
+        creation: Creation,
+        reply: Reply<(), CommitError>,
+    },
+    Open {
+        creation: Creation,
+        reply: Reply<Epoch, CommitError>,
+    },
+    /// Remembers what an owner has read of its ledger; writes nothing.
+    Install {
+        creation: Creation,
+        epoch: Epoch,
+        facts: Facts,
+        reply: Reply<(), CommitError>,
+    },
+    Commit {
+        creation: Creation,
+        epoch: Epoch,
+        commit: PreparedCommit,
+        reply: Reply<(), CommitError>,
+    },
+    MarkAnnounced {
+        rows: Vec<(Creation, Sequence, u32)>,
+        reply: Reply<(), CommitError>,
+    },
+}
+
+/// Why a commit failed: told to all who waited for it.
+#[derive(Clone, Debug)]
+pub(super) struct Failure(pub(super) Arc<str>);
+
+type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+
+/// What is done and answered together.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) draft: Draft,
+    /// The pack that is being filled.
+    pub(super) pack: Option<Filling>,
+    /// The fingerprints of the events since the last batch, encoded, and the first of these events.
+    pub(super) fingerprints: Vec<u8>,
+    pub(super) fingerprints_first: Option<(u32, u64)>,
+    /// New events, in order.
+    pub(super) entries: Vec<Arc<Entry>>,
+    /// Ranges of rows to remove once this group is committed.
+    pub(super) chores: Vec<super::state::Chore>,
+    answers: Vec<Answer>,
+    rooms: Vec<OwnedSemaphorePermit>,
+}
+
+impl Group {
+    /// Answers once the group is committed, or has failed.
+    pub(super) fn answer<T: Send + 'static, E: Send + 'static>(
+        &mut self,
+        reply: Reply<T, E>,
+        result: Result<T, E>,
+        failed: impl FnOnce(Arc<str>) -> E + Send + 'static,
+    ) {
+        self.answers.push(Box::new(move |committed| {
+            let answer = match committed {
+                Ok(()) => result,
+                Err(Failure(why)) => Err(failed(why)),
+            };
+            // A caller that has gone away does not want to know.
+            drop(reply.send(answer));
+        }));
+    }
+}
+
+/// The writer: the only one who changes the database.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    options: Options,
+    shared: Arc<Shared>,
+    queue: Arc<Queue<Command>>,
+    /// `None` after a failed commit, until the store is opened again.
+    opened: Option<Opened>,
+    probed_at: Instant,
+}
+
+impl Writer {
+    /// Opens the database and reads what the writer needs to know.
+    pub(super) fn open(
+        path: &Path,
+        options: Options,
+        queue: Arc<Queue<Command>>,
+    ) -> Result<(Self, Arc<Shared>), OpenError> {
+        let (db, disk) = open::open(path, &options)?;
+        let Recovered { opened, head, first, seal_key, last_written_at } =
+            Opened::recover(db.clone(), disk, path)?;
+        let shared = Arc::new(Shared {
+            db: RwLock::new(Some(db)),
+            tail: Tail::default(),
+            head: watch::Sender::new(head),
+            first: AtomicU64::new(first.get()),
+            last_written_at: AtomicI64::new(last_written_at.as_micros()),
+            full: AtomicBool::new(false),
+            configs: RwLock::new(opened.configs.clone()),
+            seal_key,
+        });
+        let path = path.to_path_buf();
+        let writer = Self {
+            path,
+            options,
+            shared: Arc::clone(&shared),
+            queue,
+            opened: Some(opened),
+            probed_at: now(),
+        };
+        writer.probe_space();
+        Ok((writer, shared))
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let _closes =
+            CloseAtEnd { queue: Arc::clone(&self.queue), shared: Arc::clone(&self.shared) };
+        loop {
+            let timeout = match &self.opened {
+                None => Some(PROBE_EVERY),
+                Some(opened) if opened.has_chores() => Some(Duration::ZERO),
+                Some(_) if self.shared.full.load(Ordering::Acquire) => Some(PROBE_EVERY),
+                Some(_) => None,
+            };
+            if self.queue.wait(timeout) == Woken::Drained {
+                break;
+            }
+            if now().duration_since(self.probed_at) >= PROBE_EVERY {
+                self.probed_at = now();
+                self.probe_space();
+                self.reopen();
+            }
+            self.turn();
+        }
+        // The handles first, so that the lock of the files is free when the thread has ended.
+        self.opened = None;
+        *self.shared.db.write() = None;
+    }
+
+    /// Refuses events while the disk is too full, and takes them again.
+    fn probe_space(&self) {
+        let percent = open::free(&self.path).map_or(100, |(percent, _)| percent);
+        self.shared.full.store(percent < self.options.free_percent_min, Ordering::Release);
+    }
+
+    /// Takes what waits, writes it, and answers.
+    fn turn(&mut self) {
+        let mut group = Group::default();
+        let result = self.fill_and_commit(&mut group);
+        match &result {
+            Ok(()) => self.publish(&mut group),
+            Err(Failure(why)) => {
+                if self.opened.take().is_some() {
+                    tracing::error!(error = %why, "a commit failed: the store refuses until it is opened again");
+                }
+            }
+        }
+        for answer in group.answers {
+            answer(result.clone());
+        }
+        drop(group.rooms);
+    }
+
+    fn fill_and_commit(&mut self, group: &mut Group) -> Result<(), Failure> {
+        let Some(opened) = &mut self.opened else {
+            while let Some(Ticket { command, room }) = self.queue.take() {
+                group.rooms.push(room);
+                refuse(command, group);
+            }
+            return Err(Failure("an earlier write failed".into()));
+        };
+        // sled has been seen to panic on damage; a panic here is a failed commit like any other.
+        let work = AssertUnwindSafe(|| {
+            while group.draft.bytes() < COMMIT_BYTES {
+                let Some(Ticket { command, room }) = self.queue.take() else { break };
+                group.rooms.push(room);
+                opened.handle(command, group, &self.shared)?;
+            }
+            opened.do_chores(&mut group.draft)?;
+            opened.commit(group)
+        });
+        catch_unwind(work).unwrap_or_else(|panic| Err(Failure(panic_text(panic.as_ref()).into())))
+    }
+
+    /// Shows the world what was committed: the head last.
+    fn publish(&mut self, group: &mut Group) {
+        let Some(opened) = &mut self.opened else { return };
+        opened.add_chores(std::mem::take(&mut group.chores));
+        if std::mem::take(&mut opened.configs_changed) {
+            self.shared.configs.write().clone_from(&opened.configs);
+        }
+        self.shared.first.store(opened.first, Ordering::Release);
+        self.shared.last_written_at.store(opened.last_written_at().as_micros(), Ordering::Release);
+        let head = opened.next - 1;
+        self.shared.tail.extend(std::mem::take(&mut group.entries));
+        self.shared.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+    }
+
+    /// Opens the store again after a failed commit, once there is room: sled stays failed until then.
+    fn reopen(&mut self) {
+        let room = open::free(&self.path).map_or(0, |(_, bytes)| bytes);
+        if self.opened.is_some() || room < REOPEN_BYTES_MIN {
+            return;
+        }
+        // Waits for those who read now; who comes meanwhile waits, and reads the new one.
+        let mut db = self.shared.db.write();
+        *db = None;
+        let again = open::open(&self.path, &self.options).and_then(|(again, disk)| {
+            let recovered = Opened::recover(again.clone(), disk, &self.path)?;
+            Ok((again, recovered))
+        });
+        let (again, recovered) = match again {
+            Ok(again) => again,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "could not open the store again"
+                );
+                return;
+            }
+        };
+        *db = Some(again);
+        self.shared.tail.clear();
+        self.shared.configs.write().clone_from(&recovered.opened.configs);
+        self.opened = Some(recovered.opened);
+        drop(db);
+        tracing::info!("the store is open again");
+        // What the failed commit wrote may be there after all.
+        self.publish(&mut Group::default());
+    }
+}
+
+/// Closes the queue when the thread ends, however it does, so that nobody waits for it in vain.
+struct CloseAtEnd {
+    queue: Arc<Queue<Command>>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        self.queue.close();
+        while self.queue.take().is_some() {}
+        *self.shared.db.write() = None;
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "paces the probing of the disk; decides nothing about events"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Answers a command that is not carried out: its group has failed already.
+fn refuse(command: Command, group: &mut Group) {
+    let closed = || CommitError::Closed;
+    match command {
+        Command::Append { events: _, received_at: _, reply } => {
+            group.answer(reply, Err(AppendError::Closed), AppendError::Unavailable);
+        }
+        Command::Trim { before: _, reply } => {
+            group.answer(reply, Err(AppendError::Closed), AppendError::Unavailable);
+        }
+        Command::Create { config: _, reply } => {
+            group.answer(reply, Err(closed().into()), |why| CommitError::Unavailable(why).into());
+        }
+        Command::Open { creation: _, reply } => {
+            group.answer(reply, Err(closed()), CommitError::Unavailable);
+        }
+        Command::Delete { creation: _, reply }
+        | Command::Install { creation: _, epoch: _, facts: _, reply }
+        | Command::Commit { creation: _, epoch: _, commit: _, reply }
+        | Command::MarkAnnounced { rows: _, reply } => {
+            group.answer(reply, Err(closed()), CommitError::Unavailable);
+        }
+    }
+}
+
+/// What two events must have in common to be the same delivery.
+pub(super) fn is_same_delivery(kept: &NewEvent, new: &NewEvent) -> bool {
+    kept.source == new.source && kept.delivery_key == new.delivery_key
+}
+
+/// The subscriptions by creation.
+pub(super) type Configs = BTreeMap<Creation, SubscriptionConfig>;
