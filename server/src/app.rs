@@ -88,8 +88,7 @@ impl App {
         let front = http::Server::bind(config.http.listen, state).await?;
         let names = config.sources.iter().map(Source::name).map(ToString::to_string);
         let stop = grpc_group.stopping().clone();
-        let services =
-            grpc::Server::bind(config.grpc.listen, broker.clone(), names, stop).await?;
+        let services = grpc::Server::bind(config.grpc.listen, broker.clone(), names, stop).await?;
         let app = Self {
             http_address: front.local_addr(),
             grpc_address: services.local_addr(),
