@@ -48,15 +48,17 @@ pub(super) fn delivery_id(headers: &HeaderMap) -> Option<String> {
 /// Reads a body; `None` if it is not a JSON object, or the request does not say what event it is.
 pub(super) fn read(headers: &HeaderMap, text: &str) -> Option<Reading> {
     let event = header(headers, "x-github-event").filter(|event| !event.is_empty())?;
-    let Some(rule) = rules::of(event) else {
-        let is_key = event.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let member = if is_key { event } else { "" };
-        let [id, number] = ["id", "number"].map(|key| format!("{member}.{key}"));
-        let updated_at = format!("{member}.updated_at");
-        let named = Named::ById { kind: event, ids: &[&id, &number] };
-        return read_by(&Rule { event, named, times: &[&updated_at] }, headers, text);
-    };
-    read_by(rule, headers, text)
+    if let Some(rule) = rules::of(event) {
+        return read_by(rule, headers, text);
+    }
+    let is_member = event.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_member {
+        return read_by(&Rule { event, named: Named::Repository, times: &[] }, headers, text);
+    }
+    let [id, number] = ["id", "number"].map(|key| format!("{event}.{key}"));
+    let updated_at = format!("{event}.updated_at");
+    let named = Named::ById { kind: event, ids: &[&id, &number] };
+    read_by(&Rule { event, named, times: &[&updated_at] }, headers, text)
 }
 
 fn read_by(rule: &Rule<'_>, headers: &HeaderMap, text: &str) -> Option<Reading> {

@@ -99,6 +99,42 @@ fn every_real_github_body_is_read_right() {
     }
 }
 
+/// Read from the files by eye.
+#[rustfmt::skip]
+const BY_EYE: [[&str; 6]; 14] = [
+    ["gp.ping.json", "ping", "", "hook", "20081052", "2018-01-15T10:48:54Z"],
+    ["ds.comment.json", "issue_comment.created", "lts-def", "pull_request", "abc/def-ci-webhook-test#2", "2020-12-29T05:49:14Z"],
+    ["issues.milestoned.json", "issues.milestoned", "Codertocat", "pull_request", "Codertocat/Hello-World#2", "2019-05-15T15:20:35Z"],
+    ["issues.opened.with-organization.json", "issues.opened", "Codertocat", "issue", "Codertocat/Hello-World#1", "2019-05-15T15:20:18Z"],
+    ["pull_request_review.dismissed.json", "pull_request_review.dismissed", "Codertocat", "pull_request", "Codertocat/Hello-World#2", "2019-05-15T15:20:38Z"],
+    ["push.payload.json", "push", "Codertocat", "tag", "Codertocat/Hello-World/tag/simple-tag", "2019-05-15T15:20:57Z"],
+    ["push.with-no-username-committer.json", "push", "Codertocat", "branch", "Codertocat/Hello-World/branch/master", "2019-05-15T15:19:25Z"],
+    ["ds.branch_create.json", "create", "bradrydzewski", "branch", "bradrydzewski/drone-test-go/branch/feature-branch", "2018-06-21T17:15:46Z"],
+    ["check_suite.rerequested.with-organization.json", "check_suite.rerequested", "octocoders-linter[bot]", "check_suite", "Codertocat/Hello-World/check_suite/118578147", "2019-05-15T15:21:14Z"],
+    ["ds.status.json", "status", "octocat", "commit", "octocat/Hello-World/commit/9049f1265b7d61be4a8904a9a27120d2064dab3b", "2024-05-01T11:03:00Z"],
+    ["gp.workflow_job.json", "workflow_job.my_workflow_job", "baxterthehacker", "workflow_job", "baxterthehacker/public-repo/workflow_job/565676767", "2015-05-05T23:40:30Z"],
+    ["installation.created.json", "installation.created", "Codertocat", "installation", "957387", "2019-05-15T15:19:51Z"],
+    ["projects_v2_item.edited.json", "projects_v2_item.edited", "wolfy1339", "organization", "38302899", "2022-06-08T20:34:26Z"],
+    ["branch_protection_rule.created.1.json", "branch_protection_rule.created", "wolfy1339", "branch_protection_rule", "wolfy1339/octoherd-script-replace-pika-with-esbuild/branch_protection_rule/37429269", "2023-05-14T02:09:38Z"],
+];
+
+#[test]
+fn real_github_bodies_are_read_as_a_person_reads_them() {
+    let posts = posts("github");
+    for [file, event_type, actor, resource_type, resource_id, timestamp] in BY_EYE {
+        let is_it = |post: &&Post| post.entry.file.strip_prefix("github/") == Some(file);
+        let Some(post) = posts.iter().find(is_it) else {
+            assert!(posts.is_empty(), "`{file}` is gone");
+            continue;
+        };
+        let event = send(Kind::GitHub, post);
+        let time = event.timestamp.to_string();
+        let read = [event.event_type.as_str(), &event.actor, &event.resource_type];
+        assert_eq!(read, [event_type, actor, resource_type], "{file}");
+        assert_eq!([&event.resource_id, &time], [resource_id, timestamp], "{file}");
+    }
+}
+
 #[test]
 fn every_real_github_body_is_read_alike_as_a_form() {
     for mut post in posts("github") {

@@ -240,6 +240,8 @@ fn no_error_tells_a_secret_or_the_right_signature() {
         assert!(!text.contains("webhook_secret") && !text.contains(STRIPE_MAC), "{text}");
     }
     assert!(format!("{source:?}").contains("[redacted]"));
+    let request = Request { headers: &headers, body: &Bytes::from_static(b"private") };
+    assert_eq!(format!("{request:?}"), "Request { headers: 1, body_bytes: 7 }");
 }
 
 #[test]
