@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use proptest::{
+    prelude::{ProptestConfig, prop},
+    proptest,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -219,4 +223,36 @@ async fn an_address_that_is_taken_is_told() {
     let (second, ..) = state();
     let error = Server::bind(first.local_addr(), second).await.unwrap_err();
     assert_eq!(error.to_string(), format!("listening for webhooks on `{}`", first.local_addr()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
+
+    #[test]
+    fn any_bytes_on_a_connection_are_answered_or_closed_and_never_panic(
+        prefix in prop::sample::select(vec!["", "POST /webhooks/open HTTP/1.1\r\n", "GET /"]),
+        lines in prop::collection::vec("(content-length|transfer-encoding|connection|x): [ -~]{0,20}\r\n", 0..4),
+        rest in prop::collection::vec(prop::num::u8::ANY, 0..400),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let hub = Hub::new();
+            let (mut io, served) = hub.connect();
+            let client = async {
+                let head = format!("{prefix}{}\r\n", lines.concat());
+                io.write_all(head.as_bytes()).await.unwrap();
+                io.write_all(&rest).await.unwrap();
+                let mut answers = Vec::new();
+                io.read_to_end(&mut answers).await.unwrap();
+                assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."));
+            };
+            tokio::join!(client, served);
+            assert_eq!(hub.front.posts.available_permits(), limits::POSTS_MAX);
+            assert_eq!(hub.front.budget.available_permits(), limits::BODY_BUDGET_BYTES);
+        });
+    }
 }
