@@ -100,6 +100,21 @@ async fn an_idle_connection_is_closed_without_a_word() {
     tokio::join!(client, served);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_does_not_read_its_answer_is_given_up() {
+    let hub = Hub::new();
+    // Too small for an answer.
+    let (mut io, server) = tokio::io::duplex(64);
+    let router = router(Arc::clone(&hub.front));
+    let served = connection::serve(server, router, CancellationToken::new());
+    #[expect(clippy::disallowed_methods, reason = "the paused clock of the test's runtime")]
+    let began = Instant::now();
+    tokio::join!(write_post(&hub, &mut io, BODY), served);
+    let longest = limits::ANSWER_TIME_MAX + limits::LINGER_TIME_MAX;
+    assert!((limits::ANSWER_TIME_MAX..=longest).contains(&began.elapsed()));
+    assert_eq!(hub.event_types(), ["issues.opened"]);
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_off_is_no_event() {
     let hub = Hub::new();
