@@ -121,11 +121,7 @@ impl Source {
     /// # Errors
     ///
     /// If the name is reserved, or there are no secrets, or too many.
-    pub fn signed(
-        name: SourceName,
-        kind: Kind,
-        secrets: Vec<Secret>,
-    ) -> Result<Self, SourceError> {
+    pub fn signed(name: SourceName, kind: Kind, secrets: Vec<Secret>) -> Result<Self, SourceError> {
         match secrets.len() {
             0 => Err(SourceError::NoSecret(name)),
             1..=SECRETS_MAX => Ok(Self { name: unreserved(name)?, kind, secrets }),

@@ -48,15 +48,17 @@ pub(super) fn delivery_id(headers: &HeaderMap) -> Option<String> {
 /// Reads a body; `None` if it is not a JSON object, or the request does not say what event it is.
 pub(super) fn read(headers: &HeaderMap, text: &str) -> Option<Reading> {
     let event = header(headers, "x-github-event").filter(|event| !event.is_empty())?;
-    let Some(rule) = rules::of(event) else {
-        let is_key = event.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let member = if is_key { event } else { "" };
-        let [id, number] = ["id", "number"].map(|key| format!("{member}.{key}"));
-        let updated_at = format!("{member}.updated_at");
-        let named = Named::ById { kind: event, ids: &[&id, &number] };
-        return read_by(&Rule { event, named, times: &[&updated_at] }, headers, text);
-    };
-    read_by(rule, headers, text)
+    if let Some(rule) = rules::of(event) {
+        return read_by(rule, headers, text);
+    }
+    let is_member = event.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_member {
+        return read_by(&Rule { event, named: Named::Repository, times: &[] }, headers, text);
+    }
+    let [id, number] = ["id", "number"].map(|key| format!("{event}.{key}"));
+    let updated_at = format!("{event}.updated_at");
+    let named = Named::ById { kind: event, ids: &[&id, &number] };
+    read_by(&Rule { event, named, times: &[&updated_at] }, headers, text)
 }
 
 fn read_by(rule: &Rule<'_>, headers: &HeaderMap, text: &str) -> Option<Reading> {
@@ -138,7 +140,7 @@ fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)>
     let first = |paths: &[&str]| paths.iter().find_map(|path| fields.id(path));
     match *named {
         Named::ByNumber { kind, ids } => {
-            // GitHub sends comments on both in one event; that of a pull request has this member, else it is absent.
+            // Comments and milestones of both come as events of issues; a pull request is told by this member.
             let is_pull = *fields.at("issue.pull_request") != json::Field::Absent;
             let kind = if is_pull { "pull_request" } else { kind };
             first(ids).map(|number| (kind.to_owned(), number))

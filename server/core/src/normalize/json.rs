@@ -13,7 +13,7 @@ use serde::de::{
 /// The most paths of one reading: one bit each.
 pub(super) const PATHS_MAX: usize = 32;
 /// The most keys of a path.
-const DEPTH_MAX: usize = 3;
+const DEPTH_MAX: usize = 4;
 
 /// What a path leads to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +97,7 @@ pub(super) fn read<'p, 'a>(text: &'a str, paths: &'p [&'p str]) -> Option<Fields
 
 /// Returns the keys of a path, padded with empty ones.
 fn keys(path: &str) -> [&str; DEPTH_MAX] {
+    debug_assert!(path.split('.').count() <= DEPTH_MAX, "`{path}` has too many keys");
     let mut keys = [""; DEPTH_MAX];
     for (key, part) in keys.iter_mut().zip(path.split('.')) {
         *key = part;

@@ -111,8 +111,7 @@ fn event(
     header_id: Option<String>,
     reading: Reading,
 ) -> NewEvent {
-    let event_type =
-        EventType::normalize(&reading.event_type).unwrap_or_else(EventType::unparsed);
+    let event_type = EventType::normalize(&reading.event_type).unwrap_or_else(EventType::unparsed);
     metadata.0.extend(reading.metadata.0);
     if event_type.as_str() != reading.event_type {
         metadata.add("event_type_raw", Some(reading.event_type));

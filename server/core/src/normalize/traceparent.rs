@@ -15,7 +15,8 @@ fn is_valid(text: &str) -> bool {
             part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         })
     };
-    let (Some(version), Some(trace), Some(parent), Some(_)) = (next(2), next(32), next(16), next(2))
+    let (Some(version), Some(trace), Some(parent), Some(_)) =
+        (next(2), next(32), next(16), next(2))
     else {
         return false;
     };
@@ -32,7 +33,7 @@ mod tests {
     fn only_a_valid_traceparent_is_kept() {
         let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert!(is_valid(valid));
-        assert!(is_valid(&format!("01{}-more", &valid[2..])));
+        assert!(is_valid(&format!("{}-more", valid.replacen("00", "01", 1))));
         for text in [
             "",
             "00",

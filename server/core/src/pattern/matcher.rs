@@ -11,6 +11,10 @@ use crate::event::{DEAD_LETTER_SOURCE, EventType, SourceName};
 /// limits to 10 MiB, and a byte of a pattern costs it up to about 100.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
+/// Ends globs and subjects. globset takes both for paths of files: without it, it would look for the extension of
+/// `x/*.`, and find none in `x/a.`, whose last part it does not take for a file's name.
+const END: char = '/';
+
 /// The pattern sets of many readers, compiled. `K` names a reader; keys are given back in ascending order.
 #[derive(Debug)]
 pub struct Matcher<K> {
@@ -39,7 +43,7 @@ struct Uses {
 pub struct MatcherError(#[from] globset::Error);
 
 impl<K: Ord + Clone> Matcher<K> {
-    /// Compiles the sets. Of two sets with one key both count as that of one reader each; the key is given back once.
+    /// Compiles the sets. Of several sets with one key any may take an event; the key is given back once.
     ///
     /// # Errors
     ///
@@ -63,7 +67,8 @@ impl<K: Ord + Clone> Matcher<K> {
                 open = (GlobSetBuilder::new(), Vec::new(), 0);
             }
             // `*` must not cross the `/`; within the alphabet of patterns nothing but `*` is special.
-            open.0.add(GlobBuilder::new(&glob).literal_separator(true).build()?);
+            let closed = format!("{glob}{END}");
+            open.0.add(GlobBuilder::new(&closed).literal_separator(true).build()?);
             open.1.push(uses);
             open.2 += glob.len();
         }
@@ -75,7 +80,7 @@ impl<K: Ord + Clone> Matcher<K> {
     #[must_use]
     pub fn matches(&self, source: &SourceName, event_type: &EventType) -> Vec<K> {
         let is_reserved = source.as_str() == DEAD_LETTER_SOURCE;
-        let subject = format!("{source}/{event_type}");
+        let subject = format!("{source}/{event_type}{END}");
         let (mut taken, mut taken_away) = (Vec::new(), Vec::new());
         for chunk in &self.chunks {
             for glob in chunk.globs.matches(&subject) {

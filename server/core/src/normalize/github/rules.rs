@@ -156,3 +156,25 @@ static RULES: [Rule<'static>; 73] = [
     rule("security_advisory", Alone { kind: "security_advisory", ids: &["security_advisory.ghsa_id"] }, &["security_advisory.updated_at"]),
     rule("sponsorship", Alone { kind: "sponsorship", ids: &["sponsorship.node_id"] }, &[]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_event_has_one_rule() {
+        let events: BTreeSet<_> = RULES.iter().map(|rule| rule.event).collect();
+        assert_eq!(events.len(), RULES.len());
+    }
+
+    #[test]
+    fn each_rule_can_be_carried_out() {
+        let headers = http::HeaderMap::new();
+        for rule in &RULES {
+            // Reading asserts that its paths are few and short enough.
+            assert!(super::super::read_by(rule, &headers, "{}").is_some(), "{}", rule.event);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Signatures: published vectors, rotation, downgrades, time.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use hookline_core::{
+    event::SourceName,
+    source::{EmptySecret, Kind, Secret, Source, SourceError},
+    time::Timestamp,
+    verify::{Request, VerifyError, sign, verify},
+};
+use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use sha2::Sha256;
+
+use crate::ingest_support::{headers, payloads, secret, source};
+
+const DOCS_SECRET: &str = "It's a Secret to Everybody";
+const DOCS_MAC: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+const HUB: &str = "x-hub-signature-256";
+
+/// From EventUtilityTest.cs of stripe-dotnet.
+const STRIPE_BODY: &str = "{\n  \"id\": \"evt_123\",\n  \"object\": \"event\",\n  \"account\": \"acct_123\",\n  \
+    \"api_version\": \"2017-05-25\",\n  \"created\": 1533204620,\n  \"data\": {\n    \"object\": {\n      \
+    \"id\": \"cus_123\",\n      \"object\": \"customer\",\n      \"created\": 123456789,\n      \
+    \"email\": \"test@stripe.com\",\n      \"livemode\": false,\n      \"metadata\": {}\n    }\n  },\n  \
+    \"livemode\": false,\n  \"pending_webhooks\": 1,\n  \"request\": {\n    \"id\": \"req_123\",\n    \
+    \"idempotency_key\": \"idempotency-key-123\"\n  },\n  \"type\": \"customer.created\"\n}\n";
+const STRIPE_T: i64 = 1_533_204_620;
+const STRIPE_MAC: &str = "2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7";
+const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs).unwrap()
+}
+
+fn check(
+    source: &Source,
+    headers: &HeaderMap,
+    body: &str,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    verify(source, Request { headers, body: &body }, now).map(|verified| {
+        assert_eq!(verified.body(), &body);
+        assert_eq!(verified.source().name(), source.name());
+    })
+}
+
+fn cause(result: Result<(), VerifyError>) -> &'static str {
+    result.map_or_else(|error| error.cause(), |()| "verified")
+}
+
+fn github(secrets: &[&str], header: &str) -> &'static str {
+    let source = source(Kind::GitHub, secrets);
+    cause(check(&source, &headers([(HUB, header)]), "Hello, World!", at(0)))
+}
+
+fn stripe(header: &str, now: Timestamp) -> &'static str {
+    let source = source(Kind::Stripe, &["webhook_secret"]);
+    cause(check(&source, &headers([("stripe-signature", header)]), STRIPE_BODY, now))
+}
+
+#[test]
+fn the_published_github_vectors_verify() {
+    for (key, body, mac) in [
+        (DOCS_SECRET, "Hello, World!", DOCS_MAC),
+        (
+            "mysecret",
+            r#"{"foo":"bar"}"#,
+            "4864d2759938a15468b5df9ade20bf161da9b4f737ea61794142f3484236bda3",
+        ),
+        (
+            "0123456789abcdef",
+            r#"{"yo":true}"#,
+            "b1f8020f5b4cd42042f807dd939015c4a418bc1ff7f604dd55b0a19b5d953d9b",
+        ),
+        (
+            "0123456789abcdef",
+            "payload=%7B%22yo%22%3Atrue%7D",
+            "30f622d549ca623f1c553f7e395a80c9487b43b9feaf9af4a1811381ddf5a94d",
+        ),
+    ] {
+        let header = format!("sha256={mac}");
+        let (source, headers) = (source(Kind::GitHub, &[key]), headers([(HUB, header.as_str())]));
+        assert_eq!(check(&source, &headers, body, at(0)), Ok(()), "{body}");
+        let changed = format!("{body} ");
+        assert_eq!(cause(check(&source, &headers, &changed, at(0))), "wrong", "{body}");
+    }
+}
+
+#[test]
+fn a_github_signature_has_one_form() {
+    let right = format!("sha256={DOCS_MAC}");
+    for (header, want) in [
+        (right.as_str(), "verified"),
+        (&format!("sha256={}", DOCS_MAC.to_uppercase()), "verified"),
+        (&format!("sha256={ZEROS}"), "wrong"),
+        ("sha256=", "malformed"),
+        ("sha", "malformed"),
+        ("", "malformed"),
+        (DOCS_MAC, "malformed"),
+        (&format!("sha1={DOCS_MAC}"), "malformed"),
+        (&format!("SHA256={DOCS_MAC}"), "malformed"),
+        (&right[..right.len() - 1], "malformed"),
+        (&right[..right.len() - 2], "malformed"),
+        (&format!("{right}00"), "malformed"),
+        (&format!("sha256=zz{}", &DOCS_MAC[2..]), "malformed"),
+        (&format!("{right},{right}"), "malformed"),
+        (&format!("sha256={ZEROS},{right}"), "malformed"),
+    ] {
+        assert_eq!(github(&[DOCS_SECRET], header), want, "{header}");
+    }
+}
+
+#[test]
+fn either_of_two_live_secrets_verifies() {
+    let right = format!("sha256={DOCS_MAC}");
+    assert_eq!(github(&["new", DOCS_SECRET], &right), "verified");
+    assert_eq!(github(&[DOCS_SECRET, "new"], &right), "verified");
+    assert_eq!(github(&["new", "other"], &right), "wrong");
+}
+
+#[test]
+fn a_missing_or_weaker_signature_is_refused() {
+    let source = source(Kind::GitHub, &[DOCS_SECRET]);
+    let sha1 = "sha1=01dc10d0c83e72ed246219cdd91669667fe2ca59";
+    let legacy = headers([("x-hub-signature", sha1)]);
+    assert_eq!(cause(check(&source, &legacy, "Hello, World!", at(0))), "missing");
+    assert_eq!(cause(check(&source, &HeaderMap::new(), "Hello, World!", at(0))), "missing");
+}
+
+#[test]
+fn a_repeated_header_counts_only_if_its_values_are_the_same() {
+    let source = source(Kind::GitHub, &[DOCS_SECRET]);
+    let (right, wrong) = (format!("sha256={DOCS_MAC}"), format!("sha256={ZEROS}"));
+    for (values, want) in [
+        ([&right, &right], "verified"),
+        ([&right, &wrong], "ambiguous"),
+        ([&wrong, &right], "ambiguous"),
+    ] {
+        let headers = headers(values.map(|value| (HUB, value.as_str())));
+        assert_eq!(cause(check(&source, &headers, "Hello, World!", at(0))), want, "{values:?}");
+    }
+}
+
+#[test]
+fn a_header_that_is_not_text_is_malformed() {
+    let mut headers = HeaderMap::new();
+    headers.insert(HUB, HeaderValue::from_bytes(b"sha256=\xff\xfe").unwrap());
+    let source = source(Kind::GitHub, &[DOCS_SECRET]);
+    assert_eq!(cause(check(&source, &headers, "x", at(0))), "malformed");
+}
+
+#[test]
+fn of_several_stripe_signatures_any_v1_may_match() {
+    let t = format!("t={STRIPE_T}");
+    for (header, want) in [
+        (format!("{t},v1={STRIPE_MAC}"), "verified"),
+        (format!("{t}, v1={STRIPE_MAC}"), "verified"),
+        (format!("v1={STRIPE_MAC},{t}"), "verified"),
+        (format!("{t},v1={ZEROS},v1={STRIPE_MAC}"), "verified"),
+        (format!("{t},v1={STRIPE_MAC},v1={ZEROS},v0={ZEROS}"), "verified"),
+        (format!("{t},v1=not hex,v1={STRIPE_MAC},v2=x,=,,x"), "verified"),
+        (format!("{t},{t},v1={STRIPE_MAC}"), "verified"),
+        (format!("{t},t=1,v1={STRIPE_MAC}"), "malformed"),
+        (format!("{t},v1={ZEROS}"), "wrong"),
+        (format!("{t},v0={STRIPE_MAC}"), "malformed"),
+        (format!("{t},v1="), "malformed"),
+        (format!("v1={STRIPE_MAC}"), "malformed"),
+        (format!("t=,v1={STRIPE_MAC}"), "malformed"),
+        (format!("t=+{STRIPE_T},v1={STRIPE_MAC}"), "malformed"),
+        (format!("t=99999999999999999999,v1={STRIPE_MAC}"), "malformed"),
+        (format!("t=0{STRIPE_T},v1={STRIPE_MAC}"), "wrong"),
+        (format!("t=1533204621,v1={STRIPE_MAC}"), "wrong"),
+        (String::new(), "malformed"),
+    ] {
+        assert_eq!(stripe(&header, at(STRIPE_T)), want, "{header}");
+    }
+}
+
+#[test]
+fn a_stripe_time_has_its_limit_in_the_past_only() {
+    let header = format!("t={STRIPE_T},v1={STRIPE_MAC}");
+    for (offset, want) in [
+        (0, "verified"),
+        (300, "verified"),
+        (301, "stale"),
+        (86_400 * 365, "stale"),
+        (-1, "verified"),
+        (-301, "verified"),
+        (-86_400, "verified"),
+    ] {
+        assert_eq!(stripe(&header, at(STRIPE_T + offset)), want, "{offset}");
+    }
+    let just_after = at(STRIPE_T + 300) + Duration::from_micros(1);
+    assert_eq!(stripe(&header, just_after), "stale");
+    // A wrong signature is wrong, however old it says it is.
+    assert_eq!(stripe(&format!("t={STRIPE_T},v1={ZEROS}"), at(STRIPE_T + 9_999)), "wrong");
+}
+
+#[test]
+fn the_time_is_signed_as_it_is_written() {
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"webhook_secret").unwrap();
+    mac.update(b"0123.x");
+    let mac = hex::encode(mac.finalize().into_bytes());
+    let source = source(Kind::Stripe, &["webhook_secret"]);
+    for (t, want) in [("0123", "verified"), ("123", "wrong")] {
+        let header = format!("t={t},v1={mac}");
+        let headers = headers([("stripe-signature", header.as_str())]);
+        assert_eq!(cause(check(&source, &headers, "x", at(123))), want, "{t}");
+    }
+}
+
+#[test]
+fn what_is_signed_verifies_with_the_same_secret_only() {
+    for kind in Kind::ALL {
+        let (now, body) = (at(1_700_000_000), Bytes::from_static(b"\xff\x00 any bytes"));
+        let headers: HeaderMap = sign(kind, &secret("whsec_x"), &body, now).into_iter().collect();
+        let request = Request { headers: &headers, body: &body };
+        assert!(verify(&source(kind, &["old", "whsec_x"]), request, now).is_ok(), "{kind}");
+        let refused = verify(&source(kind, &["x"]), request, now).unwrap_err();
+        assert_eq!(refused.cause(), "wrong", "{kind}");
+    }
+}
+
+#[test]
+fn no_error_tells_a_secret_or_the_right_signature() {
+    let header = format!("t={STRIPE_T},v1={STRIPE_MAC}");
+    let source = source(Kind::Stripe, &["webhook_secret"]);
+    let headers = headers([("stripe-signature", header.as_str())]);
+    let stale = check(&source, &headers, STRIPE_BODY, at(STRIPE_T + 400)).unwrap_err();
+    assert_eq!(
+        stale.to_string(),
+        "the signature in `stripe-signature` is 400 s old, more than 300 s"
+    );
+    let wrong = check(&source, &headers, "{}", at(STRIPE_T)).unwrap_err();
+    for text in [format!("{stale:?} {stale} {wrong:?} {wrong}"), format!("{source:?}")] {
+        assert!(!text.contains("webhook_secret") && !text.contains(STRIPE_MAC), "{text}");
+    }
+    assert!(format!("{source:?}").contains("[redacted]"));
+    let request = Request { headers: &headers, body: &Bytes::from_static(b"private") };
+    assert_eq!(format!("{request:?}"), "Request { headers: 1, body_bytes: 7 }");
+}
+
+#[test]
+fn a_source_is_signed_or_says_that_it_is_not() {
+    let name = |text| SourceName::parse(text).unwrap();
+    let signed = |text, count| {
+        let secrets = vec![secret("s"); count];
+        Source::signed(name(text), Kind::GitHub, secrets).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(signed("hub", 1), Ok(()));
+    assert_eq!(signed("hub", 2), Ok(()));
+    let message = "the source `hub` has no secret and does not say `unsigned = true`";
+    assert_eq!(signed("hub", 0), Err(message.into()));
+    let message = "the source `hub` has 3 secrets, at most 2 are allowed";
+    assert_eq!(signed("hub", 3), Err(message.into()));
+    for reserved in ["dead-letter", "agent"] {
+        let message = format!("the source name `{reserved}` is reserved");
+        assert_eq!(signed(reserved, 1), Err(message));
+        let refused = Source::unsigned(name(reserved), Kind::Stripe).unwrap_err();
+        assert_eq!(refused, SourceError::Reserved(name(reserved)));
+    }
+    assert_eq!(Secret::new("").unwrap_err(), EmptySecret);
+
+    let open = Source::unsigned(name("hub"), Kind::GitHub).unwrap();
+    assert!(open.is_unsigned());
+    assert_eq!(check(&open, &HeaderMap::new(), "anything", at(0)), Ok(()));
+}
+
+#[test]
+fn kinds_have_names() {
+    for kind in Kind::ALL {
+        assert_eq!(Kind::parse(kind.as_str()), Ok(kind));
+    }
+    let message = Kind::parse("GitHub").unwrap_err().to_string();
+    assert_eq!(message, "unknown kind `GitHub`, known are `github`, `stripe`");
+}
+
+#[derive(Deserialize)]
+struct Vectors {
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    scheme: String,
+    #[serde(default)]
+    secret: String,
+    #[serde(default)]
+    body_utf8: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    valid: Option<bool>,
+}
+
+#[test]
+fn every_collected_vector_gets_its_verdict() {
+    let Some(folder) = payloads() else { return };
+    let text = fs::read_to_string(folder.join("vectors.json")).unwrap();
+    let mut count = 0;
+    for vector in serde_json::from_str::<Vectors>(&text).unwrap().vectors {
+        let (kind, want) = match vector.scheme.as_str() {
+            // Where it is our choice: hexadecimal in upper case is taken, SHA-1 alone is not.
+            "github" => {
+                (Kind::GitHub, vector.valid.unwrap_or_else(|| vector.name.contains("uppercase")))
+            }
+            "github-legacy-sha1" => (Kind::GitHub, false),
+            "stripe" => (Kind::Stripe, vector.valid.unwrap()),
+            _ => continue,
+        };
+        let pairs = vector.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let source = source(kind, &[&vector.secret]);
+        let verdict = check(&source, &headers(pairs), &vector.body_utf8, at(STRIPE_T));
+        assert_eq!(verdict.is_ok(), want, "{}: {verdict:?}", vector.name);
+        count += 1;
+    }
+    assert!(count >= 12, "only {count} vectors of these schemes");
+}
