@@ -24,6 +24,8 @@ pub const BODY_PROGRESS_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a body may take in all: one that trickles is a way to keep the budget from others. 25 MiB in ten minutes are
 /// 44 KB/s, and every provider gives up long before.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long an answer may wait for a sender that does not read it.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// How many bytes of the budget a body of unknown length takes at a time.
 pub const BODY_GROWTH_BYTES: usize = 64 * KIB;
 /// Bodies above this are verified and read on a thread of their own: 1 MiB takes about 2 ms, and a worker of the

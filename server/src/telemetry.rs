@@ -117,6 +117,15 @@ pub fn init(log: &Log) -> Result<(), InitError> {
     Ok(subscriber::set_global_default(subscriber_to(log, colour, io::stderr))?)
 }
 
+/// Makes what [`init`] sets up for the whole process, plain, to a writer of a test.
+#[cfg(test)]
+pub(crate) fn to_writer<W>(log: &Log, writer: W) -> impl Subscriber + Send + Sync + use<W>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber_to(log, Colour::Off, writer)
+}
+
 /// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Colour {

@@ -389,6 +389,17 @@ fn a_misspelled_variable_is_told_and_those_of_others_are_left_alone() {
 }
 
 #[test]
+fn the_keys_that_guesses_are_made_from_are_those_that_are_read() {
+    for (section, keys) in section::SECTIONS {
+        for key in *keys {
+            let mistakes = Fake::new().toml(&format!("[{section}]\n{key} = 1.5")).mistakes();
+            let want = format!("{section}.{key} (hub.toml): must be ");
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(&want), "{mistakes:?}");
+        }
+    }
+}
+
+#[test]
 fn tables_and_values_in_each_others_place_are_told() {
     assert_eq!(
         Fake::new().toml("http = 5\nsources = []").mistakes(),

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::answer;
+use super::{answer, stall::Guarded};
 use crate::limits;
 
 /// Serves a connection until either side ends it, or shortly after `closing`.
@@ -29,7 +29,7 @@ where
         .header_read_timeout(limits::HEADER_TIME_MAX)
         .max_header_size(limits::HEADER_BYTES_MAX)
         .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Guarded::new(io)), service);
 
     let ended = tokio::select! {
         biased;

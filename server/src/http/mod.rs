@@ -10,6 +10,7 @@ mod connection;
 mod health;
 mod ingest;
 mod refusals;
+mod stall;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use proptest::{
+    prelude::{ProptestConfig, prop},
+    proptest,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -94,6 +98,21 @@ async fn an_idle_connection_is_closed_without_a_word() {
         assert!(is_closed(&mut io).await);
     };
     tokio::join!(client, served);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_does_not_read_its_answer_is_given_up() {
+    let hub = Hub::new();
+    // Too small for an answer.
+    let (mut io, server) = tokio::io::duplex(64);
+    let router = router(Arc::clone(&hub.front));
+    let served = connection::serve(server, router, CancellationToken::new());
+    #[expect(clippy::disallowed_methods, reason = "the paused clock of the test's runtime")]
+    let began = Instant::now();
+    tokio::join!(write_post(&hub, &mut io, BODY), served);
+    let longest = limits::ANSWER_TIME_MAX + limits::LINGER_TIME_MAX;
+    assert!((limits::ANSWER_TIME_MAX..=longest).contains(&began.elapsed()));
+    assert_eq!(hub.event_types(), ["issues.opened"]);
 }
 
 #[tokio::test]
@@ -219,4 +238,36 @@ async fn an_address_that_is_taken_is_told() {
     let (second, ..) = state();
     let error = Server::bind(first.local_addr(), second).await.unwrap_err();
     assert_eq!(error.to_string(), format!("listening for webhooks on `{}`", first.local_addr()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
+
+    #[test]
+    fn any_bytes_on_a_connection_are_answered_or_closed_and_never_panic(
+        prefix in prop::sample::select(vec!["", "POST /webhooks/open HTTP/1.1\r\n", "GET /"]),
+        lines in prop::collection::vec("(content-length|transfer-encoding|connection|x): [ -~]{0,20}\r\n", 0..4),
+        rest in prop::collection::vec(prop::num::u8::ANY, 0..400),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let hub = Hub::new();
+            let (mut io, served) = hub.connect();
+            let client = async {
+                let head = format!("{prefix}{}\r\n", lines.concat());
+                io.write_all(head.as_bytes()).await.unwrap();
+                io.write_all(&rest).await.unwrap();
+                let mut answers = Vec::new();
+                io.read_to_end(&mut answers).await.unwrap();
+                assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."));
+            };
+            tokio::join!(client, served);
+            assert_eq!(hub.front.posts.available_permits(), limits::POSTS_MAX);
+            assert_eq!(hub.front.budget.available_permits(), limits::BODY_BUDGET_BYTES);
+        });
+    }
 }

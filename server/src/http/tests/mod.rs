@@ -2,5 +2,6 @@
 
 mod connections;
 mod kit;
+mod logs;
 mod overload;
 mod requests;
