@@ -168,6 +168,11 @@ impl Book {
         held.into_iter().filter(|id| !known(id)).map(ToOwned::to_owned).collect()
     }
 
+    /// Returns whether this consumer is on its way out.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
     /// Takes back everything that nobody has begun, and returns the leases.
     pub(crate) fn take_queue(&mut self) -> Vec<String> {
         self.queue.drain(..).map(|queued| queued.message.lease_id).collect()
@@ -205,10 +210,7 @@ impl Book {
 
     /// Returns whether there is nothing left to keep alive or to send.
     pub(crate) fn is_done(&self) -> bool {
-        self.closing.is_some()
-            && self.begun == 0
-            && self.leases.is_empty()
-            && self.settling.is_empty()
+        self.end.is_some() && self.begun == 0 && self.leases.is_empty() && self.settling.is_empty()
     }
 
     /// Returns when the next lease wants to be extended.
