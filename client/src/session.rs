@@ -127,8 +127,9 @@ impl Session {
     fn take(&self, message: Option<Message>) {
         match message {
             Some(Message::Delivery(delivery)) => {
-                self.shared.change(|book| book.receive(delivery, clock::now()));
-                self.shared.leases.notify_one();
+                if self.shared.change(|book| book.receive(delivery, clock::now())) {
+                    self.shared.leases.notify_one();
+                }
             }
             Some(Message::LeaseLost(lost)) => {
                 self.shared.change(|book| book.lose(&lost.lease_id, &lost.reason));
