@@ -39,6 +39,8 @@ pub(crate) struct Book {
     closing: Option<Closing>,
     /// How the stream ended, once it did.
     end: Option<End>,
+    /// Until when the extender sleeps, if it does not wait to be woken.
+    wake_at: Option<Instant>,
     newest_sequence: u64,
     /// How many deliveries are with workers and not settled, lost ones included: a late ack of a
     /// lost lease may still count.
@@ -97,8 +99,9 @@ pub(crate) enum Read {
 }
 
 impl Book {
-    /// Takes up a delivery that came on the stream.
-    pub(crate) fn receive(&mut self, message: v1::Delivery, now: Instant) {
+    /// Takes up a delivery that came on the stream; returns whether the extender sleeps too long for
+    /// it. Mostly it does not, and looking at all leases for each delivery would cost.
+    pub(crate) fn receive(&mut self, message: v1::Delivery, now: Instant) -> bool {
         let sequence = message.event.as_ref().map_or(0, |event| event.sequence);
         let duration = message.lease_duration.as_ref().and_then(duration_of);
         let duration = duration.unwrap_or(limits::LEASE_DURATION_DEFAULT);
@@ -119,6 +122,7 @@ impl Book {
         self.newest_sequence = self.newest_sequence.max(sequence);
         self.leases.insert(message.lease_id.clone(), lease);
         self.queue.push_back(Queued { message, lost });
+        self.wake_at.is_none_or(|at| at > now + interval)
     }
 
     /// Returns the next thing for the reader.
@@ -168,6 +172,11 @@ impl Book {
         held.into_iter().filter(|id| !known(id)).map(ToOwned::to_owned).collect()
     }
 
+    /// Returns whether this consumer is on its way out.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
     /// Takes back everything that nobody has begun, and returns the leases.
     pub(crate) fn take_queue(&mut self) -> Vec<String> {
         self.queue.drain(..).map(|queued| queued.message.lease_id).collect()
@@ -205,14 +214,16 @@ impl Book {
 
     /// Returns whether there is nothing left to keep alive or to send.
     pub(crate) fn is_done(&self) -> bool {
-        self.closing.is_some()
-            && self.begun == 0
-            && self.leases.is_empty()
-            && self.settling.is_empty()
+        self.end.is_some() && self.begun == 0 && self.leases.is_empty() && self.settling.is_empty()
     }
 
-    /// Returns when the next lease wants to be extended.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    /// Returns when the next lease wants to be extended: the extender sleeps until then.
+    pub(crate) fn next_wake(&mut self) -> Option<Instant> {
+        self.wake_at = self.next_due();
+        self.wake_at
+    }
+
+    fn next_due(&self) -> Option<Instant> {
         self.leases.values().map(|lease| lease.due).min()
     }
 

@@ -174,7 +174,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Told(&'static str, #[source] Option<Box<Told>>);
+    struct Told(&'static str, #[source] Option<Box<Self>>);
 
     fn told(texts: &[&'static str]) -> Told {
         let (first, rest) = texts.split_first().unwrap();

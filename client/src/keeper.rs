@@ -18,7 +18,7 @@ use crate::{
 /// Extends each lease at a third of its duration, until none is left after a close.
 pub(crate) async fn extend(shared: Arc<Shared>) {
     loop {
-        let due = shared.book.lock().next_due();
+        let due = shared.book.lock().next_wake();
         let wait = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,

@@ -16,7 +16,7 @@ use crate::{
     clock,
     convert::duration_of,
     error, limits,
-    shared::{Shared, Verdict, nack},
+    shared::{Shared, Verdict, in_time, nack},
 };
 
 /// The stream of one subscription.
@@ -69,7 +69,20 @@ impl Session {
     pub(crate) async fn run(mut self, stream: Streaming<SubscribeResponse>) {
         let done = self.shared.stream_done.clone();
         let error = done.run_until_cancelled(self.keep(stream)).await;
+        if error.is_none() && !self.ephemeral {
+            self.look_back().await;
+        }
         self.shared.end(error, self.closing);
+    }
+
+    /// Asks once more what this consumer holds, and gives back what was on its way when the stream
+    /// was closed: otherwise each stop would cost some events an attempt, when the hub takes the
+    /// consumer for lost. As long as it holds anything, nothing new comes on this stream.
+    async fn look_back(&mut self) {
+        self.request.max_in_flight = Some(1);
+        if let Err(status) = in_time(self.open()).await {
+            tracing::debug!(%status, "could not ask what is still held");
+        }
     }
 
     /// Returns why there is no coming back.
@@ -114,8 +127,9 @@ impl Session {
     fn take(&self, message: Option<Message>) {
         match message {
             Some(Message::Delivery(delivery)) => {
-                self.shared.change(|book| book.receive(delivery, clock::now()));
-                self.shared.leases.notify_one();
+                if self.shared.change(|book| book.receive(delivery, clock::now())) {
+                    self.shared.leases.notify_one();
+                }
             }
             Some(Message::LeaseLost(lost)) => {
                 self.shared.change(|book| book.lose(&lost.lease_id, &lost.reason));
@@ -178,6 +192,9 @@ impl Session {
         self.request.consumer.clone_from(&ready.consumer);
         self.closing = self.closing_under(ready);
         let unknown = self.shared.change(|book| book.reconcile(&ready.held));
+        if self.shared.book.lock().is_closing() {
+            return self.shared.release(unknown);
+        }
         for lease_id in unknown {
             let reason = "the process that held this lease is gone: its successor under the same \
                           consumer name does not know it";

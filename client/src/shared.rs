@@ -127,21 +127,23 @@ impl Shared {
         }
     }
 
-    /// Takes nothing more, gives back what nobody has begun, and lets the tasks end when what is
-    /// being worked on is settled.
+    /// Takes nothing more, and has the stream closed.
     pub(crate) fn close(&self, closing: Closing) {
+        self.change(|book| book.close(closing, clock::now()));
+        self.leases.notify_one();
+    }
+
+    /// Notes that the stream has ended for good, gives back what nobody has begun, and lets the
+    /// tasks end when what is being worked on is settled. Not before: as long as this consumer holds
+    /// as much as it may, the hub sends it nothing more.
+    pub(crate) fn end(&self, error: Option<Error>, closing: Closing) {
         let queued = self.change(|book| {
             book.close(closing, clock::now());
             book.take_queue()
         });
         self.release(queued);
-        self.leases.notify_one();
-    }
-
-    /// Notes that the stream has ended for good, and closes.
-    pub(crate) fn end(&self, error: Option<Error>, closing: Closing) {
         self.change(|book| book.end(error));
-        self.close(closing);
+        self.leases.notify_one();
     }
 
     /// Extends leases in one call (or in several, above 1,000) and notes what became of each.

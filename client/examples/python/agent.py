@@ -133,7 +133,7 @@ def work(event):
         json.loads(event.payload)
 
 
-def handle(hub, delivery, options, reconnect_grace):
+def handle(hub, delivery, options, reconnect_grace, before_settle):
     """Works on one delivery and settles it."""
     event = delivery.event
     say(
@@ -156,6 +156,7 @@ def handle(hub, delivery, options, reconnect_grace):
             failure = error
     if lease.lost.is_set():
         say("lost", event_id=event.id)
+    before_settle()
     if failure is None:
         outcome = settle(hub.Ack, pb.AckRequest(lease_ids=[delivery.lease_id]))
         say("ack", event_id=event.id, attempt=delivery.attempt, outcome=outcome)
@@ -240,7 +241,7 @@ class Agent:
             for message in stream:
                 # Not while the agent works: nobody reads the heartbeats then.
                 watchdog.stop()
-                if self.take(message):
+                if self.take(message, stream):
                     return True
                 watchdog.hear()
         except grpc.RpcError:
@@ -251,7 +252,7 @@ class Agent:
             stream.cancel()
         return False
 
-    def take(self, message):
+    def take(self, message, stream):
         """Takes one message of the stream; returns whether enough was done."""
         kind = message.WhichOneof("message")
         if kind == "ready":
@@ -265,7 +266,15 @@ class Agent:
                 outcome = nack(self.hub, held.lease_id, "its process is gone", "process_lost")
                 say("held_nacked", event_id=held.event.id, outcome=outcome)
         elif kind == "delivery":
-            handle(self.hub, message.delivery, self.options, self.reconnect_grace)
+            # The last one is settled after the stream is closed: as long as it holds this lease the
+            # agent has no room, so nothing is sent that nobody would work on. The hub keeps the
+            # lease for `reconnect_grace`; one of an ephemeral subscription it does not.
+            is_last = self.handled + 1 == self.options.count
+            closes = is_last and self.options.subscription and self.reconnect_grace > 1
+            before_settle = stream.cancel if closes else lambda: None
+            handle(
+                self.hub, message.delivery, self.options, self.reconnect_grace, before_settle
+            )
             self.handled += 1
         elif kind == "lease_lost":
             say("lease_lost", event_id=message.lease_lost.event_id, reason=message.lease_lost.reason)

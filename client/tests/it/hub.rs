@@ -185,6 +185,28 @@ impl Hub {
         }
     }
 
+    /// Waits for an Ack or a Nack, applies it, and returns what it says, such as `ack a0 a1`.
+    pub(crate) async fn settled(&mut self) -> String {
+        let results = |ids: &[String]| {
+            let outcome = Outcome::Applied.into();
+            let result =
+                |id: &String| SettleResult { lease_id: id.clone(), outcome, ..Default::default() };
+            ids.iter().map(result).collect()
+        };
+        match self.call().await {
+            Call::Ack(AckRequest { lease_ids }, reply) => {
+                reply.send(Ok(AckResponse { results: results(&lease_ids) })).unwrap();
+                format!("ack {}", lease_ids.join(" "))
+            }
+            Call::Nack(NackRequest { nacks }, reply) => {
+                let ids: Vec<_> = nacks.into_iter().map(|nack| nack.lease_id).collect();
+                reply.send(Ok(NackResponse { results: results(&ids) })).unwrap();
+                format!("nack {}", ids.join(" "))
+            }
+            other => panic!("expected Ack or Nack, got {other:?}"),
+        }
+    }
+
     /// Waits for an ExtendLease, applies it, and returns its leases, sorted.
     pub(crate) async fn extended(&mut self) -> Vec<String> {
         let extensions = self.extended_with(Outcome::Applied).await;

@@ -79,6 +79,8 @@ async fn what_was_lost_before_it_was_begun_is_not_handed_out_and_not_released() 
     assert_eq!(begun.lost().await, "deleted");
     drop(begun);
     drop(deliveries);
+    let (_, last_look) = hub.subscribed().await;
+    last_look.ready(&["a2"]).await;
     let (nacks, reply) = hub.nacked().await;
     assert_eq!(nacks.iter().map(|nack| nack.lease_id.as_str()).collect::<Vec<_>>(), ["a2"]);
     reply.all(Outcome::Applied);

@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
+    clippy::large_enum_variant,
+    clippy::wildcard_enum_match_arm,
     reason = "helpers of tests"
 )]
 
