@@ -1,1 +1,547 @@
 //! What holds for every [`Ledger`](super::super::Ledger).
+
+use std::sync::Arc;
+
+use hookline_core::{
+    delivery::{
+        Attempt, AttemptEnd, Change, Creation, DeadLetter, Epoch, LeaseRecord, Reason, Record,
+        Settlement, Snapshot, Stamp,
+    },
+    event::{Sequence, SubscriptionName},
+};
+
+use super::{
+    super::{
+        Commit, CommitError, CreateError, DeadRow, Entry, ReadLimit, ReadRange, SubscriptionConfig,
+    },
+    ALL, Bench, after, at, config, event, noise, on_every_store, sequence,
+};
+
+on_every_store! {
+    a_subscription_is_listed_as_it_was_created,
+    a_name_is_taken_until_its_subscription_is_deleted,
+    a_new_ledger_begins_where_its_config_says,
+    an_opening_fences_earlier_owners,
+    b5_what_was_committed_is_there_when_opened_again,
+    a2_an_acked_delivery_stays_done,
+    a_settlement_says_who_acked,
+    settlements_go_with_the_events,
+    g1_a_dead_letter_keeps_its_event_and_its_history,
+    g7_a_dead_letter_outlives_the_trimmed_log,
+    dead_letters_are_paged_in_the_order_of_the_log,
+    a_redriven_dead_letter_is_hidden_and_goes_with_its_ack,
+    g5_a_redriven_delivery_that_dies_again_is_one_dead_letter,
+    a_dead_letter_is_announced_once_per_generation,
+    a_dead_letter_without_its_event_is_refused,
+    i8_a_deleted_subscription_leaves_nothing,
+    i7_the_floor_passes_what_is_finished,
+    the_seal_key_stays_and_time_does_not_go_back,
+}
+
+/// A subscription with an owner.
+struct Owner {
+    creation: Creation,
+    epoch: Epoch,
+}
+
+impl Bench {
+    async fn own(&self, name: &str) -> Owner {
+        let creation = self.ledger().create(config(name)).await.unwrap();
+        let (epoch, _) = self.ledger().open(creation).await.unwrap();
+        Owner { creation, epoch }
+    }
+
+    async fn commit(&self, owner: &Owner, changes: Vec<Change>) {
+        self.commit_with(owner, changes, Vec::new()).await;
+    }
+
+    async fn commit_with(
+        &self,
+        owner: &Owner,
+        changes: Vec<Change>,
+        dead_events: Vec<(Sequence, Arc<Entry>)>,
+    ) {
+        let commit = Commit { changes, dead_events, at: at(3) };
+        self.ledger().commit(owner.creation, owner.epoch, commit).await.unwrap();
+    }
+
+    /// What a new owner finds.
+    async fn snapshot(&self, owner: &mut Owner) -> Snapshot {
+        let (epoch, snapshot) = self.ledger().open(owner.creation).await.unwrap();
+        owner.epoch = epoch;
+        snapshot
+    }
+
+    /// Appends events and returns their entries.
+    async fn entries(&self, payload_bytes: &[usize]) -> Vec<Arc<Entry>> {
+        let head = *self.log().head().borrow();
+        let events = payload_bytes.iter().map(|len| event("", noise(*len, *len as u64))).collect();
+        self.append(events, at(0)).await;
+        self.log().read(after(head)).await.unwrap()
+    }
+
+    async fn dead_letters(&self, owner: &Owner) -> Vec<DeadRow> {
+        self.ledger().dead_letters(owner.creation, after(0)).await.unwrap()
+    }
+}
+
+fn attempt(number: u32) -> Attempt {
+    Attempt {
+        number,
+        consumer: format!("agent-{number}"),
+        started_at: at(10),
+        ended_at: at(20),
+        end: AttemptEnd::Nacked,
+        reason: "the model said \u{201c}no\u{201d}".to_owned(),
+        error_type: "Refused".to_owned(),
+    }
+}
+
+fn letter(generation: u32) -> DeadLetter {
+    DeadLetter {
+        generation,
+        reason: Reason::MaxAttempts,
+        history: vec![attempt(1), attempt(2)],
+        attempts: 2,
+        died_at: at(30),
+    }
+}
+
+fn record() -> Record {
+    let stamp = Stamp { epoch: Epoch(3), counter: 9 };
+    Record {
+        generation: 1,
+        attempts: 2,
+        give_backs: 3,
+        history: vec![attempt(1)],
+        due_at: Some(at(40)),
+        fence: Some(stamp),
+        late_ack: true,
+        lease: Some(LeaseRecord {
+            stamp: Stamp { counter: 10, ..stamp },
+            consumer: "agent".to_owned(),
+            started_at: at(41),
+            expires_at: at(101),
+        }),
+        redriven: false,
+    }
+}
+
+fn settlement(consumer: &str) -> Settlement {
+    Settlement { consumer: consumer.to_owned(), attempt: 2, leased_at: at(50), done_at: at(55) }
+}
+
+fn done(number: u64, consumer: &str) -> Change {
+    Change::Done { sequence: sequence(number), settlement: settlement(consumer) }
+}
+
+fn dead(number: u64, generation: u32) -> Change {
+    Change::Dead { sequence: sequence(number), letter: letter(generation) }
+}
+
+fn redriven(number: u64) -> Change {
+    let record = Record { redriven: true, ..record() };
+    Change::Redriven { sequence: sequence(number), record }
+}
+
+async fn a_subscription_is_listed_as_it_was_created(mut bench: Bench) {
+    assert!(bench.ledger().subscriptions().await.unwrap().is_empty());
+    let prs = bench.ledger().create(config("prs")).await.unwrap();
+    let bills = SubscriptionConfig { start_after: 7, ..config("bills") };
+    let second = bench.ledger().create(bills.clone()).await.unwrap();
+    assert!(second > prs);
+    bench.step().await;
+    let listed = bench.ledger().subscriptions().await.unwrap();
+    assert_eq!(listed, [(second, bills), (prs, config("prs"))]);
+}
+
+async fn a_name_is_taken_until_its_subscription_is_deleted(mut bench: Bench) {
+    let first = bench.ledger().create(config("prs")).await.unwrap();
+    bench.step().await;
+    let taken = bench.ledger().create(config("prs")).await.unwrap_err();
+    assert!(matches!(taken, CreateError::Exists(by) if by == first));
+    bench.ledger().delete(first).await.unwrap();
+    bench.step().await;
+    bench.ledger().delete(first).await.unwrap();
+    let again = bench.ledger().create(config("prs")).await.unwrap();
+    assert_ne!(again, first, "a creation is never used twice");
+    let missing = bench.ledger().open(first).await.unwrap_err();
+    assert!(matches!(missing, CommitError::Missing));
+}
+
+async fn a_new_ledger_begins_where_its_config_says(mut bench: Bench) {
+    let config = SubscriptionConfig { start_after: 41, ..config("prs") };
+    let creation = bench.ledger().create(config).await.unwrap();
+    bench.step().await;
+    let (_, snapshot) = bench.ledger().open(creation).await.unwrap();
+    assert_eq!(snapshot, Snapshot::starting_after(41));
+}
+
+async fn an_opening_fences_earlier_owners(mut bench: Bench) {
+    let mut owner = bench.own("prs").await;
+    let old = Owner { ..owner };
+    bench.step().await;
+    bench.commit(&owner, vec![Change::Position { floor: 1, scanned: 1 }]).await;
+    bench.step().await;
+    assert_eq!(bench.snapshot(&mut owner).await.floor, 1);
+    assert!(owner.epoch > old.epoch);
+    bench.step().await;
+    let commit = Commit { changes: vec![done(2, "a")], ..Commit::default() };
+    let fenced = bench.ledger().commit(old.creation, old.epoch, commit.clone()).await;
+    assert!(matches!(fenced, Err(CommitError::Fenced)));
+    assert!(bench.snapshot(&mut owner).await.finished.is_empty(), "nothing was written");
+    let unknown = bench.ledger().commit(Creation(99), owner.epoch, commit).await;
+    assert!(matches!(unknown, Err(CommitError::Missing)));
+}
+
+async fn b5_what_was_committed_is_there_when_opened_again(mut bench: Bench) {
+    let mut owner = bench.own("prs").await;
+    let plain = Record { attempts: 1, history: vec![attempt(1)], ..Record::default() };
+    bench
+        .commit(
+            &owner,
+            vec![
+                Change::Open { sequence: sequence(5), record: record() },
+                Change::Open { sequence: sequence(9_000), record: Record::default() },
+                Change::Position { floor: 4, scanned: 9_500 },
+            ],
+        )
+        .await;
+    bench.step().await;
+    bench
+        .commit(&owner, vec![Change::Open { sequence: sequence(9_000), record: plain.clone() }])
+        .await;
+    bench.step().await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!((snapshot.floor, snapshot.scanned), (4, 9_500));
+    let records: Vec<_> = snapshot.records.into_iter().collect();
+    assert_eq!(records, [(sequence(5), record()), (sequence(9_000), plain)]);
+}
+
+async fn a2_an_acked_delivery_stays_done(mut bench: Bench) {
+    let mut owner = bench.own("prs").await;
+    bench.commit(&owner, vec![Change::Open { sequence: sequence(3), record: record() }]).await;
+    bench.step().await;
+    bench.commit(&owner, vec![done(3, "agent"), done(8_200, "agent")]).await;
+    bench.step().await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert!(snapshot.records.is_empty());
+    assert_eq!(snapshot.finished.iter().map(Sequence::get).collect::<Vec<_>>(), [3, 8_200]);
+}
+
+async fn a_settlement_says_who_acked(mut bench: Bench) {
+    bench.entries(&[10; 10]).await;
+    let owner = bench.own("prs").await;
+    bench.commit(&owner, vec![done(1, "a"), done(2, "b"), done(5_000, "a")]).await;
+    bench.step().await;
+    bench.commit(&owner, vec![done(3, "c"), done(1, "again")]).await;
+    bench.step().await;
+    for (number, consumer) in [(1, "again"), (2, "b"), (3, "c"), (5_000, "a")] {
+        let found = bench.ledger().settlement(owner.creation, sequence(number)).await.unwrap();
+        assert_eq!(found, Some(settlement(consumer)), "{number}");
+    }
+    assert_eq!(bench.ledger().settlement(owner.creation, sequence(4)).await.unwrap(), None);
+    assert_eq!(bench.ledger().settlement(Creation(99), sequence(1)).await.unwrap(), None);
+}
+
+async fn settlements_go_with_the_events(mut bench: Bench) {
+    bench.entries(&[0; 9]).await;
+    let owner = bench.own("prs").await;
+    bench.commit(&owner, vec![done(1, "a"), done(9, "b")]).await;
+    bench.log().trim(sequence(9)).await.unwrap();
+    bench.step().await;
+    assert_eq!(bench.ledger().settlement(owner.creation, sequence(1)).await.unwrap(), None);
+    assert!(bench.ledger().settlement(owner.creation, sequence(9)).await.unwrap().is_some());
+}
+
+async fn g1_a_dead_letter_keeps_its_event_and_its_history(mut bench: Bench) {
+    let entries = bench.entries(&[100, 300_000]).await;
+    let mut owner = bench.own("prs").await;
+    bench.commit(&owner, vec![Change::Open { sequence: sequence(1), record: record() }]).await;
+    bench.step().await;
+    for (entry, number) in entries.iter().zip(1..) {
+        let events = vec![(sequence(number), Arc::clone(entry))];
+        bench.commit_with(&owner, vec![dead(number, 0)], events).await;
+        bench.step().await;
+    }
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert!(snapshot.records.is_empty());
+    assert_eq!(snapshot.dead.count(), 2);
+    for (row, entry) in bench.dead_letters(&owner).await.iter().zip(&entries) {
+        assert_eq!(row.creation, owner.creation);
+        assert_eq!(row.letter, letter(0));
+        assert_eq!(row.entry.event, entry.event);
+        assert!(!row.redriven && !row.announced);
+        let kept = bench.log().payload(&row.entry).await.unwrap();
+        assert!(kept == bench.log().payload(entry).await.unwrap());
+        let one = bench.ledger().dead_letter(owner.creation, entry.event.sequence).await.unwrap();
+        assert_eq!(one.as_ref(), Some(row));
+    }
+}
+
+async fn g7_a_dead_letter_outlives_the_trimmed_log(mut bench: Bench) {
+    let entries = bench.entries(&[100, 300_000, 5]).await;
+    let owner = bench.own("prs").await;
+    let events = entries.iter().take(2).map(|e| (e.event.sequence, Arc::clone(e))).collect();
+    bench.commit_with(&owner, vec![dead(1, 0), dead(2, 0)], events).await;
+    bench.step().await;
+    bench.log().trim(sequence(4)).await.unwrap();
+    // Appends give the store occasion to clean up.
+    bench.entries(&[1]).await;
+    bench.step().await;
+    let rows = bench.dead_letters(&owner).await;
+    assert_eq!(rows.len(), 2);
+    for (row, len) in rows.iter().zip([100, 300_000]) {
+        assert!(bench.log().payload(&row.entry).await.unwrap() == noise(len, len as u64));
+    }
+}
+
+async fn dead_letters_are_paged_in_the_order_of_the_log(mut bench: Bench) {
+    let entries = bench.entries(&[50; 30]).await;
+    let (owner, other) = (bench.own("prs").await, bench.own("other").await);
+    for number in [20, 3, 11, 7, 29] {
+        let place = usize::try_from(number).unwrap() - 1;
+        let events = vec![(sequence(number), Arc::clone(&entries[place]))];
+        bench.commit_with(&owner, vec![dead(number, 0)], events.clone()).await;
+        bench.commit_with(&other, vec![dead(number, 0)], events).await;
+    }
+    bench.commit(&owner, vec![redriven(11)]).await;
+    bench.step().await;
+    let two = ReadRange { after: 0, limit: ReadLimit { count: 2, ..ALL } };
+    let rows = bench.ledger().dead_letters(owner.creation, two).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.entry.event.sequence.get()).collect::<Vec<_>>(), [3, 7]);
+    let rest = ReadRange { after: 7, limit: ALL };
+    let rows = bench.ledger().dead_letters(owner.creation, rest).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.entry.event.sequence.get()).collect::<Vec<_>>(), [20, 29]);
+    let tiny = ReadRange { after: 0, limit: ReadLimit { bytes: 0, ..ALL } };
+    assert_eq!(bench.ledger().dead_letters(other.creation, tiny).await.unwrap().len(), 1);
+}
+
+async fn a_redriven_dead_letter_is_hidden_and_goes_with_its_ack(mut bench: Bench) {
+    let entries = bench.entries(&[200_000]).await;
+    let mut owner = bench.own("prs").await;
+    let events = vec![(sequence(1), Arc::clone(&entries[0]))];
+    bench.commit_with(&owner, vec![dead(1, 0)], events).await;
+    bench.step().await;
+    bench.commit(&owner, vec![redriven(1)]).await;
+    bench.step().await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert!(snapshot.dead.is_empty());
+    assert!(snapshot.records[&sequence(1)].redriven);
+    assert!(bench.dead_letters(&owner).await.is_empty());
+    let row = bench.ledger().dead_letter(owner.creation, sequence(1)).await.unwrap().unwrap();
+    assert!(row.redriven, "its row keeps the event");
+    assert_eq!(bench.log().payload(&row.entry).await.unwrap().len(), 200_000);
+
+    bench.commit(&owner, vec![done(1, "agent")]).await;
+    bench.step().await;
+    assert_eq!(bench.ledger().dead_letter(owner.creation, sequence(1)).await.unwrap(), None);
+    assert!(bench.ledger().unannounced(10).await.unwrap().is_empty());
+    assert!(bench.log().payload(&row.entry).await.is_err() || !chunked(&row));
+    assert!(bench.snapshot(&mut owner).await.records.is_empty());
+}
+
+fn chunked(row: &DeadRow) -> bool {
+    matches!(row.entry.packed, super::super::Packed::Chunked { .. })
+}
+
+async fn g5_a_redriven_delivery_that_dies_again_is_one_dead_letter(mut bench: Bench) {
+    let entries = bench.entries(&[70_000]).await;
+    let mut owner = bench.own("prs").await;
+    let events = vec![(sequence(1), Arc::clone(&entries[0]))];
+    bench.commit_with(&owner, vec![dead(1, 0)], events).await;
+    bench.commit(&owner, vec![redriven(1)]).await;
+    bench.step().await;
+    // The row has its event.
+    bench.commit(&owner, vec![dead(1, 1)]).await;
+    bench.step().await;
+    let rows = bench.dead_letters(&owner).await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].letter, letter(1));
+    assert!(!rows[0].announced);
+    assert!(bench.log().payload(&rows[0].entry).await.unwrap() == noise(70_000, 70_000));
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!((snapshot.dead.count(), snapshot.records.len()), (1, 0));
+}
+
+async fn a_dead_letter_is_announced_once_per_generation(mut bench: Bench) {
+    let entries = bench.entries(&[1, 2, 3]).await;
+    let owner = bench.own("prs").await;
+    let events: Vec<_> = entries.iter().map(|e| (e.event.sequence, Arc::clone(e))).collect();
+    bench.commit_with(&owner, vec![dead(1, 0), dead(2, 0), dead(3, 0)], events).await;
+    bench.step().await;
+    assert_eq!(bench.ledger().unannounced(2).await.unwrap().len(), 2);
+    let marks = [1, 2].map(|n| (owner.creation, sequence(n), 0)).to_vec();
+    bench.ledger().mark_announced(marks).await.unwrap();
+    bench.step().await;
+    let left = |rows: Vec<DeadRow>| -> Vec<_> {
+        rows.iter().map(|row| (row.entry.event.sequence.get(), row.letter.generation)).collect()
+    };
+    assert_eq!(left(bench.ledger().unannounced(10).await.unwrap()), [(3, 0)]);
+    let announced: Vec<_> = bench.dead_letters(&owner).await.iter().map(|r| r.announced).collect();
+    assert_eq!(announced, [true, true, false]);
+
+    bench.commit(&owner, vec![redriven(1)]).await;
+    bench.commit(&owner, vec![dead(1, 1)]).await;
+    bench.step().await;
+    assert_eq!(left(bench.ledger().unannounced(10).await.unwrap()), [(1, 1), (3, 0)]);
+    // A mark for a generation that is gone changes nothing.
+    bench.ledger().mark_announced(vec![(owner.creation, sequence(1), 0)]).await.unwrap();
+    bench.step().await;
+    assert_eq!(left(bench.ledger().unannounced(10).await.unwrap()), [(1, 1), (3, 0)]);
+}
+
+async fn a_dead_letter_without_its_event_is_refused(mut bench: Bench) {
+    let mut owner = bench.own("prs").await;
+    bench.commit(&owner, vec![done(1, "a")]).await;
+    let commit = Commit { changes: vec![done(2, "a"), dead(3, 0)], ..Commit::default() };
+    let refused = bench.ledger().commit(owner.creation, owner.epoch, commit).await;
+    assert!(matches!(refused, Err(CommitError::Unavailable(_))));
+    bench.step().await;
+    bench.commit(&owner, vec![done(5, "a")]).await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!(snapshot.finished.iter().map(Sequence::get).collect::<Vec<_>>(), [1, 5]);
+    assert!(snapshot.dead.is_empty());
+}
+
+async fn i8_a_deleted_subscription_leaves_nothing(mut bench: Bench) {
+    let entries = bench.entries(&[10, 200_000]).await;
+    let (gone, mut stays) = (bench.own("gone").await, bench.own("stays").await);
+    for owner in [&gone, &stays] {
+        let events = entries.iter().map(|e| (e.event.sequence, Arc::clone(e))).collect();
+        bench.commit_with(owner, vec![dead(1, 0), dead(2, 0), done(3, "a")], events).await;
+        let open = (10..1_500).map(|n| Change::Open { sequence: sequence(n), record: record() });
+        bench.commit(owner, open.collect()).await;
+    }
+    bench.step().await;
+    bench.ledger().delete(gone.creation).await.unwrap();
+    for _ in 0..3 {
+        assert!(bench.dead_letters(&gone).await.is_empty());
+        assert_eq!(bench.ledger().dead_letter(gone.creation, sequence(1)).await.unwrap(), None);
+        assert_eq!(bench.ledger().settlement(gone.creation, sequence(3)).await.unwrap(), None);
+        assert_eq!(bench.ledger().unannounced(10).await.unwrap().len(), 2);
+        let commit = bench.ledger().commit(gone.creation, gone.epoch, Commit::default()).await;
+        assert!(matches!(commit, Err(CommitError::Missing)));
+        bench.step().await;
+    }
+    let names: Vec<_> = bench.ledger().subscriptions().await.unwrap();
+    let names: Vec<_> = names.into_iter().map(|(_, config)| config.name).collect();
+    assert_eq!(names, [SubscriptionName::parse("stays").unwrap()]);
+    assert_eq!(bench.snapshot(&mut stays).await.records.len(), 1_490);
+    assert_eq!(bench.dead_letters(&stays).await.len(), 2);
+}
+
+async fn i7_the_floor_passes_what_is_finished(mut bench: Bench) {
+    let mut owner = bench.own("prs").await;
+    let finished: Vec<_> = (2..=10_000).step_by(2).map(|n| done(n, "a")).collect();
+    for changes in finished.chunks(700) {
+        bench.commit(&owner, changes.to_vec()).await;
+    }
+    bench.step().await;
+    bench.commit(&owner, vec![Change::Position { floor: 8_191, scanned: 10_000 }]).await;
+    bench.step().await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!(snapshot.finished.iter().next(), Some(sequence(8_192)));
+    assert_eq!(snapshot.finished.count(), (10_000 - 8_192) / 2 + 1);
+    bench.commit(&owner, vec![Change::Position { floor: 10_000, scanned: 10_000 }]).await;
+    bench.step().await;
+    assert!(bench.snapshot(&mut owner).await.finished.is_empty());
+}
+
+async fn the_seal_key_stays_and_time_does_not_go_back(mut bench: Bench) {
+    let key = bench.ledger().seal_key();
+    assert_ne!(key, [0; 32]);
+    let owner = bench.own("prs").await;
+    let commit = |secs| Commit { at: at(secs), ..Commit::default() };
+    bench.ledger().commit(owner.creation, owner.epoch, commit(500)).await.unwrap();
+    bench.ledger().commit(owner.creation, owner.epoch, commit(400)).await.unwrap();
+    bench.append(vec![event("", "x")], at(450)).await;
+    bench.step().await;
+    assert_eq!(bench.ledger().last_written_at(), at(500));
+    assert_eq!(bench.ledger().seal_key(), key);
+}
+
+/// Random changes: what is opened again is the fold of what was committed.
+mod fold {
+    use proptest::prelude::*;
+
+    use super::{super::Kind, *};
+
+    /// Sequences on three pages, few enough that they meet.
+    fn sequences() -> impl Strategy<Value = u64> {
+        prop_oneof![1..12_u64, 4_090..4_100_u64, 8_191..8_195_u64]
+    }
+
+    fn changes() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            (0..9_000_u64, 0..100_u64)
+                .prop_map(|(floor, ahead)| Change::Position { floor, scanned: floor + ahead }),
+            (sequences(), 0..4_u32).prop_map(|(n, attempts)| Change::Open {
+                sequence: sequence(n),
+                record: Record { attempts, ..record() }
+            }),
+            sequences().prop_map(|n| done(n, "agent")),
+            (sequences(), 0..3_u32).prop_map(|(n, generation)| dead(n, generation)),
+            sequences().prop_map(redriven),
+        ]
+    }
+
+    fn check(kind: Kind, commits: Vec<Vec<Change>>) {
+        super::super::run(kind, |mut bench| async move {
+            let entry = bench.entries(&[9]).await.remove(0);
+            let mut owner = bench.own("prs").await;
+            let mut model = Snapshot::starting_after(0);
+            for mut changes in commits {
+                let mut floor = model.floor;
+                for change in &mut changes {
+                    // The floor never goes back.
+                    if let Change::Position { floor: new, scanned } = change {
+                        floor = floor.max(*new);
+                        (*new, *scanned) = (floor, floor + (*scanned - *new));
+                    }
+                    model.apply(change);
+                }
+                let events = changes.iter().filter_map(|change| match change {
+                    Change::Dead { sequence, .. } => Some((*sequence, Arc::clone(&entry))),
+                    Change::Position { .. }
+                    | Change::Open { .. }
+                    | Change::Done { .. }
+                    | Change::Redriven { .. } => None,
+                });
+                let events = events.collect();
+                bench.commit_with(&owner, changes, events).await;
+                bench.step().await;
+            }
+            assert_eq!(bench.snapshot(&mut owner).await, model);
+            let dead: Vec<_> = model.dead.iter().collect();
+            assert_eq!(bench.dead_letters(&owner).await.len(), dead.len());
+        });
+    }
+
+    fn commits() -> impl Strategy<Value = Vec<Vec<Change>>> {
+        prop::collection::vec(prop::collection::vec(changes(), 0..12), 1..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_memory(commits in commits()) {
+            check(Kind::MemoryCrashing, commits);
+        }
+
+        #[test]
+        fn of_sled(commits in commits()) {
+            check(Kind::Sled, commits);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_sled_reopened(commits in commits()) {
+            check(Kind::SledReopened, commits);
+        }
+    }
+}
