@@ -26,6 +26,9 @@ mod state;
 
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     path::Path,
