@@ -78,6 +78,23 @@ impl Ledger {
     }
 }
 
+/// What happened between the hub and its subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Input(Timestamp, Input),
+    /// With what was due then.
+    Timeout {
+        now: Timestamp,
+        due: Option<Timestamp>,
+    },
+    Effect(Effect),
+    /// With whether the commit that was out became durable all the same.
+    Crash {
+        now: Timestamp,
+        landed: bool,
+    },
+}
+
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) subscription: Subscription,
@@ -101,8 +118,8 @@ pub(super) struct Hub {
     pub(super) answers: BTreeMap<RequestId, Answer>,
     /// Everything that the subscription asked for, in order.
     pub(super) effects: Vec<Effect>,
-    /// Everything it was told.
-    pub(super) inputs: Vec<Input>,
+    /// Everything that happened, in order.
+    pub(super) trace: Vec<Step>,
     /// Effects that are still carried out before the process dies.
     pub(super) dies_after: Option<usize>,
     pub(super) drained: bool,
@@ -137,7 +154,7 @@ impl Hub {
             lost: Vec::new(),
             answers: BTreeMap::new(),
             effects: Vec::new(),
-            inputs: Vec::new(),
+            trace: Vec::new(),
             dies_after: None,
             drained: false,
             last_number: 0,
@@ -158,7 +175,7 @@ impl Hub {
         if self.dead() {
             return;
         }
-        self.inputs.push(input.clone());
+        self.trace.push(Step::Input(self.now, input.clone()));
         self.subscription.handle(input, self.now);
         self.carry_out();
     }
@@ -168,6 +185,7 @@ impl Hub {
             && let Some(effect) = self.subscription.poll_effect()
         {
             self.effects.push(effect.clone());
+            self.trace.push(Step::Effect(effect.clone()));
             self.perform(effect);
             self.dies_after = self.dies_after.map(|left| left - 1);
         }
@@ -212,7 +230,7 @@ impl Hub {
     }
 
     fn tell_inside(&mut self, input: Input) {
-        self.inputs.push(input.clone());
+        self.trace.push(Step::Input(self.now, input.clone()));
         self.subscription.handle(input, self.now);
     }
 
@@ -329,7 +347,8 @@ impl Hub {
 
     pub(super) fn ask_redrive(&mut self, sequences: &[u64]) -> RequestId {
         let request = RequestId(self.number());
-        let letters = sequences.iter().map(|n| sequence(*n));
+        let dead = &self.ledger.snapshot.dead;
+        let letters = sequences.iter().map(|n| sequence(*n)).filter(|s| dead.contains(*s));
         let letters =
             letters.filter_map(|s| self.ledger.letters.get(&s).map(|l| (s, l.clone()))).collect();
         self.tell(Input::Redrive { request, letters });
@@ -361,13 +380,29 @@ impl Hub {
 
     pub(super) fn timeout(&mut self) {
         if !self.dead() {
+            let due = self.subscription.poll_timeout();
+            self.trace.push(Step::Timeout { now: self.now, due });
             self.subscription.handle_timeout(self.now);
             self.carry_out();
         }
     }
 
+    /// Kills the process after the commit that is out became durable, before anybody heard of it.
+    pub(super) fn crash_after_commit(&mut self) {
+        let landed = self.out.take().is_some_and(|(_, changes)| {
+            changes.iter().for_each(|change| self.ledger.apply(change));
+            true
+        });
+        self.restart(landed);
+    }
+
     /// Kills the process and starts another on what was durable.
     pub(super) fn crash(&mut self) {
+        self.restart(false);
+    }
+
+    fn restart(&mut self, landed: bool) {
+        self.trace.push(Step::Crash { now: self.now, landed });
         self.epoch += 1;
         self.seed = self.seed.wrapping_add(1);
         self.out = None;

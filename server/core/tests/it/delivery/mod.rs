@@ -19,3 +19,11 @@ mod scenarios_stream;
 mod scenarios_dead;
 
 mod scenarios_restart;
+
+mod reference;
+
+mod observe;
+
+mod invariants;
+
+mod model;
