@@ -11,10 +11,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
     delivery::{
-        Config, Counts, Epoch, Input, LeaseId, Nack, Outcome, Snapshot, Status, StreamId,
-        Subscription, Ticket,
+        Config, Counts, Epoch, Input, LeaseId, Nack, NackAction, Outcome, Snapshot, Status,
+        StreamId, Subscription, Ticket,
     },
-    event::Sequence,
+    event::{EventId, Sequence},
     time::Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -123,6 +123,8 @@ pub(super) struct Task {
     replies: Replies,
     /// What was read ahead and not handed out yet.
     ahead: effects::ReadAhead,
+    /// The ids of events that are under leases, for the log.
+    handed_out: BTreeMap<Sequence, EventId>,
     commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
     fetch: Option<BoxFuture<'static, Result<effects::Fetched, ReadError>>>,
     next_heartbeat: Timestamp,
@@ -164,6 +166,7 @@ impl Task {
             last_stream: 0,
             replies: Replies::default(),
             ahead: effects::ReadAhead::default(),
+            handed_out: BTreeMap::new(),
             commit: None,
             fetch: None,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
@@ -268,6 +271,7 @@ impl Task {
             Message::Settle { settles, reply } => {
                 let requests = self.replies.expect_settles(settles.len(), reply);
                 for ((lease, settle), request) in settles.into_iter().zip(requests) {
+                    self.log_settle(&lease, &settle);
                     self.handle(match settle {
                         Settle::Ack => Input::Ack { request, lease },
                         Settle::Nack(nack) => Input::Nack { request, lease, nack },
@@ -296,6 +300,22 @@ impl Task {
             Message::Close { end } => return Some(end),
         }
         None
+    }
+
+    fn log_settle(&mut self, lease: &LeaseId, settle: &Settle) {
+        let LeaseId { sequence, attempt, consumer, .. } = lease;
+        let event_id = self.handed_out.remove(sequence).map(tracing::field::display);
+        let said = match settle {
+            Settle::Ack => "ack",
+            Settle::Nack(nack) => match nack.action {
+                NackAction::Retry => "nack",
+                NackAction::DeadLetter => "reject",
+                NackAction::Release => "release",
+            },
+        };
+        tracing::debug!(
+            event_id, subscription = %self.identity.name, %consumer, %sequence, attempt, said, "settle",
+        );
     }
 
     fn subscribe(&mut self, consumer: Arc<str>, max_in_flight: u32, reply: oneshot::Sender<Inbox>) {
@@ -370,6 +390,7 @@ impl Task {
             stream.outbox.end(End::Unavailable);
         }
         self.ahead = effects::ReadAhead::default();
+        self.handed_out.clear();
         (self.commit, self.fetch) = (None, None);
         loop {
             match self.tools.ledger.open(self.identity.creation).await {

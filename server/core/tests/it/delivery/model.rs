@@ -357,7 +357,10 @@ fn i09_the_same_seed_twice_gives_the_same_effects() {
 
 /// More of the same, for as many seconds as `HOOKLINE_MODEL_SECONDS` says.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "how long to try is no matter of the code under test")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to try is no matter of the code under test"
+)]
 fn more_random_runs_agree_with_the_reference_for_as_long_as_asked() {
     let seconds = std::env::var("HOOKLINE_MODEL_SECONDS").ok().and_then(|text| text.parse().ok());
     let time = Duration::from_secs(seconds.unwrap_or(0));

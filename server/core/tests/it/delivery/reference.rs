@@ -315,13 +315,7 @@ impl Reference {
         version
     }
 
-    fn release(
-        &mut self,
-        n: u64,
-        lease: &LeaseId,
-        after: Option<Duration>,
-        now: Timestamp,
-    ) -> u64 {
+    fn release(&mut self, n: u64, lease: &LeaseId, after: Option<Duration>, now: Timestamp) -> u64 {
         let delivery = self.deliveries.get_mut(&n).unwrap();
         if delivery.live.give_backs == 19 {
             return self.fail(n, lease, AttemptEnd::ReleasedTooOften, None, now);
@@ -428,7 +422,8 @@ impl Reference {
             run.checkpointed = true;
             version = self.write(n);
         }
-        let expected = Expected::Extended { lease: lease.clone(), allowed: vec![Ok(until)], version };
+        let expected =
+            Expected::Extended { lease: lease.clone(), allowed: vec![Ok(until)], version };
         self.expected.insert(request, expected);
     }
 
