@@ -108,6 +108,8 @@ pub(super) struct Hub {
     /// Commits stay out until [`Hub::let_commits_through`].
     pub(super) hold_commits: bool,
     pub(super) out: Option<(Ticket, Vec<Change>)>,
+    /// How many commits were asked for.
+    pub(super) commits: u64,
     /// Whether a transport takes at once what it is handed.
     pub(super) auto_write: bool,
     pub(super) open_streams: BTreeSet<StreamId>,
@@ -147,6 +149,7 @@ impl Hub {
             ledger: Ledger::default(),
             hold_commits: false,
             out: None,
+            commits: 0,
             auto_write: true,
             open_streams: BTreeSet::new(),
             inbox: BTreeMap::new(),
@@ -203,6 +206,7 @@ impl Hub {
             Effect::Persist { ticket, changes } => {
                 assert!(self.out.is_none(), "one commit is out at a time");
                 self.out = Some((ticket, changes));
+                self.commits += 1;
                 if !self.hold_commits {
                     self.commit();
                 }

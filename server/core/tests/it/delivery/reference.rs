@@ -114,6 +114,8 @@ pub(super) struct Reference {
     /// How many deaths are durable.
     pub(super) deaths: usize,
     pub(super) versions: u64,
+    /// How often the rarer ways were gone, so that a run can be seen to go them.
+    pub(super) ways: BTreeMap<&'static str, u64>,
 }
 
 /// How a lease stands to its delivery.
@@ -184,7 +186,12 @@ impl Reference {
             acked: BTreeMap::new(),
             deaths: 0,
             versions: 0,
+            ways: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn went(&mut self, way: &'static str) {
+        *self.ways.entry(way).or_default() += 1;
     }
 
     /// Marks the facts of a delivery as to be written; returns their version.
@@ -280,6 +287,11 @@ impl Reference {
             Standing::MayAck => ack,
             Standing::Over => false,
         };
+        match standing {
+            Standing::MayAck if ack && !spoke => self.went("late ack"),
+            Standing::Forgotten if !spoke => self.went("forgotten lease settles"),
+            Standing::Runs | Standing::MayAck | Standing::Forgotten | Standing::Over => {}
+        }
         let (allowed, version) = if !ours {
             (vec![Outcome::Stale], 0)
         } else if spoke || !takes {
@@ -315,17 +327,13 @@ impl Reference {
         version
     }
 
-    fn release(
-        &mut self,
-        n: u64,
-        lease: &LeaseId,
-        after: Option<Duration>,
-        now: Timestamp,
-    ) -> u64 {
+    fn release(&mut self, n: u64, lease: &LeaseId, after: Option<Duration>, now: Timestamp) -> u64 {
         let delivery = self.deliveries.get_mut(&n).unwrap();
         if delivery.live.give_backs == 19 {
             return self.fail(n, lease, AttemptEnd::ReleasedTooOften, None, now);
         }
+        self.went("released");
+        let delivery = self.deliveries.get_mut(&n).unwrap();
         delivery.live.give_backs += 1;
         delivery.live.ended = Some(lease.stamp);
         delivery.live.late_ack = false;
@@ -366,6 +374,14 @@ impl Reference {
         after: Option<Duration>,
         now: Timestamp,
     ) -> u64 {
+        self.went(match end {
+            AttemptEnd::Nacked => "nacked",
+            AttemptEnd::Rejected => "rejected",
+            AttemptEnd::LeaseExpired => "lease expired",
+            AttemptEnd::MaxLeaseReached => "max lease reached",
+            AttemptEnd::ConsumerLost => "consumer lost",
+            AttemptEnd::ReleasedTooOften => "released too often",
+        });
         let policy = self.policy.clone();
         let delivery = self.deliveries.get_mut(&n).unwrap();
         delivery.run = None;
@@ -428,11 +444,13 @@ impl Reference {
             run.checkpointed = true;
             version = self.write(n);
         }
-        let expected = Expected::Extended { lease: lease.clone(), allowed: vec![Ok(until)], version };
+        let expected =
+            Expected::Extended { lease: lease.clone(), allowed: vec![Ok(until)], version };
         self.expected.insert(request, expected);
     }
 
     fn take_up(&mut self, lease: &LeaseId, now: Timestamp) {
+        self.went("forgotten lease extends");
         let delivery = self.deliveries.get_mut(&lease.sequence.get()).unwrap();
         let consumer = lease.consumer.to_string();
         delivery.waiting = false;
