@@ -8,6 +8,8 @@
 
 mod harness;
 
+mod ledger;
+
 mod scenarios_lease;
 
 mod scenarios_retry;
@@ -22,8 +24,12 @@ mod scenarios_restart;
 
 mod reference;
 
+mod claims;
+
 mod observe;
 
 mod invariants;
+
+mod run;
 
 mod model;

@@ -4,7 +4,10 @@ use hookline_core::delivery::{
     AttemptEnd, DeadLetter, LeaseId, NackAction, Outcome, Policy, Reason, Status,
 };
 
-use super::harness::{Answer, Hub, MINUTE, SECOND, exact, millis, nack, retry, sequence};
+use super::{
+    harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
+    ledger::{Answer, nack, retry},
+};
 
 /// Lets an event fail until it is dead, from a consumer of this name.
 fn kill(hub: &mut Hub, consumer: &str) -> LeaseId {
