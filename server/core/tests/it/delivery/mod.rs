@@ -22,6 +22,8 @@ mod scenarios_dead;
 
 mod scenarios_restart;
 
+mod scenarios_flow;
+
 mod reference;
 
 mod claims;

@@ -8,7 +8,7 @@ use std::{
 
 use super::run::Run;
 
-const CASES: u64 = 250;
+const CASES: u64 = 200;
 const STEPS: usize = 300;
 
 /// Seeds that failed once; they run first.
