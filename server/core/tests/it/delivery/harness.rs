@@ -7,13 +7,14 @@ use std::{
 
 use hookline_core::{
     delivery::{
-        Change, Config, Creation, DeadLetter, Effect, Epoch, Grant, Input, LeaseId, LossReason,
-        Nack, NackAction, Outcome, Policy, RequestId, Settlement, Snapshot, Status, StreamId,
-        Subscription, Ticket,
+        Change, Config, Creation, Effect, Epoch, Grant, Input, LeaseId, LossReason, Nack, Outcome,
+        Policy, RequestId, Snapshot, Status, StreamId, Subscription, Ticket,
     },
     event::Sequence,
     time::Timestamp,
 };
+
+use super::ledger::{Answer, Ledger};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -29,53 +30,6 @@ pub(super) fn sequence(n: u64) -> Sequence {
 /// A policy without chance: what waits, waits exactly.
 pub(super) fn exact() -> Policy {
     Policy { jitter: 0.0, ..Policy::default() }
-}
-
-pub(super) fn retry(reason: &str) -> Nack {
-    nack(NackAction::Retry, reason, None)
-}
-
-pub(super) fn release() -> Nack {
-    nack(NackAction::Release, "", None)
-}
-
-pub(super) fn nack(action: NackAction, reason: &str, retry_after: Option<Duration>) -> Nack {
-    Nack { action, reason: reason.into(), error_type: "Error".into(), retry_after }
-}
-
-/// What a question was answered.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    Settled(Outcome),
-    Extended(Result<Timestamp, Outcome>),
-    Redriven(Vec<Sequence>),
-}
-
-/// What durable changes add up to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Ledger {
-    pub(super) snapshot: Snapshot,
-    pub(super) letters: BTreeMap<Sequence, DeadLetter>,
-    pub(super) settlements: Vec<(Sequence, Settlement)>,
-    /// How often a dead letter was written.
-    pub(super) deaths: usize,
-}
-
-impl Ledger {
-    pub(super) fn apply(&mut self, change: &Change) {
-        self.snapshot.apply(change);
-        match change {
-            Change::Dead { sequence, letter } => {
-                self.letters.insert(*sequence, letter.clone());
-                self.deaths += 1;
-            }
-            Change::Done { sequence, settlement } => {
-                self.letters.remove(sequence);
-                self.settlements.push((*sequence, settlement.clone()));
-            }
-            Change::Position { .. } | Change::Open { .. } | Change::Redriven { .. } => {}
-        }
-    }
 }
 
 /// What happened between the hub and its subscription.
@@ -108,6 +62,8 @@ pub(super) struct Hub {
     /// Commits stay out until [`Hub::let_commits_through`].
     pub(super) hold_commits: bool,
     pub(super) out: Option<(Ticket, Vec<Change>)>,
+    /// How many commits were asked for.
+    pub(super) commits: u64,
     /// Whether a transport takes at once what it is handed.
     pub(super) auto_write: bool,
     pub(super) open_streams: BTreeSet<StreamId>,
@@ -147,6 +103,7 @@ impl Hub {
             ledger: Ledger::default(),
             hold_commits: false,
             out: None,
+            commits: 0,
             auto_write: true,
             open_streams: BTreeSet::new(),
             inbox: BTreeMap::new(),
@@ -203,6 +160,7 @@ impl Hub {
             Effect::Persist { ticket, changes } => {
                 assert!(self.out.is_none(), "one commit is out at a time");
                 self.out = Some((ticket, changes));
+                self.commits += 1;
                 if !self.hold_commits {
                     self.commit();
                 }

@@ -81,6 +81,7 @@ impl Reference {
         run.started = now;
         run.expires = run.expires.max(now + duration);
         if run.checkpointed {
+            self.went("written after its checkpoint");
             self.write(n);
         }
     }
@@ -92,6 +93,7 @@ impl Reference {
         delivery.live.ended = Some(stamp);
         delivery.live.late_ack = false;
         if run.checkpointed {
+            self.went("unwritten after its checkpoint");
             self.write(n);
         }
     }
@@ -110,6 +112,7 @@ impl Reference {
                 redriven: true,
                 ..Delivery::new().live
             };
+            self.went("redriven");
             redriven.push((n, self.write(n)));
         }
         self.expected.insert(request, Expected::Redriven { sequences: redriven });
@@ -118,6 +121,7 @@ impl Reference {
     fn timeout(&mut self, now: Timestamp, due: Option<Timestamp>) {
         let late = due.map_or(std::time::Duration::ZERO, |due| now.since(due));
         if SECOND * 2 < late {
+            self.went("late loop");
             let back = late + SECOND * 2;
             for run in self.deliveries.values_mut().filter_map(|delivery| delivery.run.as_mut()) {
                 run.expires = run.expires + back;
@@ -166,6 +170,7 @@ impl Reference {
             delivery.live.ended = Some(run.stamp);
             delivery.live.late_ack = true;
             delivery.live.due = Due::Now;
+            self.went("let go after a restart");
             self.write(n);
             return;
         }
@@ -199,6 +204,7 @@ impl Reference {
             delivery.waiting = delivery.run.is_none() && waits;
             delivery.looked_at = None;
             if let Some(run) = &mut delivery.run {
+                *self.ways.entry("lease lives on after a restart").or_default() += 1;
                 run.expires = run.expires.max(now + MINUTE);
                 let who = Consumer { stream: None, room: 0, heard: now, restarted: true };
                 self.consumers.insert(run.consumer.clone(), who);
