@@ -220,7 +220,7 @@ fn limited_child() {
     let Some(folder) = setting(LIMITED) else { return };
     let store = open(Path::new(&folder));
     let unlimited = getrlimit(Resource::Fsize);
-    setrlimit(Resource::Fsize, Rlimit { current: Some(24 << 20), ..unlimited.clone() }).unwrap();
+    setrlimit(Resource::Fsize, Rlimit { current: Some(24 << 20), ..unlimited }).unwrap();
     runtime().block_on(async {
         let mut confirmed = 0_u64;
         let append = |n: u64| store.append(vec![event(&format!("{n}"), noise(900_000, n))], at(0));
@@ -231,7 +231,7 @@ fn limited_child() {
         }
         assert!(confirmed > 5);
         assert!(append(confirmed).await.is_err(), "still refused");
-        setrlimit(Resource::Fsize, unlimited.clone()).unwrap();
+        setrlimit(Resource::Fsize, unlimited).unwrap();
         let again = loop {
             match append(confirmed).await {
                 Ok(appended) => break appended,
