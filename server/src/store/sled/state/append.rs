@@ -21,7 +21,6 @@ use super::{
 
 impl Opened {
     /// The outer error fails the whole group; the inner one this call alone.
-    #[expect(clippy::type_complexity, reason = "two levels of failure, each with its own end")]
     pub(super) fn append(
         &mut self,
         events: Vec<Prepared>,
@@ -32,6 +31,7 @@ impl Opened {
         let received_at = received_at.max(self.last_received);
         let mut answers = Vec::with_capacity(events.len());
         let mut new: Vec<(Prepared, EventId, Sequence)> = Vec::with_capacity(events.len());
+        let mut next = self.next_sequence();
         // By source and key: of several in one call, the first stays.
         let mut keys_of_call = HashMap::new();
         for event in events {
@@ -51,8 +51,8 @@ impl Opened {
                 answers.push(Appended { id, sequence, duplicate: true });
                 continue;
             }
-            let place = self.next + u64::try_from(new.len()).expect("a count fits 64 bits");
-            let sequence = Sequence::new(place).expect("sequences begin with 1");
+            let sequence = next;
+            next = next.next();
             let id = EventId::new(received_at, event.random);
             if let Some(key) = key {
                 keys_of_call.insert(key, (id, sequence));
@@ -70,6 +70,10 @@ impl Opened {
             self.place(event, id, sequence, received_at, group);
         }
         Ok(Ok(answers))
+    }
+
+    fn next_sequence(&self) -> Sequence {
+        Sequence::new(self.next).expect("sequences begin with 1")
     }
 
     /// Returns the event that this one is a copy of.
@@ -140,7 +144,7 @@ impl Opened {
                 let rows = std::mem::take(&mut group.fingerprints);
                 group.draft.put(keys::fingerprints(of, first), &[&rows]);
             }
-            group.fingerprints_first.get_or_insert((day, sequence.get()));
+            group.fingerprints_first.get_or_insert_with(|| (day, sequence.get()));
             group.fingerprints.extend(fingerprint.to_be_bytes());
             group.fingerprints.extend(sequence.get().to_be_bytes());
             self.dedupe.insert(fingerprint, sequence, day);

@@ -116,10 +116,8 @@ impl Opened {
             if let Some(last) = last.filter(|_| room == 0) {
                 // Just beyond the last one, so that the next turn finds the rest even before this is written.
                 chore.range.start = [&last[..], &[0]].concat();
-            } else if let Some(done) = self.chores.pop_front() {
-                if let Some(row) = done.last {
-                    draft.remove(row);
-                }
+            } else if let Some(row) = self.chores.pop_front().and_then(|done| done.last) {
+                draft.remove(row);
             }
         }
         Ok(())

@@ -33,6 +33,10 @@ use super::{
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
 };
 
+/// How often a row is asked for after it was written. sled looks at a part of its cache once it was asked for something
+/// of it 64 times, and a page holds 16 rows or more.
+const GETS_PER_ROW: usize = 4;
+
 /// An open database as the writer knows it.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -236,19 +240,21 @@ impl Opened {
 
     /// Writes a batch and waits until it is on the disk.
     fn write(&self, draft: Draft) -> Result<(), Failure> {
-        let rows = draft.count();
-        if rows == 0 {
+        let keys = draft.keys();
+        if keys.is_empty() {
             return Ok(());
         }
         let failed = |error: ::sled::Error| Failure(error.to_string().into());
         self.db.apply_batch(draft.into_batch()).map_err(failed)?;
         self.db.flush().map_err(failed)?;
         self.disk.sync().map_err(|error| Failure(error.to_string().into()))?;
-        // sled collects its garbage by how often it was asked something, and a batch asks once: so memory would grow
-        // without end with large batches.
-        let any = keys::meta(Meta::Version);
-        for _ in 0..rows {
-            self.db.get(&any).map_err(failed)?;
+        // sled collects its garbage, and looks at what its cache holds, by how often it is asked for something: a batch
+        // asks once, so that memory would grow far above the cache. Asking for what was written, page by page, keeps
+        // it flat.
+        for key in &keys {
+            for _ in 0..GETS_PER_ROW {
+                self.db.get(key).map_err(failed)?;
+            }
         }
         Ok(())
     }

@@ -39,21 +39,20 @@ fn make(folder: &Path) {
 }
 
 /// Reads a store that [`make`] made. Everything that is read is right.
-async fn read(store: &SledStore) -> Result<(), ReadError> {
+async fn read(store: &SledStore) -> Result<usize, ReadError> {
     let entries = store.read(ALL).await?;
-    assert_eq!(entries.len(), 50);
     for (entry, n) in entries.iter().zip(0_usize..) {
         let len = if n == 49 { 200_000 } else { 100 + n * 100 };
         assert_eq!(entry.event.content.delivery_key, format!("{n}"));
         assert!(store.payload(entry).await? == noise(len, n as u64));
     }
-    Ok(())
+    Ok(entries.len())
 }
 
 fn opens_with_everything(folder: &Path) {
     runtime().block_on(async {
         let store = open(folder);
-        read(&store).await.unwrap();
+        assert_eq!(read(&store).await.unwrap(), 50);
         store.close().await;
     });
 }
@@ -129,37 +128,28 @@ fn i5_flipped_bytes_are_refused_or_told_never_served() {
     make(good.path());
     let bytes = fs::read(good.path().join("db")).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    let (mut refused, mut told, mut harmless) = (0, 0, 0);
-    for round in 0..40 {
+    let (mut refused, mut told, mut cut, mut harmless) = (0, 0, 0, 0);
+    for round in 0..60 {
         let folder = bad.path().join(format!("{round}"));
         copy(good.path(), &folder);
         let mut spoilt = bytes.clone();
-        for flip in noise(24, round + 1).chunks(8) {
-            let place = u64::from_le_bytes(flip.try_into().unwrap());
-            spoilt[usize::try_from(place).unwrap() % end] ^= 0x10;
-        }
+        let flip = noise(8, round + 1);
+        let place = u64::from_le_bytes(flip[..].try_into().unwrap());
+        spoilt[usize::try_from(place % (end as u64)).unwrap()] ^= 0x10;
         fs::write(folder.join("db"), spoilt).unwrap();
         match SledStore::open(&folder, OPTIONS) {
             Err(_) => refused += 1,
-            Ok(store) => {
-                let head = *store.head().borrow();
-                runtime().block_on(async {
-                    let whole = store.read(ALL).await.map(|entries| entries.len());
-                    if head < 50 || whole.is_err() {
-                        told += 1;
-                    } else {
-                        match read(&store).await {
-                            Ok(()) => harmless += 1,
-                            Err(_) => told += 1,
-                        }
-                    }
-                });
-            }
+            Ok(store) => match runtime().block_on(read(&store)) {
+                Ok(50) => harmless += 1,
+                // As after a torn write: the log ends before the damage.
+                Ok(_) => cut += 1,
+                Err(_) => told += 1,
+            },
         }
         fs::remove_dir_all(&folder).unwrap();
     }
-    println!("{refused} refused, {told} told when read, {harmless} harmless");
-    assert!(refused + told > 0, "some flips hit what is used");
+    println!("{refused} refused, {told} told when read, {cut} cut off, {harmless} harmless");
+    assert!(refused + told + cut > 0, "some flips hit what is used");
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -230,7 +220,7 @@ fn limited_child() {
     let Some(folder) = setting(LIMITED) else { return };
     let store = open(Path::new(&folder));
     let unlimited = getrlimit(Resource::Fsize);
-    setrlimit(Resource::Fsize, Rlimit { current: Some(24 << 20), ..unlimited.clone() }).unwrap();
+    setrlimit(Resource::Fsize, Rlimit { current: Some(24 << 20), ..unlimited }).unwrap();
     runtime().block_on(async {
         let mut confirmed = 0_u64;
         let append = |n: u64| store.append(vec![event(&format!("{n}"), noise(900_000, n))], at(0));
@@ -241,7 +231,7 @@ fn limited_child() {
         }
         assert!(confirmed > 5);
         assert!(append(confirmed).await.is_err(), "still refused");
-        setrlimit(Resource::Fsize, unlimited.clone()).unwrap();
+        setrlimit(Resource::Fsize, unlimited).unwrap();
         let again = loop {
             match append(confirmed).await {
                 Ok(appended) => break appended,

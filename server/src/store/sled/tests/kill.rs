@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -82,7 +83,7 @@ fn spawn(folder: &Path, round: u32) -> Child {
 /// Kills the child after a random number of lines, now and then before or while it opens the store.
 fn kill_at_random(mut child: Child, confirmed: &mut Confirmed) {
     let [a, b, ..] = *uuid::Uuid::new_v4().as_bytes();
-    let lines = if a < 40 { u16::from(a % 3) } else { u16::from_be_bytes([a % 4, b]) };
+    let lines = if a < 40 { u16::from(a % 3) } else { u16::from_be_bytes([a % 8, b]) };
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut text = String::new();
     for _ in 0..lines {
@@ -93,7 +94,7 @@ fn kill_at_random(mut child: Child, confirmed: &mut Confirmed) {
     child.kill().unwrap();
     // What it had said before, but for a line that was cut off.
     output.read_to_string(&mut text).unwrap();
-    child.wait().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9), "the child ended by itself: {text}");
     for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
@@ -167,12 +168,13 @@ async fn check_ledger(store: &SledStore, confirmed: &Confirmed) {
         assert!(is_dead != record.is_some_and(|record| record.attempts == *attempts), "{n}");
     }
     let rows = store.dead_letters(creation, ReadRange { after: 0, limit: ALL }).await.unwrap();
-    assert_eq!(rows.len() as u64, snapshot.dead.count());
+    let there: BTreeSet<u64> = snapshot.dead.iter().map(Sequence::get).collect();
+    assert_eq!(rows.len(), there.len());
     for row in &rows {
+        assert!(there.contains(&row.entry.event.sequence.get()));
         let kept = store.payload(&row.entry).await.unwrap();
         assert!(kept == payload(&row.entry.event.content.delivery_key));
     }
-    let there: BTreeSet<u64> = snapshot.dead.iter().map(Sequence::get).collect();
     assert!(confirmed.dead.is_subset(&there));
     for n in confirmed.done.iter().rev().take(50) {
         let settled = store.settlement(creation, Sequence::new(*n).unwrap()).await.unwrap();
@@ -261,10 +263,9 @@ async fn give_up(
     sequence: Sequence,
 ) {
     let mut head = store.head();
-    let head = *head.wait_for(|head| *head > 0).await.unwrap();
-    let after = sequence.get() % head;
-    let range = ReadRange { after, limit: ReadLimit { count: 1, ..ALL } };
-    let entry = store.read(range).await.unwrap().remove(0);
+    head.wait_for(|head| *head >= sequence.get()).await.unwrap();
+    let limit = ReadLimit { count: 1, ..ALL };
+    let entry = store.read(ReadRange { after: sequence.get() - 1, limit }).await.unwrap().remove(0);
     let letter = DeadLetter {
         generation: 0,
         reason: Reason::Rejected,

@@ -5,8 +5,8 @@ use std::{fs, sync::Arc, time::Instant};
 use bytes::Bytes;
 
 use super::{
-    super::{super::EventLog as _, SledStore},
-    OPTIONS, at, event, noise, open, runtime, setting,
+    super::{super::EventLog as _, Options, SledStore},
+    OPTIONS, at, event, noise, runtime, setting,
 };
 
 const APPENDERS: u64 = 128;
@@ -41,7 +41,8 @@ async fn append_in_turn(store: Arc<SledStore>, bodies: Arc<Vec<Bytes>>, appender
 #[ignore = "a measurement, in release: says how many events a second are durable"]
 fn appends_per_second_with_128_appenders() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let options = Options { free_percent_min: 0, ..Options::default() };
+    let store = SledStore::open(folder.path(), options).unwrap();
     let bodies = Arc::new(bodies());
     let mean = bodies.iter().map(Bytes::len).sum::<usize>() / bodies.len();
     let each: u64 = setting("HOOKLINE_BENCH_EACH").map_or(2_000, |each| each.parse().unwrap());
