@@ -1,10 +1,12 @@
 //! The smallest agent: works on each new issue, acks it, and hears of it again if it fails.
 
+#![expect(clippy::print_stdout, reason = "an example speaks")]
+
 use hookline_client::Client;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1).unwrap_or("http://127.0.0.1:4160".into());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:4160".into());
     let agent = Client::connect(address)?.subscription("triage").patterns(["github/issues.*"]);
     agent
         .run(4, |delivery| async move {

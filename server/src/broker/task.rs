@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::replies::Replies;
 use super::{
-    Identity,
+    Extension, Identity,
     stream::{Bell, End, Inbox, Item, Outbox, Position, channel},
 };
 use crate::{
     clock::Clock,
-    limits::HEARTBEAT_INTERVAL,
+    limits::{HEARTBEAT_INTERVAL, PROGRESS_BYTES_MAX},
     store::{BoxFuture, CommitError, EventLog, Ledger, ReadError},
 };
 
@@ -45,7 +45,7 @@ pub(super) enum Message {
     Settle { settles: Vec<(LeaseId, Settle)>, reply: oneshot::Sender<Vec<Outcome>> },
     /// Extend leases; answered in their order.
     Extend {
-        extensions: Vec<(LeaseId, Option<Duration>)>,
+        extensions: Vec<(LeaseId, Extension)>,
         reply: oneshot::Sender<Vec<Result<Timestamp, Outcome>>>,
     },
     /// Give dead letters back; answered with how many.
@@ -55,8 +55,8 @@ pub(super) enum Message {
     },
     /// Tell how it stands.
     Inspect { reply: oneshot::Sender<Overview> },
-    /// Tell how one event stands.
-    Status { sequence: Sequence, reply: oneshot::Sender<Status> },
+    /// Tell how one event stands, and what its consumer said about its progress.
+    Status { sequence: Sequence, reply: oneshot::Sender<(Status, String)> },
     /// Lease nothing more and write down what runs; answered when that is durable.
     Drain { grace: Duration, reply: oneshot::Sender<()> },
     /// End all streams so, and end.
@@ -123,11 +123,19 @@ pub(super) struct Task {
     replies: Replies,
     /// What was read ahead and not handed out yet.
     ahead: effects::ReadAhead,
-    /// The ids of events that are under leases, for the log.
-    handed_out: BTreeMap<Sequence, EventId>,
+    /// What else is known of the events under leases.
+    handed_out: BTreeMap<Sequence, HandedOut>,
     commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
     fetch: Option<BoxFuture<'static, Result<effects::Fetched, ReadError>>>,
     next_heartbeat: Timestamp,
+}
+
+/// An event under a lease.
+struct HandedOut {
+    /// For the log.
+    event_id: EventId,
+    /// What the consumer said about its progress.
+    progress: String,
 }
 
 struct OpenStream {
@@ -280,7 +288,9 @@ impl Task {
             }
             Message::Extend { extensions, reply } => {
                 let requests = self.replies.expect_extensions(extensions.len(), reply);
-                for ((lease, duration), request) in extensions.into_iter().zip(requests) {
+                for ((lease, extension), request) in extensions.into_iter().zip(requests) {
+                    self.note_progress(&lease, extension.progress);
+                    let duration = extension.duration;
                     self.handle(Input::Extend { request, lease, duration });
                 }
             }
@@ -289,7 +299,10 @@ impl Task {
                 self.handle(Input::Redrive { request, letters });
             }
             Message::Inspect { reply } => drop(reply.send(self.overview())),
-            Message::Status { sequence, reply } => drop(reply.send(self.core.status(sequence))),
+            Message::Status { sequence, reply } => {
+                let progress = self.handed_out.get(&sequence).map(|out| out.progress.clone());
+                drop(reply.send((self.core.status(sequence), progress.unwrap_or_default())));
+            }
             Message::Drain { grace, reply } => {
                 self.replies.expect_drained(reply);
                 self.handle(Input::Drain);
@@ -304,7 +317,8 @@ impl Task {
 
     fn log_settle(&mut self, lease: &LeaseId, settle: &Settle) {
         let LeaseId { sequence, attempt, consumer, .. } = lease;
-        let event_id = self.handed_out.remove(sequence).map(tracing::field::display);
+        let out = self.handed_out.remove(sequence);
+        let event_id = out.map(|out| tracing::field::display(out.event_id));
         let said = match settle {
             Settle::Ack => "ack",
             Settle::Nack(nack) => match nack.action {
@@ -316,6 +330,16 @@ impl Task {
         tracing::debug!(
             event_id, subscription = %self.identity.name, %consumer, %sequence, attempt, said, "settle",
         );
+    }
+
+    fn note_progress(&mut self, lease: &LeaseId, mut progress: String) {
+        if !progress.is_empty()
+            && self.core.is_running(lease)
+            && let Some(out) = self.handed_out.get_mut(&lease.sequence)
+        {
+            progress.truncate(progress.floor_char_boundary(PROGRESS_BYTES_MAX));
+            out.progress = progress;
+        }
     }
 
     fn subscribe(&mut self, consumer: Arc<str>, max_in_flight: u32, reply: oneshot::Sender<Inbox>) {
@@ -359,11 +383,12 @@ impl Task {
         for lease in news.written {
             self.handle(Input::Written { lease });
         }
-        for lease in news.unwritten {
-            self.handle(Input::Unwritten { lease });
-        }
+        // First the end: else what was not taken would be handed to the same stream again.
         if news.over {
             self.handle(Input::Left { stream });
+        }
+        for lease in news.unwritten {
+            self.handle(Input::Unwritten { lease });
         }
     }
 

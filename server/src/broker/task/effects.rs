@@ -7,7 +7,7 @@ use hookline_core::{
     event::Sequence,
 };
 
-use super::{End, Item, Task};
+use super::{End, HandedOut, Item, Task};
 use crate::broker::lookup::read_one;
 use crate::store::{Commit, CommitError, Entry, ReadError, ReadLimit, ReadRange};
 
@@ -166,7 +166,8 @@ impl Task {
             %sequence, attempt, "deliver",
         );
         open.outbox.push(Item::Delivery { grant, entry: Arc::clone(entry) });
-        self.handed_out.insert(sequence, entry.event.id);
+        let out = HandedOut { event_id: entry.event.id, progress: String::new() };
+        self.handed_out.insert(sequence, out);
         Ok(())
     }
 
@@ -177,7 +178,7 @@ impl Task {
             return;
         }
         let event_id = self.handed_out.remove(&lease.sequence);
-        let event_id = event_id.map_or_else(String::new, |id| id.to_string());
+        let event_id = event_id.map_or_else(String::new, |out| out.event_id.to_string());
         tracing::debug!(event_id, subscription = %self.identity.name, consumer = %open.consumer, ?reason, "lease lost");
         open.outbox.push(Item::LeaseLost { lease, event_id, reason });
     }
