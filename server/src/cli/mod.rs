@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 it failed; 64 (`EX_USAGE` of sysexits.h) the command line or the configuration is wrong, and
 //! nothing was begun.
 
+mod demo;
 mod serve;
 
 mod send;
@@ -39,6 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the whole of it in a few seconds, with nothing to prepare.
+    Demo(demo::Args),
     /// Run the hub.
     Serve(serve::Args),
     /// Post a body to a hub, signed as its provider would.
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Send(args) => end(send::run(args).await),
             Command::Tail(args) => end(tail::run(args).await),

@@ -116,7 +116,6 @@ pub(super) fn count(count: u64, noun: &str) -> String {
 pub(super) enum Colour {
     Plain,
     Bold,
-    Dim,
     Green,
     Yellow,
     Red,
@@ -129,7 +128,6 @@ impl Colour {
         let code = match self {
             Self::Plain => return text.to_owned(),
             Self::Bold => 1,
-            Self::Dim => 2,
             Self::Green => 32,
             Self::Yellow => 33,
             Self::Red => 31,
