@@ -31,7 +31,7 @@ Examples:
 
   # To another hub, from a pipe, as a second copy of a delivery
   jq '.action = \"closed\"' pull_request.json |
-    hookline send --url https-proxy.example:8080/webhooks/github --kind github \\
+    hookline send --url http://hub.internal:8080/webhooks/github --kind github \\
       --secret file:secret --event pull_request --delivery-id 72d3162e github -";
 
 /// Posts a body to a hub, signed as its provider would.

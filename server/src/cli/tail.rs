@@ -45,7 +45,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Patterns of subjects, such as `github/pull_request.*` [default: all events but dead letters]
+    /// Patterns of subjects, such as `github/pull_request.*` [default: all events]
     #[arg(value_name = "PATTERN", value_parser = read_pattern)]
     patterns: Vec<String>,
     #[command(flatten)]
