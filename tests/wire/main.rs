@@ -1,1 +1,3 @@
-//! tmp
+//! Through the wire only: the real binary, or the hub on free ports.
+
+mod cli;
