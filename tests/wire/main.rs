@@ -1,3 +1,4 @@
 //! Through the wire only: the real binary, or the hub on free ports.
 
 mod cli;
+mod readme;
