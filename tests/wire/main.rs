@@ -1,1 +1,24 @@
-//! tmp
+//! Tests through the wire: the real binary on free ports of loopback, with a data folder of its own.
+//!
+//! Names of tests begin with the scenario that they show, such as `a1`, where there is one. Nothing here waits for
+//! time to pass: a test waits for what the hub says, and a wait that is in vain fails after [`hub::PATIENCE`].
+
+mod agent;
+mod agents;
+mod bad_calls;
+mod bad_posts;
+mod corpus;
+mod dead_letters;
+mod http;
+mod hub;
+mod kill;
+mod leases;
+mod log;
+#[path = "../../server/core/tests/it/ingest_oracle.rs"]
+mod oracle;
+mod retries;
+mod services;
+mod shutdown;
+mod strace;
+mod streams;
+mod subscriptions;

@@ -282,11 +282,16 @@ impl Broker {
     pub async fn drain(&self, grace: Duration, until: impl Future<Output = ()>) {
         self.inner.registry.write().draining = true;
         let drained = async {
-            for mut handle in self.handles() {
+            // All are told before any is waited for: an agent that holds on must not keep the news from others.
+            let mut draining = Vec::new();
+            for handle in self.handles() {
                 // One that gives no answer has ended, or recovers: then nothing of it is unwritten.
                 if handle.ask(|reply| Message::Drain { grace, reply }).await.is_ok() {
-                    drop(handle.leased.wait_for(|leased| *leased == 0).await);
+                    draining.push(handle);
                 }
+            }
+            for mut handle in draining {
+                drop(handle.leased.wait_for(|leased| *leased == 0).await);
             }
         };
         tokio::select! {
