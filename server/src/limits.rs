@@ -77,6 +77,8 @@ pub const REDRIVE_DEFAULT: u32 = 1_000;
 
 /// The most bytes of a request: a published event has at most the payload of a webhook, and some metadata.
 pub const REQUEST_BYTES_MAX: usize = 26 * MIB;
+/// The most bytes that are kept of what a consumer says about its progress: a line or two for people.
+pub const PROGRESS_BYTES_MAX: usize = 1_024;
 /// The most keys of a published event's metadata.
 pub const METADATA_KEYS_MAX: usize = 64;
 /// The most bytes of a published event's actor, resource, delivery key, or of one metadata key or value.

@@ -33,6 +33,7 @@ pub(crate) struct Agent {
 }
 
 /// Returns where a subscription begins that takes all.
+#[expect(clippy::unnecessary_wraps, reason = "every position of the contract is optional")]
 pub(crate) fn earliest() -> Option<StartPosition> {
     Some(StartPosition { position: Some(Position::Earliest(())) })
 }
@@ -95,10 +96,11 @@ impl Agent {
         let mut subscriber = self.subscriber.clone();
         let messages = soon("a stream", subscriber.subscribe(request)).await?.into_inner();
         let mut stream = Stream { messages, ready: Ready::default() };
-        match stream.message().await? {
-            Message::Ready(ready) => stream.ready = ready,
-            other => panic!("expected `ready`, got {other:?}"),
-        }
+        let message = stream.message().await?;
+        let Message::Ready(ready) = message.clone() else {
+            panic!("expected `ready`, got {message:?}")
+        };
+        stream.ready = ready;
         Ok(stream)
     }
 
@@ -235,10 +237,7 @@ impl Stream {
 
     /// Waits for a delivery, which must be the next message.
     pub(crate) async fn delivery(&mut self) -> Delivery {
-        match self.message().await.unwrap() {
-            Message::Delivery(delivery) => delivery,
-            other => panic!("expected a delivery, got {other:?}"),
-        }
+        delivered(self.message().await.unwrap())
     }
 
     /// Waits for a delivery, which must be the next message, and acks it.
@@ -255,6 +254,14 @@ impl Stream {
             Err(status) => status,
         }
     }
+}
+
+/// Returns the delivery that a message must be.
+pub(crate) fn delivered(message: Message) -> Delivery {
+    let Message::Delivery(delivery) = message.clone() else {
+        panic!("expected a delivery, got {message:?}")
+    };
+    delivery
 }
 
 /// Returns the key by which the provider knows a delivery's event.

@@ -151,7 +151,7 @@ fn check(post: &Post, event: &Event) {
     assert!(received <= started, "{file}");
     let timestamp = event.timestamp.unwrap();
     let micros = i128::from(timestamp.seconds) * 1_000_000 + i128::from(timestamp.nanos / 1_000);
-    let expected = expected.micros.unwrap_or(i128::try_from(received.as_micros()).unwrap());
+    let expected = expected.micros.unwrap_or_else(|| i128::try_from(received.as_micros()).unwrap());
     assert_eq!(micros, expected, "{file}");
 }
 

@@ -9,13 +9,12 @@ use std::{
 
 use hookline_proto::v1::{
     Delivery, ListEventsRequest, Nack, NackAction, Outcome, PayloadView, SubscribeRequest,
-    subscribe_response::Message,
 };
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    agent::{Agent, everything, key, retrying_at_once},
+    agent::{Agent, delivered, everything, key, retrying_at_once},
     http::{Connection, Webhook},
     hub::{Hub, soon},
 };
@@ -93,10 +92,8 @@ async fn ack(agent: &Agent, delivery: &Delivery, confirmed: &Confirmed) -> bool 
     let key = key(delivery);
     assert!(!confirmed.acked.lock().contains(key), "`{key}` was acked, and came again");
     let Ok(results) = agent.try_ack(&[&delivery.lease_id]).await else { return false };
-    match results[0].outcome() {
-        Outcome::Applied => confirmed.ack(key),
-        other => panic!("the ack of `{key}` is {other:?}"),
-    }
+    assert_eq!(results[0].outcome(), Outcome::Applied, "the ack of `{key}`");
+    confirmed.ack(key);
     true
 }
 
@@ -114,13 +111,8 @@ async fn agent(address: SocketAddr, name: String, confirmed: Arc<Confirmed>) {
         }
     }
     while let Ok(message) = stream.message().await {
-        match message {
-            Message::Delivery(delivery) => {
-                if !ack(&agent, &delivery, &confirmed).await {
-                    return;
-                }
-            }
-            other => panic!("expected a delivery, got {other:?}"),
+        if !ack(&agent, &delivered(message), &confirmed).await {
+            return;
         }
     }
 }
@@ -183,10 +175,9 @@ async fn kill_rounds(rounds: usize) {
     let done = async {
         while agent.subscription("work").await.position.unwrap().done_floor < logged {
             tokio::select! {
-                message = stream.message() => match message.unwrap() {
-                    Message::Delivery(delivery) => assert!(ack(&agent, &delivery, &confirmed).await),
-                    other => panic!("expected a delivery, got {other:?}"),
-                },
+                message = stream.message() => {
+                    assert!(ack(&agent, &delivered(message.unwrap()), &confirmed).await);
+                }
                 _ = agent.subscription("work") => {}
             }
         }

@@ -24,10 +24,11 @@ fn leasing_a_second() -> SubscriptionPolicy {
 }
 
 async fn lease_lost(stream: &mut Stream) -> String {
-    match stream.message().await.unwrap() {
-        Message::LeaseLost(lost) => lost.lease_id,
-        other => panic!("expected `lease_lost`, got {other:?}"),
-    }
+    let message = stream.message().await.unwrap();
+    let Message::LeaseLost(lost) = message.clone() else {
+        panic!("expected `lease_lost`, got {message:?}")
+    };
+    lost.lease_id
 }
 
 #[tokio::test]

@@ -3,10 +3,21 @@
 //! Names of tests begin with the scenario that they show, such as `a1`, where there is one. Nothing here waits for
 //! time to pass: a test waits for what the hub says, and a wait that is in vain fails after [`hub::PATIENCE`].
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed; what it skips or measures it has to say"
+)]
+
 mod agent;
 mod agents;
 mod bad_calls;
 mod bad_posts;
+mod cli;
 mod corpus;
 mod dead_letters;
 mod http;

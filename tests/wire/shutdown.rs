@@ -15,10 +15,11 @@ use crate::{
 };
 
 async fn draining(stream: &mut Stream) {
-    match stream.message().await.unwrap() {
-        Message::Draining(draining) => assert!(draining.grace.is_some()),
-        other => panic!("expected `draining`, got {other:?}"),
-    }
+    let message = stream.message().await.unwrap();
+    let Message::Draining(draining) = message.clone() else {
+        panic!("expected `draining`, got {message:?}")
+    };
+    assert!(draining.grace.is_some());
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub struct Delivered {
     pub identity: Arc<Identity>,
     /// The state of the delivery.
     pub status: Status,
+    /// How far the work is, as its consumer said; only under a lease.
+    pub progress: String,
     /// Who acked it, while that is kept.
     pub settlement: Option<Settlement>,
     /// Why it was given up.
@@ -116,7 +118,8 @@ impl Broker {
         for handle in handles {
             let sequence = event.sequence;
             let creation = handle.identity.creation;
-            let status = handle.ask(|reply| Message::Status { sequence, reply }).await?;
+            let (status, progress) =
+                handle.ask(|reply| Message::Status { sequence, reply }).await?;
             let settlement = match status {
                 Status::Done => self.inner.ledger.settlement(creation, sequence).await?,
                 Status::Unscanned
@@ -136,6 +139,7 @@ impl Broker {
             delivered.push(Delivered {
                 identity: handle.identity,
                 status,
+                progress,
                 settlement,
                 dead_letter: dead_letter.map(|row| row.letter),
             });

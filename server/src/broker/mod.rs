@@ -282,16 +282,20 @@ impl Broker {
     pub async fn drain(&self, grace: Duration, until: impl Future<Output = ()>) {
         self.inner.registry.write().draining = true;
         let drained = async {
-            // All are told before any is waited for: an agent that holds on must not keep the news from others.
-            let mut draining = Vec::new();
-            for handle in self.handles() {
-                // One that gives no answer has ended, or recovers: then nothing of it is unwritten.
-                if handle.ask(|reply| Message::Drain { grace, reply }).await.is_ok() {
-                    draining.push(handle);
+            let handles = self.handles();
+            // All are told before any is waited for.
+            let mut told = Vec::with_capacity(handles.len());
+            for handle in handles {
+                let (reply, answer) = oneshot::channel();
+                if handle.mailbox.send(Message::Drain { grace, reply }).await.is_ok() {
+                    told.push((answer, handle.leased));
                 }
             }
-            for mut handle in draining {
-                drop(handle.leased.wait_for(|leased| *leased == 0).await);
+            for (answer, mut leased) in told {
+                // One that gives no answer has ended, or recovers: then nothing of it is unwritten.
+                if answer.await.is_ok() {
+                    drop(leased.wait_for(|leased| *leased == 0).await);
+                }
             }
         };
         tokio::select! {

@@ -16,6 +16,8 @@ pub struct Extension {
     pub lease_id: String,
     /// From now; `None`: the policy's lease duration.
     pub duration: Option<Duration>,
+    /// How far the work is, for people; empty: nothing new.
+    pub progress: String,
 }
 
 /// What became of one item of a batch.
@@ -42,9 +44,11 @@ impl Broker {
         &self,
         extensions: Vec<Extension>,
     ) -> Vec<LeaseOutcome<Result<Timestamp, Outcome>>> {
-        let items =
-            extensions.into_iter().map(|extension| (extension.lease_id, extension.duration));
-        self.route(items.collect(), |extensions, reply| Message::Extend { extensions, reply }).await
+        let item = |mut extension: Extension| (std::mem::take(&mut extension.lease_id), extension);
+        self.route(extensions.into_iter().map(item).collect(), |extensions, reply| {
+            Message::Extend { extensions, reply }
+        })
+        .await
     }
 
     /// Asks each subscription about its leases, all at once, and puts the answers into the order of the items.

@@ -11,10 +11,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
     delivery::{
-        Config, Counts, Epoch, Input, LeaseId, Nack, Outcome, Snapshot, Status, StreamId,
-        Subscription, Ticket,
+        Config, Counts, Epoch, Input, LeaseId, Nack, NackAction, Outcome, Snapshot, Status,
+        StreamId, Subscription, Ticket,
     },
-    event::Sequence,
+    event::{EventId, Sequence},
     time::Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::replies::Replies;
 use super::{
-    Identity,
+    Extension, Identity,
     stream::{Bell, End, Inbox, Item, Outbox, Position, channel},
 };
 use crate::{
     clock::Clock,
-    limits::HEARTBEAT_INTERVAL,
+    limits::{HEARTBEAT_INTERVAL, PROGRESS_BYTES_MAX},
     store::{BoxFuture, CommitError, EventLog, Ledger, ReadError},
 };
 
@@ -45,7 +45,7 @@ pub(super) enum Message {
     Settle { settles: Vec<(LeaseId, Settle)>, reply: oneshot::Sender<Vec<Outcome>> },
     /// Extend leases; answered in their order.
     Extend {
-        extensions: Vec<(LeaseId, Option<Duration>)>,
+        extensions: Vec<(LeaseId, Extension)>,
         reply: oneshot::Sender<Vec<Result<Timestamp, Outcome>>>,
     },
     /// Give dead letters back; answered with how many.
@@ -55,8 +55,8 @@ pub(super) enum Message {
     },
     /// Tell how it stands.
     Inspect { reply: oneshot::Sender<Overview> },
-    /// Tell how one event stands.
-    Status { sequence: Sequence, reply: oneshot::Sender<Status> },
+    /// Tell how one event stands, and what its consumer said about its progress.
+    Status { sequence: Sequence, reply: oneshot::Sender<(Status, String)> },
     /// Lease nothing more and write down what runs; answered when that is durable.
     Drain { grace: Duration, reply: oneshot::Sender<()> },
     /// End all streams so, and end.
@@ -123,9 +123,19 @@ pub(super) struct Task {
     replies: Replies,
     /// What was read ahead and not handed out yet.
     ahead: effects::ReadAhead,
+    /// What else is known of the events under leases.
+    handed_out: BTreeMap<Sequence, HandedOut>,
     commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
     fetch: Option<BoxFuture<'static, Result<effects::Fetched, ReadError>>>,
     next_heartbeat: Timestamp,
+}
+
+/// An event under a lease.
+struct HandedOut {
+    /// For the log.
+    event_id: EventId,
+    /// What the consumer said about its progress.
+    progress: String,
 }
 
 struct OpenStream {
@@ -164,6 +174,7 @@ impl Task {
             last_stream: 0,
             replies: Replies::default(),
             ahead: effects::ReadAhead::default(),
+            handed_out: BTreeMap::new(),
             commit: None,
             fetch: None,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
@@ -268,6 +279,7 @@ impl Task {
             Message::Settle { settles, reply } => {
                 let requests = self.replies.expect_settles(settles.len(), reply);
                 for ((lease, settle), request) in settles.into_iter().zip(requests) {
+                    self.log_settle(&lease, &settle);
                     self.handle(match settle {
                         Settle::Ack => Input::Ack { request, lease },
                         Settle::Nack(nack) => Input::Nack { request, lease, nack },
@@ -276,7 +288,9 @@ impl Task {
             }
             Message::Extend { extensions, reply } => {
                 let requests = self.replies.expect_extensions(extensions.len(), reply);
-                for ((lease, duration), request) in extensions.into_iter().zip(requests) {
+                for ((lease, extension), request) in extensions.into_iter().zip(requests) {
+                    self.note_progress(&lease, extension.progress);
+                    let duration = extension.duration;
                     self.handle(Input::Extend { request, lease, duration });
                 }
             }
@@ -285,7 +299,10 @@ impl Task {
                 self.handle(Input::Redrive { request, letters });
             }
             Message::Inspect { reply } => drop(reply.send(self.overview())),
-            Message::Status { sequence, reply } => drop(reply.send(self.core.status(sequence))),
+            Message::Status { sequence, reply } => {
+                let progress = self.handed_out.get(&sequence).map(|out| out.progress.clone());
+                drop(reply.send((self.core.status(sequence), progress.unwrap_or_default())));
+            }
             Message::Drain { grace, reply } => {
                 self.replies.expect_drained(reply);
                 self.handle(Input::Drain);
@@ -296,6 +313,33 @@ impl Task {
             Message::Close { end } => return Some(end),
         }
         None
+    }
+
+    fn log_settle(&mut self, lease: &LeaseId, settle: &Settle) {
+        let LeaseId { sequence, attempt, consumer, .. } = lease;
+        let out = self.handed_out.remove(sequence);
+        let event_id = out.map(|out| tracing::field::display(out.event_id));
+        let said = match settle {
+            Settle::Ack => "ack",
+            Settle::Nack(nack) => match nack.action {
+                NackAction::Retry => "nack",
+                NackAction::DeadLetter => "reject",
+                NackAction::Release => "release",
+            },
+        };
+        tracing::debug!(
+            event_id, subscription = %self.identity.name, %consumer, %sequence, attempt, said, "settle",
+        );
+    }
+
+    fn note_progress(&mut self, lease: &LeaseId, mut progress: String) {
+        if !progress.is_empty()
+            && self.core.is_running(lease)
+            && let Some(out) = self.handed_out.get_mut(&lease.sequence)
+        {
+            progress.truncate(progress.floor_char_boundary(PROGRESS_BYTES_MAX));
+            out.progress = progress;
+        }
     }
 
     fn subscribe(&mut self, consumer: Arc<str>, max_in_flight: u32, reply: oneshot::Sender<Inbox>) {
@@ -339,11 +383,12 @@ impl Task {
         for lease in news.written {
             self.handle(Input::Written { lease });
         }
-        for lease in news.unwritten {
-            self.handle(Input::Unwritten { lease });
-        }
+        // First the end: else what was not taken would be handed to the same stream again.
         if news.over {
             self.handle(Input::Left { stream });
+        }
+        for lease in news.unwritten {
+            self.handle(Input::Unwritten { lease });
         }
     }
 
@@ -370,6 +415,7 @@ impl Task {
             stream.outbox.end(End::Unavailable);
         }
         self.ahead = effects::ReadAhead::default();
+        self.handed_out.clear();
         (self.commit, self.fetch) = (None, None);
         loop {
             match self.tools.ledger.open(self.identity.creation).await {

@@ -3,11 +3,29 @@
 //! Exit codes: 0 done; 1 it failed; 64 (`EX_USAGE` of sysexits.h) the command line or the configuration is wrong, and
 //! nothing was begun.
 
+mod demo;
 mod serve;
 
-use std::{error::Error, fmt::Write as _, process::ExitCode};
+mod send;
+mod tail;
+
+mod dead_letters;
+
+mod event_json;
+mod hub;
+mod post;
+mod text;
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
+
+use crate::config::ConfigErrors;
 
 /// The command line or the configuration is wrong.
 pub const EXIT_USAGE: u8 = 64;
@@ -22,8 +40,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the whole of it in a few seconds, with nothing to prepare.
+    Demo(demo::Args),
     /// Run the hub.
     Serve(serve::Args),
+    /// Post a body to a hub, signed as its provider would.
+    Send(send::Args),
+    /// Show events as they come.
+    Tail(tail::Args),
+    /// Look at what was given up, and send it back.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
 }
 
 /// Runs the command that the process was started with.
@@ -40,7 +67,11 @@ pub fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
+            Command::Send(args) => end(send::run(args).await),
+            Command::Tail(args) => end(tail::run(args).await),
+            Command::DeadLetters(command) => end(dead_letters::run(command).await),
         }
     })
 }
@@ -53,6 +84,47 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     ExitCode::from(EXIT_USAGE)
+}
+
+/// Why a command did not do what it was to do.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// The configuration is wrong: nothing was begun.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The command line is wrong: nothing was begun.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read.
+    #[error("could not read {what}")]
+    Input { what: String, source: io::Error },
+    /// The hub did not do what it was asked.
+    #[error(transparent)]
+    Hub(#[from] hub::CallError),
+    /// A webhook could not be posted.
+    #[error(transparent)]
+    Post(#[from] post::PostError),
+    /// A webhook was answered by another status than 2xx, which has been printed.
+    #[error("the webhook was not accepted: status {0}")]
+    Status(u16),
+    /// The standard output failed.
+    #[error("could not write to the standard output")]
+    Output(#[from] io::Error),
+}
+
+/// Returns how the process ends. Who closes our output has seen enough: that is no failure.
+fn end(result: Result<(), CommandError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error @ (CommandError::Config(_) | CommandError::Usage(_))) => {
+            say_error(&chain(&error));
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(error) => fail(&error),
+    }
 }
 
 /// Says why a command failed, with all causes.
@@ -79,8 +151,37 @@ fn say_error(line: &str) {
     eprintln!("hookline: {line}");
 }
 
-/// Prints a line to the standard output.
-#[expect(clippy::print_stdout, reason = "the place where commands speak")]
+/// Prints a line to the standard output. Nothing can be said where nobody reads it.
 fn say(line: &str) {
-    println!("{line}");
+    put(line).ok();
+}
+
+/// Prints a line to the standard output, at once.
+///
+/// # Errors
+///
+/// If it can't be written: `BrokenPipe` where the reader is gone.
+fn put(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_chain_is_one_line_of_all_causes() {
+        let cause = io::Error::other("the disk is gone");
+        let error = CommandError::Input { what: "`a.json`".to_owned(), source: cause };
+        assert_eq!(chain(&error), "could not read `a.json`: the disk is gone");
+    }
 }

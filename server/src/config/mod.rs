@@ -21,6 +21,7 @@ use std::{
 
 use hookline_core::source::Source;
 
+pub(crate) use self::source::resolve as secret;
 pub use self::{
     environment::{Environment, Process},
     error::{ConfigError, ConfigErrors, Origin, Problem},

@@ -104,7 +104,11 @@ fn read_secrets(
 }
 
 /// Finds the secret that `env:NAME`, `file:PATH` or `plain:TEXT` names.
-fn resolve(spec: &str, environment: &dyn Environment) -> Result<Secret, Problem> {
+///
+/// # Errors
+///
+/// If the text has another form, or what it names is not there, not text, or empty. The error shows no secret.
+pub(crate) fn resolve(spec: &str, environment: &dyn Environment) -> Result<Secret, Problem> {
     let (place, text) = if let Some(name) = spec.strip_prefix("env:") {
         (format!("the environment variable `{name}`"), from_variable(name, environment)?)
     } else if let Some(path) = spec.strip_prefix("file:") {

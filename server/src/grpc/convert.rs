@@ -191,6 +191,7 @@ pub(super) fn delivery_status(
             status.attempts.push(running_attempt(status.attempt, consumer, *started_at));
             status.consumer.clone_from(consumer);
             status.lease_expires_at = Some(timestamp(*expires_at));
+            status.progress.clone_from(&delivered.progress);
             v1::DeliveryState::Leased
         }
         State::Waiting { due_at, .. } => {

@@ -267,10 +267,8 @@ impl SubscriberService for Service {
             let field = format!("extensions[{index}].duration");
             let duration = extension.duration.as_ref();
             let duration = duration.map(|value| fields::duration(&field, value)).transpose()?;
-            if !extension.progress.is_empty() {
-                tracing::debug!(progress_bytes = extension.progress.len(), "progress");
-            }
-            items.push(Extension { lease_id: extension.lease_id, duration });
+            let v1::LeaseExtension { lease_id, progress, .. } = extension;
+            items.push(Extension { lease_id, duration, progress });
         }
         let outcomes = self.0.broker.extend(items).await;
         let results =

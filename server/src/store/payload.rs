@@ -1,6 +1,6 @@
 //! Payloads at rest: compressed where that helps, on the task of who brings or asks for them.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, io, sync::Arc};
 
 use bytes::Bytes;
 
@@ -13,9 +13,36 @@ const COMPRESSED_BYTES_MIN: usize = 64;
 /// From this size on, compressing takes longer (above 1 ms) than an async task may hold its thread.
 pub(super) const BLOCKING_BYTES: usize = 512 * 1024;
 
+/// What is larger is compressed into a buffer of its own, so that no thread keeps a large one.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// A context, which is 0.5 to 1 MB and costs more to make anew than what it does for a small payload, and a buffer: what
+/// is kept of a payload is cut to its size, not the six times larger buffer that compressing asks for.
+struct Press {
+    compressor: zstd::bulk::Compressor<'static>,
+    scratch: Vec<u8>,
+}
+
+impl Press {
+    fn new() -> io::Result<Self> {
+        Ok(Self { compressor: zstd::bulk::Compressor::new(LEVEL)?, scratch: Vec::new() })
+    }
+
+    /// Returns the compressed form, unless it is as large as the payload.
+    fn compress(&mut self, payload: &[u8]) -> io::Result<Option<Bytes>> {
+        self.scratch.clear();
+        self.scratch.reserve(zstd::zstd_safe::compress_bound(payload.len()));
+        let size = self.compressor.compress_to_buffer(payload, &mut self.scratch)?;
+        let compressed = (size < payload.len()).then(|| Bytes::copy_from_slice(&self.scratch));
+        if SCRATCH_BYTES_MAX < self.scratch.capacity() {
+            self.scratch = Vec::new();
+        }
+        Ok(compressed)
+    }
+}
+
 thread_local! {
-    /// A context is 0.5 to 1 MB, and made anew it costs more than what it does for a small payload.
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static PRESS: RefCell<Option<Press>> = const { RefCell::new(None) };
 }
 
 /// Returns the payload as it is to be stored.
@@ -23,19 +50,16 @@ pub(super) fn pack(payload: &Bytes) -> Packed {
     if payload.len() < COMPRESSED_BYTES_MIN {
         return plain(payload);
     }
-    let compressed = COMPRESSOR.with_borrow_mut(|kept| {
-        let mut compressor = match kept.take() {
-            Some(compressor) => compressor,
-            None => zstd::bulk::Compressor::new(LEVEL)?,
-        };
-        let compressed = compressor.compress(payload);
-        *kept = Some(compressor);
+    let compressed = PRESS.with_borrow_mut(|kept| {
+        let mut press = kept.take().map_or_else(Press::new, Ok)?;
+        let compressed = press.compress(payload);
+        *kept = Some(press);
         compressed
     });
     match compressed {
-        Ok(bytes) if bytes.len() < payload.len() => Packed::Zstd(bytes.into()),
+        Ok(Some(bytes)) => Packed::Zstd(bytes),
         // Out of memory at worst: as it is, it is stored all the same.
-        Ok(_) | Err(_) => plain(payload),
+        Ok(None) | Err(_) => plain(payload),
     }
 }
 

@@ -41,8 +41,8 @@ pub enum Input {
         /// How many leases it may hold, from 1.
         max_in_flight: u32,
     },
-    /// A stream ended. What its transport took was reported before by [`Input::Written`], what it did not take by
-    /// [`Input::Unwritten`].
+    /// A stream ended. What its transport took was reported before by [`Input::Written`]; what it did not take is
+    /// reported by [`Input::Unwritten`], best after this: as long as the stream is open, it may be given the same again.
     Left {
         /// The stream.
         stream: StreamId,
@@ -86,7 +86,8 @@ pub enum Input {
     Redrive {
         /// Who asks: answered by [`Effect::Redriven`].
         request: RequestId,
-        /// Which, as the ledger holds them. What is no longer dead is passed over.
+        /// Which, as the ledger holds them since the answer to the redrive before. What is no longer dead is passed
+        /// over.
         letters: Vec<(Sequence, DeadLetter)>,
     },
     /// The changes of this ticket are durable.

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn each_field_has_bounds() {
-        let cases: [(&str, fn(&mut Policy)); 9] = [
+        type Spoil = fn(&mut Policy);
+        let cases: [(&str, Spoil); 9] = [
             ("lease_duration", |p| p.lease_duration = Duration::from_millis(999)),
             ("lease_duration", |p| p.lease_duration = HOUR + SECOND),
             ("max_lease", |p| p.max_lease = Duration::from_secs(59)),

@@ -7,7 +7,7 @@ use hookline_core::{
     event::Sequence,
 };
 
-use super::{End, Item, Task};
+use super::{End, HandedOut, Item, Task};
 use crate::broker::lookup::read_one;
 use crate::store::{Commit, CommitError, Entry, ReadError, ReadLimit, ReadRange};
 
@@ -54,9 +54,7 @@ impl Task {
             Effect::Persist { ticket, changes } => self.begin_commit(ticket, changes),
             Effect::Ready { stream, held } => self.say_ready(stream, held).await?,
             Effect::Deliver { stream, grant } => self.deliver(stream, grant).await?,
-            Effect::LeaseLost { stream, lease, reason } => {
-                self.say_lost(stream, lease, reason).await;
-            }
+            Effect::LeaseLost { stream, lease, reason } => self.say_lost(stream, lease, reason),
             Effect::TakenOver { stream } => self.end_stream(stream, End::TakenOver),
             Effect::Settled { request, outcome } => self.replies.settled(request, outcome),
             Effect::Extended { request, result } => self.replies.extended(request, result),
@@ -105,6 +103,11 @@ impl Task {
     }
 
     fn begin_commit(&mut self, ticket: Ticket, changes: Vec<Change>) {
+        for change in &changes {
+            if let Change::Dead { sequence, .. } = change {
+                self.handed_out.remove(sequence);
+            }
+        }
         if self.identity.is_ephemeral() {
             let died =
                 changes.iter().filter(|change| matches!(change, Change::Dead { .. })).count();
@@ -163,21 +166,20 @@ impl Task {
             %sequence, attempt, "deliver",
         );
         open.outbox.push(Item::Delivery { grant, entry: Arc::clone(entry) });
+        let out = HandedOut { event_id: entry.event.id, progress: String::new() };
+        self.handed_out.insert(sequence, out);
         Ok(())
     }
 
-    #[expect(
-        clippy::needless_pass_by_ref_mut,
-        reason = "a shared reference held over an await would need the task to be Sync"
-    )]
-    async fn say_lost(&mut self, stream: StreamId, lease: LeaseId, reason: LossReason) {
+    fn say_lost(&mut self, stream: StreamId, lease: LeaseId, reason: LossReason) {
         let Some(open) = self.streams.get(&stream) else { return };
         // What was never sent can't be lost by the consumer.
         if open.outbox.retract(&lease) {
             return;
         }
-        let entry = read_one(&*self.tools.log, lease.sequence).await;
-        let event_id = entry.map_or_else(|_| String::new(), |entry| entry.event.id.to_string());
+        let event_id = self.handed_out.remove(&lease.sequence);
+        let event_id = event_id.map_or_else(String::new, |out| out.event_id.to_string());
+        tracing::debug!(event_id, subscription = %self.identity.name, consumer = %open.consumer, ?reason, "lease lost");
         open.outbox.push(Item::LeaseLost { lease, event_id, reason });
     }
 

@@ -43,9 +43,9 @@ impl Draft {
         self.bytes
     }
 
-    /// Returns how many rows are to be written.
-    pub(super) fn count(&self) -> usize {
-        self.writes.len()
+    /// Returns the keys of the rows that are to be written or removed.
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
+        self.writes.keys().cloned().collect()
     }
 
     /// Returns the content of a row as this draft leaves it; the outer `None`: it leaves it as it was.

@@ -2,7 +2,7 @@
 //!
 //! A key is a byte of [`Kind`], then integers, big-endian, so that keys sort as their numbers do. A value is the CRC-32
 //! of what follows, big-endian, and what follows; [`seal`] and [`unseal`] do that for every kind. "message" is a
-//! protobuf message of `store/codec.rs`. `c` is a subscription's creation, `s` a sequence; both have 8 bytes.
+//! protobuf message of `store/codec/`. `c` is a subscription's creation, `s` a sequence; both have 8 bytes.
 //!
 //! | kind | key | value | lifetime |
 //! |---|---|---|---|

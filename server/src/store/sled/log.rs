@@ -192,9 +192,10 @@ impl Reader<'_> {
                 low = pack.last() + 1;
             } else {
                 let entries = pack.entries()?;
-                let before = entries.partition_point(|entry| entry.event.received_at < time);
-                let place = u64::try_from(before).expect("a count fits 64 bits");
-                low = (pack.first + place).max(low);
+                let found = entries.iter().find(|entry| entry.event.received_at >= time);
+                let found =
+                    found.map_or_else(|| pack.last() + 1, |entry| entry.event.sequence.get());
+                low = found.max(low);
                 break;
             }
         }

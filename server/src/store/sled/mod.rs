@@ -2,7 +2,7 @@
 //!
 //! One thread writes: it takes all that waits, makes one atomic batch, flushes, syncs the files, and only then
 //! answers and moves the head. What can be done before (compressing, encoding) is done on the callers' tasks. Reads
-//! never go through the writer. `server/docs/store.md` tells the whole; the keys stand in [`keys`].
+//! never go through the writer. `server/docs/store.md` tells the whole; the keys stand in `keys.rs`.
 
 mod keys;
 
@@ -25,6 +25,9 @@ mod ledger;
 mod state;
 
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

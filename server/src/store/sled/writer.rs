@@ -28,7 +28,7 @@ use super::{
     open::{self, OpenError, panic_text},
     pack::Filling,
     queue::{Queue, Ticket, Woken},
-    state::{Opened, Recovered},
+    state::{Chore, Opened, Recovered},
     tail::Tail,
 };
 
@@ -102,7 +102,7 @@ pub(super) struct Group {
     /// New events, in order.
     pub(super) entries: Vec<Arc<Entry>>,
     /// Ranges of rows to remove once this group is committed.
-    pub(super) chores: Vec<super::state::Chore>,
+    pub(super) chores: Vec<Chore>,
     answers: Vec<Answer>,
     rooms: Vec<OwnedSemaphorePermit>,
 }

@@ -21,6 +21,8 @@ pub(super) struct Consumer {
     pub(super) leases: BTreeSet<Sequence>,
     /// When it last joined, left, settled or extended.
     heard_at: Timestamp,
+    /// For when its timer is armed that sees whether it is lost.
+    grace_timer: Option<Timestamp>,
     /// It held leases when the hub was restarted and was not heard of since: losing it counts nothing.
     pub(super) recovered: bool,
     /// When it was last given something, as a number that rises.
@@ -105,6 +107,7 @@ impl Consumers {
             max_in_flight: 0,
             leases: BTreeSet::new(),
             heard_at: now,
+            grace_timer: None,
             recovered: false,
             served: 0,
         };
@@ -145,6 +148,18 @@ impl Consumers {
             return None;
         }
         Some(consumer.heard_at + if consumer.recovered { restart_grace } else { grace })
+    }
+
+    /// Returns for when the timer is armed that sees whether a consumer is lost.
+    pub(super) fn grace_timer(&self, key: Key) -> Option<Timestamp> {
+        self.consumers.get(&key)?.grace_timer
+    }
+
+    /// Notes for when the timer is armed that sees whether a consumer is lost.
+    pub(super) fn set_grace_timer(&mut self, key: Key, at: Option<Timestamp>) {
+        if let Some(consumer) = self.consumers.get_mut(&key) {
+            consumer.grace_timer = at;
+        }
     }
 
     /// Moves the time at which absent consumers were heard of.

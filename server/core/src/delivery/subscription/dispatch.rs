@@ -66,7 +66,7 @@ impl Subscription {
             self.next_given_back(key).or(retry)
         };
         self.retry_was_last = again.is_some();
-        again.or(fresh.map(|sequence| (key, sequence)))
+        again.or_else(|| fresh.map(|sequence| (key, sequence)))
     }
 
     /// Returns a delivery that was given back, with a consumer that is not the one who did so: `key`, which is served

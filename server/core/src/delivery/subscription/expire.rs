@@ -36,11 +36,19 @@ impl Subscription {
         }
     }
 
-    /// Arms the timer of a consumer that has leases and no stream.
+    /// Arms the timer of a consumer that has leases and no stream. One that is armed for earlier stays, and is armed
+    /// anew when it fires: a consumer that settles a thousand leases moves its time a thousand times.
     pub(super) fn arm_grace(&mut self, key: Key) {
-        if let Some(at) = self.lost_at(key) {
-            self.timers.arm(at, Timer::Grace(key));
+        let Some(at) = self.lost_at(key) else { return };
+        let armed = self.consumers.grace_timer(key);
+        if armed.is_some_and(|armed| armed <= at) {
+            return;
         }
+        if let Some(armed) = armed {
+            self.timers.disarm(armed, Timer::Grace(key));
+        }
+        self.timers.arm(at, Timer::Grace(key));
+        self.consumers.set_grace_timer(key, Some(at));
     }
 
     fn lost_at(&self, key: Key) -> Option<Timestamp> {
@@ -49,6 +57,7 @@ impl Subscription {
 
     /// A consumer may have been heard of since the timer was armed: then it is armed anew.
     fn grace_is_over(&mut self, key: Key, now: Timestamp) {
+        self.consumers.set_grace_timer(key, None);
         let Some(lost_at) = self.lost_at(key) else { return };
         if now < lost_at {
             self.arm_grace(key);
@@ -101,12 +110,8 @@ impl Subscription {
         self.fail(sequence, Failure::by_time(end, reason), now);
     }
 
-    /// The delivery may have been given to another and back since the timer was armed: then that give-back's counts.
     fn offer_to_all(&mut self, sequence: Sequence, now: Timestamp) {
         let Some(delivery) = self.board.get_mut(sequence) else { return };
-        if delivery.shunned.as_ref().is_none_or(|(_, until)| now < *until) {
-            return;
-        }
         delivery.shunned = None;
         if matches!(delivery.state, State::Ready(Queue::Shunned { .. })) {
             self.board.set(sequence, State::Ready(Queue::Retry { since: now }));

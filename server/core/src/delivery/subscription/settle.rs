@@ -274,8 +274,11 @@ impl Subscription {
             }
             None => {
                 let until = now + self.config.policy.initial_backoff;
+                let before = delivery.shunned.replace((Arc::clone(&id.consumer), until));
+                if let Some((_, until)) = before {
+                    self.timers.disarm(until, Timer::Shunned(id.sequence));
+                }
                 self.timers.arm(until, Timer::Shunned(id.sequence));
-                delivery.shunned = Some((Arc::clone(&id.consumer), until));
                 let ticket = self.write_open(id.sequence);
                 self.make_ready(id.sequence, now);
                 ticket
@@ -341,6 +344,9 @@ impl Subscription {
     fn close(&mut self, sequence: Sequence) -> Delivery {
         let delivery = self.board.remove(sequence).expect("only what is open is finished");
         self.disarm(sequence, &delivery.state);
+        if let Some((_, until)) = &delivery.shunned {
+            self.timers.disarm(*until, Timer::Shunned(sequence));
+        }
         if sequence.get() > self.journal.position().0 {
             self.finished.insert(sequence);
         }

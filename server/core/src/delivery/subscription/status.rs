@@ -4,7 +4,11 @@ use super::{
     Subscription,
     board::{Queue, State},
 };
-use crate::{delivery::Record, event::Sequence, time::Timestamp};
+use crate::{
+    delivery::{LeaseId, Record},
+    event::Sequence,
+    time::Timestamp,
+};
 
 /// How many deliveries are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +80,12 @@ impl Subscription {
             waiting: count(queues.waiting),
             dead: self.dead.count(),
         }
+    }
+
+    /// Whether a lease runs.
+    #[must_use]
+    pub fn is_running(&self, lease: &LeaseId) -> bool {
+        self.running(lease).is_some()
     }
 
     /// Returns how many leases run.

@@ -7,13 +7,14 @@ use std::{
 
 use hookline_core::{
     delivery::{
-        Change, Config, Creation, DeadLetter, Effect, Epoch, Grant, Input, LeaseId, LossReason,
-        Nack, NackAction, Outcome, Policy, RequestId, Settlement, Snapshot, Status, StreamId,
-        Subscription, Ticket,
+        Change, Config, Creation, Effect, Epoch, Grant, Input, LeaseId, LossReason, Nack, Outcome,
+        Policy, RequestId, Snapshot, Status, StreamId, Subscription, Ticket,
     },
     event::Sequence,
     time::Timestamp,
 };
+
+use super::ledger::{Answer, Ledger};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -31,51 +32,21 @@ pub(super) fn exact() -> Policy {
     Policy { jitter: 0.0, ..Policy::default() }
 }
 
-pub(super) fn retry(reason: &str) -> Nack {
-    nack(NackAction::Retry, reason, None)
-}
-
-pub(super) fn release() -> Nack {
-    nack(NackAction::Release, "", None)
-}
-
-pub(super) fn nack(action: NackAction, reason: &str, retry_after: Option<Duration>) -> Nack {
-    Nack { action, reason: reason.into(), error_type: "Error".into(), retry_after }
-}
-
-/// What a question was answered.
+/// What happened between the hub and its subscription.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    Settled(Outcome),
-    Extended(Result<Timestamp, Outcome>),
-    Redriven(Vec<Sequence>),
-}
-
-/// What durable changes add up to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Ledger {
-    pub(super) snapshot: Snapshot,
-    pub(super) letters: BTreeMap<Sequence, DeadLetter>,
-    pub(super) settlements: Vec<(Sequence, Settlement)>,
-    /// How often a dead letter was written.
-    pub(super) deaths: usize,
-}
-
-impl Ledger {
-    pub(super) fn apply(&mut self, change: &Change) {
-        self.snapshot.apply(change);
-        match change {
-            Change::Dead { sequence, letter } => {
-                self.letters.insert(*sequence, letter.clone());
-                self.deaths += 1;
-            }
-            Change::Done { sequence, settlement } => {
-                self.letters.remove(sequence);
-                self.settlements.push((*sequence, settlement.clone()));
-            }
-            Change::Position { .. } | Change::Open { .. } | Change::Redriven { .. } => {}
-        }
-    }
+pub(super) enum Step {
+    Input(Timestamp, Input),
+    /// With what was due then.
+    Timeout {
+        now: Timestamp,
+        due: Option<Timestamp>,
+    },
+    Effect(Effect),
+    /// With whether the commit that was out became durable all the same.
+    Crash {
+        now: Timestamp,
+        landed: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -91,6 +62,8 @@ pub(super) struct Hub {
     /// Commits stay out until [`Hub::let_commits_through`].
     pub(super) hold_commits: bool,
     pub(super) out: Option<(Ticket, Vec<Change>)>,
+    /// How many commits were asked for.
+    pub(super) commits: u64,
     /// Whether a transport takes at once what it is handed.
     pub(super) auto_write: bool,
     pub(super) open_streams: BTreeSet<StreamId>,
@@ -101,8 +74,8 @@ pub(super) struct Hub {
     pub(super) answers: BTreeMap<RequestId, Answer>,
     /// Everything that the subscription asked for, in order.
     pub(super) effects: Vec<Effect>,
-    /// Everything it was told.
-    pub(super) inputs: Vec<Input>,
+    /// Everything that happened, in order.
+    pub(super) trace: Vec<Step>,
     /// Effects that are still carried out before the process dies.
     pub(super) dies_after: Option<usize>,
     pub(super) drained: bool,
@@ -130,6 +103,7 @@ impl Hub {
             ledger: Ledger::default(),
             hold_commits: false,
             out: None,
+            commits: 0,
             auto_write: true,
             open_streams: BTreeSet::new(),
             inbox: BTreeMap::new(),
@@ -137,7 +111,7 @@ impl Hub {
             lost: Vec::new(),
             answers: BTreeMap::new(),
             effects: Vec::new(),
-            inputs: Vec::new(),
+            trace: Vec::new(),
             dies_after: None,
             drained: false,
             last_number: 0,
@@ -158,7 +132,7 @@ impl Hub {
         if self.dead() {
             return;
         }
-        self.inputs.push(input.clone());
+        self.trace.push(Step::Input(self.now, input.clone()));
         self.subscription.handle(input, self.now);
         self.carry_out();
     }
@@ -168,6 +142,7 @@ impl Hub {
             && let Some(effect) = self.subscription.poll_effect()
         {
             self.effects.push(effect.clone());
+            self.trace.push(Step::Effect(effect.clone()));
             self.perform(effect);
             self.dies_after = self.dies_after.map(|left| left - 1);
         }
@@ -185,6 +160,7 @@ impl Hub {
             Effect::Persist { ticket, changes } => {
                 assert!(self.out.is_none(), "one commit is out at a time");
                 self.out = Some((ticket, changes));
+                self.commits += 1;
                 if !self.hold_commits {
                     self.commit();
                 }
@@ -212,7 +188,7 @@ impl Hub {
     }
 
     fn tell_inside(&mut self, input: Input) {
-        self.inputs.push(input.clone());
+        self.trace.push(Step::Input(self.now, input.clone()));
         self.subscription.handle(input, self.now);
     }
 
@@ -329,7 +305,8 @@ impl Hub {
 
     pub(super) fn ask_redrive(&mut self, sequences: &[u64]) -> RequestId {
         let request = RequestId(self.number());
-        let letters = sequences.iter().map(|n| sequence(*n));
+        let dead = &self.ledger.snapshot.dead;
+        let letters = sequences.iter().map(|n| sequence(*n)).filter(|s| dead.contains(*s));
         let letters =
             letters.filter_map(|s| self.ledger.letters.get(&s).map(|l| (s, l.clone()))).collect();
         self.tell(Input::Redrive { request, letters });
@@ -361,13 +338,29 @@ impl Hub {
 
     pub(super) fn timeout(&mut self) {
         if !self.dead() {
+            let due = self.subscription.poll_timeout();
+            self.trace.push(Step::Timeout { now: self.now, due });
             self.subscription.handle_timeout(self.now);
             self.carry_out();
         }
     }
 
+    /// Kills the process after the commit that is out became durable, before anybody heard of it.
+    pub(super) fn crash_after_commit(&mut self) {
+        let landed = self.out.take().is_some_and(|(_, changes)| {
+            changes.iter().for_each(|change| self.ledger.apply(change));
+            true
+        });
+        self.restart(landed);
+    }
+
     /// Kills the process and starts another on what was durable.
     pub(super) fn crash(&mut self) {
+        self.restart(false);
+    }
+
+    fn restart(&mut self, landed: bool) {
+        self.trace.push(Step::Crash { now: self.now, landed });
         self.epoch += 1;
         self.seed = self.seed.wrapping_add(1);
         self.out = None;

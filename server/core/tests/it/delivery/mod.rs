@@ -8,6 +8,8 @@
 
 mod harness;
 
+mod ledger;
+
 mod scenarios_lease;
 
 mod scenarios_retry;
@@ -19,3 +21,17 @@ mod scenarios_stream;
 mod scenarios_dead;
 
 mod scenarios_restart;
+
+mod scenarios_flow;
+
+mod reference;
+
+mod claims;
+
+mod observe;
+
+mod invariants;
+
+mod run;
+
+mod model;

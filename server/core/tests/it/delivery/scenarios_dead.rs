@@ -4,21 +4,25 @@ use hookline_core::delivery::{
     AttemptEnd, DeadLetter, LeaseId, NackAction, Outcome, Policy, Reason, Status,
 };
 
-use super::harness::{Answer, Hub, MINUTE, SECOND, exact, millis, nack, retry, sequence};
+use super::{
+    harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
+    ledger::{Answer, nack, retry},
+};
 
-/// Lets an event fail until it is dead, from a consumer of this name.
+/// Lets the first event fail until it is dead, at a consumer of this name.
 fn kill(hub: &mut Hub, consumer: &str) -> LeaseId {
     let stream = hub.join(consumer, 1);
-    loop {
+    for _ in 0..100 {
         for grant in hub.taken(stream) {
             hub.nack(&grant.lease, retry(&format!("failure {}", grant.lease.attempt)));
-            if grant.lease.attempt == hub.config.policy.max_attempts {
+            if hub.status(1) == Status::Dead {
                 hub.leave(stream);
                 return grant.lease;
             }
         }
         hub.advance(SECOND);
     }
+    panic!("it never dies");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use hookline_core::delivery::{NackAction, Outcome, Status};
 
-use super::harness::{Hub, MINUTE, SECOND, exact, millis, nack, release, retry, sequence};
+use super::{
+    harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
+    ledger::{nack, release, retry},
+};
 
 #[test]
 fn a1_an_acked_event_never_comes_again_also_after_a_restart() {

@@ -2,7 +2,10 @@
 
 use hookline_core::delivery::{Change, Effect, Outcome, Policy, Status};
 
-use super::harness::{Hub, MINUTE, SECOND, exact, millis, release, retry, sequence};
+use super::{
+    harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
+    ledger::{release, retry},
+};
 
 #[test]
 fn a_checkpointed_lease_lives_on_for_at_least_the_restart_grace() {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hookline_core::delivery::{AttemptEnd, NackAction, Outcome, Policy, Reason, Status};
 
-use super::harness::{Hub, MINUTE, SECOND, exact, millis, nack, release, retry, sequence};
+use super::{
+    harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
+    ledger::{nack, release, retry},
+};
 
 #[test]
 fn b1_a_nack_waits_one_two_and_four_seconds() {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use hookline_core::delivery::{Effect, Grant, Input, Outcome, Policy, Status};
 
-use super::harness::{Hub, MINUTE, SECOND, exact, millis, release, retry, sequence};
+use super::{
+    harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
+    ledger::{release, retry},
+};
 
 #[test]
 fn d1_never_more_than_max_in_flight_on_whatever_stream() {

@@ -1,8 +1,6 @@
-//! How facts are written as bytes: an event as its encoded `hookline.v1.Event`, everything else as small messages.
-//!
-//! The messages here are read by every later version: fields are added, never reused.
+//! Facts about subscriptions and their deliveries, as small messages.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_core::{
@@ -10,168 +8,15 @@ use hookline_core::{
         Attempt, AttemptEnd, DeadLetter, Epoch, LeaseRecord, Policy, Reason, Record, Settlement,
         Stamp,
     },
-    event::{Event, EventId, EventType, NewEvent, Sequence, SourceName, SubscriptionName},
+    event::{Sequence, SubscriptionName},
     time::Timestamp,
 };
-use hookline_proto::v1 as proto;
 use prost::Message;
 
-use super::{Entry, Packed, ReadError, SubscriptionConfig};
-
-/// Returns the error for a row that holds what was never written.
-pub(super) fn damaged(what: impl Into<Arc<str>>) -> ReadError {
-    ReadError::Damaged(what.into())
-}
-
-fn decode<M: Message + Default>(bytes: Bytes, what: &'static str) -> Result<M, ReadError> {
-    M::decode(bytes).map_err(|error| damaged(format!("{what}: {error}")))
-}
-
-/// An event with its payload as it lies in the store.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct EntryRow {
-    /// Without its payload.
-    #[prost(message, optional, tag = "1")]
-    pub(super) event: Option<proto::Event>,
-    /// Empty if it lies in chunks.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub(super) payload: Bytes,
-    #[prost(bool, tag = "3")]
-    pub(super) zstd: bool,
-    /// 0: it lies here.
-    #[prost(uint32, tag = "4")]
-    pub(super) chunks: u32,
-}
-
-/// Returns the part of an encoded event that is known before it has its place in the log.
-pub(super) fn encode_content(content: &NewEvent, payload_size: u64) -> Vec<u8> {
-    proto::Event {
-        source: content.source.as_str().to_owned(),
-        event_type: content.event_type.as_str().to_owned(),
-        timestamp: Some(to_proto_time(content.timestamp)),
-        actor: content.actor.clone(),
-        resource_type: content.resource_type.clone(),
-        resource_id: content.resource_id.clone(),
-        metadata: content.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        delivery_key: content.delivery_key.clone(),
-        payload_size,
-        ..proto::Event::default()
-    }
-    .encode_to_vec()
-}
-
-/// Returns the part of an encoded event that gives it its place. Appended to its content, the two are one message.
-pub(super) fn encode_place(id: EventId, sequence: Sequence, received_at: Timestamp) -> Vec<u8> {
-    proto::Event {
-        id: id.to_string(),
-        sequence: sequence.get(),
-        received_at: Some(to_proto_time(received_at)),
-        ..proto::Event::default()
-    }
-    .encode_to_vec()
-}
-
-/// Returns the fields of an [`EntryRow`] that hold the payload.
-pub(super) fn encode_packed(packed: &Packed) -> Vec<u8> {
-    packed_row(packed).encode_to_vec()
-}
-
-fn packed_row(packed: &Packed) -> EntryRow {
-    match packed {
-        Packed::Plain(payload) => EntryRow { payload: payload.clone(), ..EntryRow::default() },
-        Packed::Zstd(payload) => {
-            EntryRow { payload: payload.clone(), zstd: true, ..EntryRow::default() }
-        }
-        Packed::Chunked { count, zstd, dead_letter: _ } => {
-            EntryRow { zstd: *zstd, chunks: *count, ..EntryRow::default() }
-        }
-    }
-}
-
-/// Puts an [`EntryRow`] together of its encoded parts, as field `1` of the message around it.
-pub(super) fn push_entry(row: &mut Vec<u8>, content: &[u8], place: &[u8], packed: &[u8]) {
-    const FIELD_1_OF_BYTES: u8 = 0x0a;
-    let event_bytes = content.len() + place.len();
-    let entry_bytes = 1 + prost::length_delimiter_len(event_bytes) + event_bytes + packed.len();
-    for len in [entry_bytes, event_bytes] {
-        row.push(FIELD_1_OF_BYTES);
-        prost::encode_length_delimiter(len, row).expect("a vector grows");
-    }
-    for part in [content, place, packed] {
-        row.extend_from_slice(part);
-    }
-}
-
-/// Returns the bytes of an entry: an [`EntryRow`].
-pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
-    let event = &entry.event;
-    let mut bytes = encode_content(&event.content, entry.payload_size);
-    bytes.extend(encode_place(event.id, event.sequence, event.received_at));
-    let event = proto::Event::decode(Bytes::from(bytes)).expect("it was encoded just now");
-    EntryRow { event: Some(event), ..packed_row(&entry.packed) }.encode_to_vec()
-}
-
-/// Reads an [`EntryRow`].
-pub(super) fn decode_entry(bytes: Bytes) -> Result<EntryRow, ReadError> {
-    decode(bytes, "an entry")
-}
-
-/// Makes an entry of its row; `dead_letter` says whose chunks it has.
-pub(super) fn entry(
-    row: EntryRow,
-    dead_letter: Option<hookline_core::delivery::Creation>,
-) -> Result<Entry, ReadError> {
-    let event = row.event.ok_or_else(|| damaged("an entry without an event"))?;
-    let packed = match (row.chunks, row.zstd) {
-        (0, false) => Packed::Plain(row.payload),
-        (0, true) => Packed::Zstd(row.payload),
-        (count, zstd) => Packed::Chunked { count, zstd, dead_letter },
-    };
-    let name = |error: hookline_core::event::NameError| damaged(error.to_string());
-    Ok(Entry {
-        payload_size: event.payload_size,
-        packed,
-        event: Event {
-            id: EventId::parse(&event.id).ok_or_else(|| damaged("an event's id"))?,
-            sequence: sequence(event.sequence)?,
-            received_at: from_proto_time(event.received_at)?,
-            content: NewEvent {
-                source: SourceName::parse(&event.source).map_err(name)?,
-                event_type: EventType::parse(&event.event_type).map_err(name)?,
-                timestamp: from_proto_time(event.timestamp)?,
-                actor: event.actor,
-                resource_type: event.resource_type,
-                resource_id: event.resource_id,
-                payload: Bytes::new(),
-                metadata: event.metadata.into_iter().collect(),
-                delivery_key: event.delivery_key,
-            },
-        },
-    })
-}
-
-fn to_proto_time(time: Timestamp) -> prost_types::Timestamp {
-    let micros = time.as_micros();
-    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).expect("below 10^9");
-    prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
-}
-
-fn from_proto_time(time: Option<prost_types::Timestamp>) -> Result<Timestamp, ReadError> {
-    let time = time.ok_or_else(|| damaged("an event without a time"))?;
-    let micros = time.seconds.checked_mul(1_000_000);
-    let micros = micros.and_then(|micros| micros.checked_add(i64::from(time.nanos / 1_000)));
-    micros.and_then(Timestamp::from_micros).ok_or_else(|| damaged("an event's time"))
-}
-
-/// Reads a sequence, which is never 0.
-pub(super) fn sequence(number: u64) -> Result<Sequence, ReadError> {
-    Sequence::new(number).ok_or_else(|| damaged("a sequence of 0"))
-}
-
-/// Reads microseconds since the epoch.
-pub(super) fn timestamp(micros: i64) -> Result<Timestamp, ReadError> {
-    Timestamp::from_micros(micros).ok_or_else(|| damaged(format!("the time `{micros}`")))
-}
+use super::{
+    super::{ReadError, SubscriptionConfig},
+    damaged, decode, timestamp,
+};
 
 #[derive(Clone, PartialEq, Message)]
 struct ConfigRow {
@@ -209,7 +54,7 @@ struct PolicyRow {
 }
 
 /// Returns the bytes of a subscription's config.
-pub(super) fn encode_config(config: &SubscriptionConfig) -> Vec<u8> {
+pub(in super::super) fn encode_config(config: &SubscriptionConfig) -> Vec<u8> {
     let policy = &config.policy;
     // 584 years, and a policy's bounds are days.
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -233,7 +78,7 @@ pub(super) fn encode_config(config: &SubscriptionConfig) -> Vec<u8> {
 }
 
 /// Reads a subscription's config.
-pub(super) fn decode_config(bytes: Bytes) -> Result<SubscriptionConfig, ReadError> {
+pub(in super::super) fn decode_config(bytes: Bytes) -> Result<SubscriptionConfig, ReadError> {
     let row: ConfigRow = decode(bytes, "a config")?;
     let policy = row.policy.ok_or_else(|| damaged("a config without a policy"))?;
     Ok(SubscriptionConfig {
@@ -370,7 +215,7 @@ struct RecordRow {
 }
 
 /// Returns the bytes of an open delivery's record.
-pub(super) fn encode_record(record: &Record) -> Vec<u8> {
+pub(in super::super) fn encode_record(record: &Record) -> Vec<u8> {
     RecordRow {
         generation: record.generation,
         attempts: record.attempts,
@@ -391,7 +236,7 @@ pub(super) fn encode_record(record: &Record) -> Vec<u8> {
 }
 
 /// Reads an open delivery's record.
-pub(super) fn decode_record(bytes: Bytes) -> Result<Record, ReadError> {
+pub(in super::super) fn decode_record(bytes: Bytes) -> Result<Record, ReadError> {
     let row: RecordRow = decode(bytes, "a record")?;
     let lease = |lease: LeaseRow| {
         let stamp = lease.stamp.ok_or_else(|| damaged("a lease without a stamp"))?;
@@ -432,7 +277,7 @@ struct LetterRow {
 }
 
 /// Returns the bytes of a dead letter without its event.
-pub(super) fn encode_letter(letter: &DeadLetter, redriven: bool) -> Vec<u8> {
+pub(in super::super) fn encode_letter(letter: &DeadLetter, redriven: bool) -> Vec<u8> {
     LetterRow {
         generation: letter.generation,
         reason: match letter.reason {
@@ -450,7 +295,7 @@ pub(super) fn encode_letter(letter: &DeadLetter, redriven: bool) -> Vec<u8> {
 }
 
 /// Reads a dead letter, and whether it was redriven.
-pub(super) fn decode_letter(bytes: Bytes) -> Result<(DeadLetter, bool), ReadError> {
+pub(in super::super) fn decode_letter(bytes: Bytes) -> Result<(DeadLetter, bool), ReadError> {
     let row: LetterRow = decode(bytes, "a dead letter")?;
     let letter = DeadLetter {
         generation: row.generation,
@@ -494,7 +339,7 @@ struct SettlementRow {
 }
 
 /// Returns the bytes of what one commit settled.
-pub(super) fn encode_settled(settled: &[(Sequence, Settlement)]) -> Vec<u8> {
+pub(in super::super) fn encode_settled(settled: &[(Sequence, Settlement)]) -> Vec<u8> {
     let mut consumers: Vec<String> = Vec::new();
     let mut rows = Vec::with_capacity(settled.len());
     for (sequence, settlement) in settled {
@@ -517,7 +362,7 @@ pub(super) fn encode_settled(settled: &[(Sequence, Settlement)]) -> Vec<u8> {
 }
 
 /// Reads the newest settlement of `sequence` out of what one commit settled.
-pub(super) fn decode_settled(
+pub(in super::super) fn decode_settled(
     bytes: Bytes,
     sequence: Sequence,
 ) -> Result<Option<Settlement>, ReadError> {

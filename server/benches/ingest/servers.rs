@@ -1,0 +1,77 @@
+//! What is measured: the hub, and a bare axum handler; each a process of its own.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use axum::{Router, body::Bytes, routing::post};
+
+/// The argument that makes this program the bare handler.
+pub(crate) const BARE: &str = "serve-bare";
+
+pub(crate) struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    pub(crate) fn bare() -> Result<Self, Box<dyn Error>> {
+        Self::spawn(Command::new(env::current_exe()?).arg(BARE))
+    }
+
+    pub(crate) fn hub(data: &Path, secret: &str) -> Result<Self, Box<dyn Error>> {
+        let any = "127.0.0.1:0";
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hookline"));
+        command
+            .args(["serve", "--http-listen", any, "--grpc-listen", any, "--log", "warn", "--data"])
+            .arg(data)
+            .env("HOOKLINE_SOURCES__GITHUB__KIND", "github")
+            .env("HOOKLINE_SOURCES__GITHUB__SECRETS", format!("plain:{secret}"));
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a process that says `ready http=URL ...` on its standard output.
+    fn spawn(command: &mut Command) -> Result<Self, Box<dyn Error>> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line)?;
+        let url = line.split_whitespace().find_map(|word| word.strip_prefix("http="));
+        let url = url.ok_or_else(|| format!("not ready: `{line}`"))?.to_owned();
+        Ok(Self { child, url })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the most memory that the process ever had resident.
+    pub(crate) fn peak_resident_kib(&self) -> Result<u64, Box<dyn Error>> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        Ok(peak.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Serves the bare handler until it is killed.
+pub(crate) fn serve_bare() -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = Router::new()
+            .route("/webhooks/github", post(|body: Bytes| async move { body.len().to_string() }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        println!("ready http=http://{}", listener.local_addr()?);
+        Ok(axum::serve(listener, app).await?)
+    })
+}

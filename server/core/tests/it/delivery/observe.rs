@@ -1,0 +1,400 @@
+//! What the reference makes of each step: inputs and time move it, effects are checked against it.
+
+use std::collections::BTreeMap;
+
+use hookline_core::{
+    delivery::{
+        AttemptEnd, Change, Effect, Grant, Input, LossReason, Outcome, Reason, Record, RequestId,
+        StreamId,
+    },
+    event::Sequence,
+    time::Timestamp,
+};
+
+use super::{
+    harness::{MINUTE, SECOND, Step},
+    reference::{Consumer, Delivery, Due, End, Expected, Facts, Reference, Run},
+};
+
+impl Reference {
+    pub(super) fn observe(&mut self, step: &Step) {
+        match step {
+            Step::Input(now, input) => {
+                self.now = *now;
+                self.input(input, *now);
+            }
+            Step::Timeout { now, due } => {
+                self.now = *now;
+                self.timeout(*now, *due);
+            }
+            Step::Effect(effect) => self.effect(effect),
+            Step::Crash { now, landed } => {
+                self.now = *now;
+                self.crash(*now, *landed);
+            }
+        }
+    }
+
+    fn input(&mut self, input: &Input, now: Timestamp) {
+        match input {
+            Input::Head { .. } | Input::Drain => {}
+            Input::Fetched { matched, .. } => {
+                for sequence in matched {
+                    self.deliveries.entry(sequence.get()).or_insert_with(Delivery::new);
+                }
+            }
+            Input::Joined { stream, consumer, max_in_flight } => {
+                let joined = Consumer {
+                    stream: Some(*stream),
+                    room: usize::try_from(*max_in_flight).unwrap(),
+                    heard: now,
+                    restarted: false,
+                };
+                self.consumers.insert(consumer.to_string(), joined);
+            }
+            Input::Left { stream } => {
+                let left = self.consumers.values_mut().find(|who| who.stream == Some(*stream));
+                if let Some(who) = left {
+                    who.stream = None;
+                    who.heard = now;
+                }
+            }
+            Input::Written { lease } => self.written(lease.sequence.get(), lease.stamp, now),
+            Input::Unwritten { lease } => self.unwritten(lease.sequence.get(), lease.stamp),
+            Input::Ack { request, lease } => self.settle(*request, lease, None, now),
+            Input::Nack { request, lease, nack } => self.settle(*request, lease, Some(nack), now),
+            Input::Extend { request, lease, duration } => {
+                self.extend(*request, lease, *duration, now);
+            }
+            Input::Redrive { request, letters } => {
+                let sequences = letters.iter().map(|(sequence, _)| sequence.get());
+                self.redrive(*request, sequences.collect());
+            }
+            Input::Persisted { .. } => self.durable(),
+        }
+    }
+
+    fn written(&mut self, n: u64, stamp: hookline_core::delivery::Stamp, now: Timestamp) {
+        let duration = self.policy.lease_duration;
+        let run = self.deliveries.get_mut(&n).unwrap().run.as_mut();
+        let Some(run) = run.filter(|run| run.stamp == stamp) else { return };
+        run.started = now;
+        run.expires = run.expires.max(now + duration);
+        if run.checkpointed {
+            self.went("written after its checkpoint");
+            self.write(n);
+        }
+    }
+
+    fn unwritten(&mut self, n: u64, stamp: hookline_core::delivery::Stamp) {
+        let delivery = self.deliveries.get_mut(&n).unwrap();
+        let Some(run) = delivery.run.clone().filter(|run| run.stamp == stamp) else { return };
+        delivery.run = None;
+        delivery.live.ended = Some(stamp);
+        delivery.live.late_ack = false;
+        if run.checkpointed {
+            self.went("unwritten after its checkpoint");
+            self.write(n);
+        }
+    }
+
+    fn redrive(&mut self, request: RequestId, sequences: Vec<u64>) {
+        let mut redriven = Vec::new();
+        for n in sequences {
+            let Some(delivery) = self.deliveries.get_mut(&n) else { continue };
+            if delivery.live.end != End::Dead {
+                continue;
+            }
+            delivery.shunned = None;
+            delivery.live = Facts {
+                generation: delivery.live.generation + 1,
+                history: delivery.live.history.clone(),
+                redriven: true,
+                ..Delivery::new().live
+            };
+            self.went("redriven");
+            redriven.push((n, self.write(n)));
+        }
+        self.expected.insert(request, Expected::Redriven { sequences: redriven });
+    }
+
+    fn timeout(&mut self, now: Timestamp, due: Option<Timestamp>) {
+        let late = due.map_or(std::time::Duration::ZERO, |due| now.since(due));
+        if SECOND * 2 < late {
+            self.went("late loop");
+            let back = late + SECOND * 2;
+            for run in self.deliveries.values_mut().filter_map(|delivery| delivery.run.as_mut()) {
+                run.expires = run.expires + back;
+            }
+            for who in self.consumers.values_mut().filter(|who| who.stream.is_none()) {
+                who.heard = who.heard + back;
+            }
+        }
+        while let Some((_, deadline, n, run)) = self.next_end().filter(|(at, ..)| *at <= now) {
+            self.end(n, &run, deadline, now);
+        }
+        let numbers: Vec<_> = self.deliveries.keys().copied().collect();
+        for n in numbers {
+            let delivery = self.deliveries.get_mut(&n).unwrap();
+            delivery.looked_at = Some(now);
+            delivery.wait_until_due();
+            if delivery.shunned.as_ref().is_some_and(|(_, until)| *until <= now) {
+                delivery.shunned = None;
+            }
+            let run = delivery.run.as_mut();
+            if let Some(run) = run.filter(|run| !run.checkpointed && run.started + SECOND <= now) {
+                run.checkpointed = true;
+                self.write(n);
+            }
+        }
+    }
+
+    /// Returns the next lease that time ends: when, whether at its deadline, and which.
+    pub(super) fn next_end(&self) -> Option<(Timestamp, bool, u64, Run)> {
+        let runs = self.deliveries.iter().filter_map(|(n, d)| Some((*n, d.run.as_ref()?)));
+        let ends = runs.flat_map(|(n, run)| {
+            let who = &self.consumers[&run.consumer];
+            let grace = if who.restarted { MINUTE } else { self.policy.reconnect_grace };
+            let lost = who.stream.is_none().then(|| (who.heard + grace, false, n, run));
+            lost.into_iter().chain([(run.expires, true, n, run)])
+        });
+        let first = ends.min_by_key(|(at, deadline, n, _)| (*at, *deadline, *n));
+        first.map(|(at, deadline, n, run)| (at, deadline, n, run.clone()))
+    }
+
+    fn end(&mut self, n: u64, run: &Run, deadline: bool, now: Timestamp) {
+        let who = self.consumers[&run.consumer].clone();
+        if !deadline && who.restarted {
+            let delivery = self.deliveries.get_mut(&n).unwrap();
+            delivery.run = None;
+            delivery.live.ended = Some(run.stamp);
+            delivery.live.late_ack = true;
+            delivery.live.due = Due::Now;
+            self.went("let go after a restart");
+            self.write(n);
+            return;
+        }
+        let end = match (deadline, run.started + self.policy.max_lease <= run.expires) {
+            (false, _) => AttemptEnd::ConsumerLost,
+            (true, true) => AttemptEnd::MaxLeaseReached,
+            (true, false) => AttemptEnd::LeaseExpired,
+        };
+        if let Some(stream) = who.stream {
+            self.lost.push((stream, run.stamp));
+        }
+        self.failed(n, run.stamp, &run.consumer, end, None, now);
+    }
+
+    fn crash(&mut self, now: Timestamp, landed: bool) {
+        if landed {
+            self.durable();
+        }
+        self.epoch += 1;
+        self.words.clear();
+        self.expected.clear();
+        self.lost.clear();
+        self.consumers.clear();
+        for delivery in self.deliveries.values_mut() {
+            delivery.staged = None;
+            delivery.flying = None;
+            delivery.shunned = None;
+            delivery.live = Facts { lease: None, ..delivery.durable.clone() };
+            delivery.run = delivery.durable.lease.clone();
+            let waits = matches!(delivery.live.due, Due::At(due) if now < due);
+            delivery.waiting = delivery.run.is_none() && waits;
+            delivery.looked_at = None;
+            if let Some(run) = &mut delivery.run {
+                *self.ways.entry("lease lives on after a restart").or_default() += 1;
+                run.expires = run.expires.max(now + MINUTE);
+                let who = Consumer { stream: None, room: 0, heard: now, restarted: true };
+                self.consumers.insert(run.consumer.clone(), who);
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Fetch { .. } | Effect::Drained | Effect::TakenOver { .. } => {}
+            Effect::Persist { changes, .. } => self.commit(changes),
+            Effect::Ready { stream, held } => self.check_held(*stream, held),
+            Effect::Deliver { stream, grant } => self.check_delivery(*stream, grant),
+            Effect::LeaseLost { stream, lease, reason } => {
+                let lost = self.lost.iter().position(|lost| *lost == (*stream, lease.stamp));
+                self.lost.remove(lost.expect("a lease that runs is not lost"));
+                assert!(matches!(reason, LossReason::Expired | LossReason::MaxLeaseReached));
+            }
+            Effect::Settled { request, outcome } => self.check_outcome(*request, *outcome),
+            Effect::Extended { request, result } => {
+                let expected = self.expected.remove(request).expect("it was asked");
+                let Expected::Extended { lease, allowed, version } = expected else {
+                    panic!("it asked for {expected:?}")
+                };
+                assert!(allowed.contains(result), "{lease:?}: {result:?}, not {allowed:?}");
+                self.confirm(lease.sequence.get(), version);
+            }
+            Effect::Redriven { request, sequences } => {
+                let expected = self.expected.remove(request).expect("it was asked");
+                let Expected::Redriven { sequences: wanted } = expected else {
+                    panic!("it asked for {expected:?}")
+                };
+                let numbers = sequences.iter().map(|sequence| sequence.get());
+                assert!(numbers.eq(wanted.iter().map(|(n, _)| *n)));
+                for (n, version) in wanted {
+                    self.confirm(n, version);
+                }
+            }
+        }
+    }
+
+    fn check_outcome(&mut self, request: RequestId, outcome: Outcome) {
+        let expected = self.expected.remove(&request).expect("it was asked");
+        let Expected::Settled { lease, allowed, version, ack } = expected else {
+            panic!("it asked for {expected:?}")
+        };
+        assert!(allowed.contains(&outcome), "{lease:?}: {outcome:?}, not {allowed:?}");
+        let n = lease.sequence.get();
+        match outcome {
+            Outcome::Applied if ack => {
+                let before = self.acked.insert(n, lease.stamp);
+                assert_eq!(before, None, "{lease:?}: acked twice");
+                self.confirm(n, version);
+            }
+            Outcome::Applied | Outcome::AlreadyApplied => self.confirm(n, version),
+            Outcome::Conflict | Outcome::Stale => {}
+        }
+    }
+
+    fn confirm(&mut self, n: u64, version: u64) {
+        if let Some(delivery) = self.deliveries.get_mut(&n) {
+            delivery.confirmed = delivery.confirmed.max(version);
+        }
+    }
+
+    fn check_held(&self, stream: StreamId, held: &[Grant]) {
+        let who = self.consumers.iter().find(|(_, who)| who.stream == Some(stream));
+        let (name, _) = who.expect("its stream is open");
+        let stamps = held.iter().map(|grant| grant.lease.stamp);
+        assert!(stamps.eq(self.held_by(name).map(|(_, run)| run.stamp)), "{held:?}");
+    }
+
+    fn check_delivery(&mut self, stream: StreamId, grant: &Grant) {
+        let lease = &grant.lease;
+        let who = self.consumers.get(lease.consumer.as_ref()).expect("it is there");
+        assert_eq!(who.stream, Some(stream), "{grant:?}");
+        assert!(self.held_by(&lease.consumer).count() < who.room, "no room for {grant:?}");
+        assert!(self.newest < Some(lease.stamp), "{grant:?}: issued before");
+        self.newest = Some(lease.stamp);
+        assert_eq!((lease.creation.0, lease.stamp.epoch.0), (1, self.epoch));
+        let delivery = self.deliveries.get_mut(&lease.sequence.get()).expect("it matches");
+        assert!(delivery.is_ready(), "{grant:?} of {delivery:?}");
+        let shunned = delivery.shunned.as_ref();
+        assert!(shunned.is_none_or(|(by, _)| **by != *lease.consumer), "{grant:?}: given back");
+        let facts = &delivery.live;
+        assert_eq!((lease.attempt, lease.generation), (facts.attempts + 1, facts.generation));
+        assert_eq!(grant.redriven, facts.redriven);
+        assert_history(&grant.history, facts);
+        assert_eq!(grant.expires_at, self.now + self.policy.lease_duration, "{grant:?}");
+        delivery.run = Some(Run {
+            stamp: lease.stamp,
+            consumer: lease.consumer.to_string(),
+            started: self.now,
+            expires: grant.expires_at,
+            checkpointed: false,
+        });
+    }
+
+    /// A commit takes along all that is to be written, and nothing else.
+    fn commit(&mut self, changes: &[Change]) {
+        let mut last = BTreeMap::new();
+        for change in changes {
+            let sequence = match change {
+                Change::Position { .. } => continue,
+                Change::Open { sequence, .. }
+                | Change::Done { sequence, .. }
+                | Change::Dead { sequence, .. }
+                | Change::Redriven { sequence, .. } => sequence.get(),
+            };
+            last.insert(sequence, change);
+        }
+        for (n, delivery) in &mut self.deliveries {
+            let Some(mut staged) = delivery.staged.take() else { continue };
+            let change = last.remove(n).unwrap_or_else(|| panic!("{n}: {staged:?} is not written"));
+            assert_change(change, &mut staged);
+            if matches!(delivery.live.due, Due::Between(..)) {
+                delivery.live.due = staged.due;
+                delivery.wait_until_due();
+            }
+            assert_eq!(delivery.flying, None, "one commit is out at a time");
+            delivery.flying = Some(staged);
+        }
+        assert!(last.is_empty(), "nothing new is written: {last:?}");
+    }
+
+    fn durable(&mut self) {
+        for delivery in self.deliveries.values_mut() {
+            let Some(flying) = delivery.flying.take() else { continue };
+            if flying.end == End::Dead {
+                self.deaths += 1;
+            }
+            delivery.durable = flying;
+        }
+    }
+}
+
+/// Checks what is written against what is to be written, and learns when it is due.
+fn assert_change(change: &Change, staged: &mut Facts) {
+    match change {
+        Change::Position { .. } => panic!("not of a delivery"),
+        Change::Open { sequence, record } => {
+            assert_eq!(staged.end, End::Open, "{sequence}");
+            assert_record(*sequence, record, staged);
+        }
+        Change::Redriven { sequence, record } => {
+            assert!(staged.end == End::Open && staged.redriven, "{sequence}");
+            assert_record(*sequence, record, staged);
+        }
+        Change::Done { sequence, settlement } => {
+            assert_eq!(staged.end, End::Done, "{sequence}");
+            let attempts = staged.attempts..=staged.attempts + 1;
+            assert!(attempts.contains(&settlement.attempt), "{sequence}: {settlement:?}");
+        }
+        Change::Dead { sequence, letter } => {
+            assert_eq!(staged.end, End::Dead, "{sequence}");
+            assert_eq!((letter.generation, letter.attempts), (staged.generation, staged.attempts));
+            let rejected = matches!(staged.history.last(), Some((_, _, AttemptEnd::Rejected)));
+            let reason = if rejected { Reason::Rejected } else { Reason::MaxAttempts };
+            assert_eq!(letter.reason, reason, "{sequence}");
+            assert_history(&letter.history, staged);
+        }
+    }
+}
+
+fn assert_record(sequence: Sequence, record: &Record, staged: &mut Facts) {
+    assert_history(&record.history, staged);
+    match (staged.due, record.due_at) {
+        (Due::Between(low, high), Some(due)) => {
+            assert!((low..=high).contains(&due), "{sequence}: due at {due}");
+            staged.due = Due::At(due);
+        }
+        (Due::At(due), written) => assert_eq!(written, Some(due), "{sequence}"),
+        (Due::Now, written) => assert_eq!(written, None, "{sequence}"),
+        (Due::Between(..), None) => panic!("{sequence}: a failure waits"),
+    }
+    let facts = (staged.generation, staged.attempts, staged.give_backs, staged.redriven);
+    let written = (record.generation, record.attempts, record.give_backs, record.redriven);
+    assert_eq!(written, facts, "{sequence}");
+    assert_eq!((record.fence, record.late_ack), (staged.ended, staged.late_ack), "{sequence}");
+    let lease = record.lease.as_ref().map(|lease| Run {
+        stamp: lease.stamp,
+        consumer: lease.consumer.clone(),
+        started: lease.started_at,
+        expires: lease.expires_at,
+        checkpointed: true,
+    });
+    assert_eq!(lease, staged.lease, "{sequence}");
+}
+
+fn assert_history(history: &[hookline_core::delivery::Attempt], facts: &Facts) {
+    let history = history.iter().map(|a| (a.number, a.consumer.clone(), a.end));
+    assert!(history.eq(facts.history.iter().cloned()), "{:?}", facts.history);
+}

@@ -1,0 +1,174 @@
+//! `hookline dead-letters list`
+
+use hookline_client::{
+    Client, PayloadView,
+    proto::{DeadLetter, DeadLetterReason, ListDeadLettersRequest, ListDeadLettersResponse},
+};
+use tonic::Status;
+
+use crate::cli::{
+    CommandError,
+    event_json::{DeadLetterJson, line},
+    hub::Address,
+    put, say_error,
+    text::{self, Align, Columns},
+};
+
+/// The most dead letters of one page.
+const PAGE_SIZE: u64 = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  # What agents have given up, of all subscriptions
+  hookline dead-letters list
+
+  # The last error of each, by machine
+  hookline dead-letters list --subscription reviewer --json | jq -r '.attempts[-1].reason'";
+
+/// Lists dead letters, oldest first: id, when it was given up, subscription, subject, reason, attempts, last error.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    address: Address,
+    /// Only those of this subscription
+    #[arg(long, short, value_name = "NAME")]
+    subscription: Option<String>,
+    /// Show at most so many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Print a JSON object a line, with the event, its payload and all attempts
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), CommandError> {
+    let client = args.address.client()?;
+    let mut pages = Pages { client, token: String::new() };
+    let mut left = args.limit;
+    let mut shown = 0;
+    let mut columns = columns();
+    loop {
+        let page = pages.next(&args, left.min(PAGE_SIZE)).await;
+        let page = page.map_err(|status| args.address.refused("list dead letters", status))?;
+        let more = !page.next_page_token.is_empty();
+        let letters = page.dead_letters;
+        let count = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+        print(&letters, args.json, &mut columns)?;
+        (left, shown) = (left.saturating_sub(count), shown + count);
+        if !more {
+            break;
+        }
+        if left == 0 {
+            say_error(&format!("there are more than {}: see --limit", args.limit));
+            break;
+        }
+    }
+    if shown == 0 && !args.json {
+        put("there are no dead letters")?;
+    }
+    Ok(())
+}
+
+/// The pages of one list.
+struct Pages {
+    client: Client,
+    token: String,
+}
+
+impl Pages {
+    async fn next(&mut self, args: &Args, size: u64) -> Result<ListDeadLettersResponse, Status> {
+        let view = if args.json { PayloadView::Bytes } else { PayloadView::None };
+        let request = ListDeadLettersRequest {
+            subscription: args.subscription.clone().unwrap_or_default(),
+            page_size: u32::try_from(size).ok(),
+            page_token: std::mem::take(&mut self.token),
+            payload_view: view.into(),
+            max_payload_bytes: None,
+        };
+        let page = self.client.dead_letters().list_dead_letters(request).await?.into_inner();
+        self.token.clone_from(&page.next_page_token);
+        Ok(page)
+    }
+}
+
+fn print(letters: &[DeadLetter], json: bool, columns: &mut Columns) -> std::io::Result<()> {
+    if json {
+        return letters.iter().try_for_each(|letter| put(&line(&DeadLetterJson::new(letter))));
+    }
+    let rows: Vec<_> = letters.iter().map(cells).collect();
+    rows.iter().for_each(|row| columns.fit(row));
+    rows.iter().try_for_each(|row| put(&columns.row(row)))
+}
+
+/// Id, when, subscription, subject, reason, attempts, last error.
+fn columns() -> Columns {
+    let left = (Align::Left, 1);
+    Columns::new(&[left, left, left, left, left, (Align::Right, 1), left])
+}
+
+fn cells(letter: &DeadLetter) -> Vec<String> {
+    let subject = letter.event.as_ref().map(hookline_client::subject).unwrap_or_default();
+    let last = letter.attempts.last();
+    vec![
+        text::cell(&letter.id, 48),
+        text::time(letter.died_at.as_ref()).unwrap_or_else(|| "-".to_owned()),
+        text::cell(&letter.subscription, 64),
+        text::cell(&subject, 64),
+        reason(letter.reason()).to_owned(),
+        last.map_or(0, |attempt| attempt.number).to_string(),
+        text::cell(last.map_or("", |attempt| attempt.reason.trim()), 100),
+    ]
+}
+
+/// Returns a reason in the words of `--reason`.
+pub(super) const fn reason(reason: DeadLetterReason) -> &'static str {
+    match reason {
+        DeadLetterReason::Unspecified => "unknown",
+        DeadLetterReason::MaxAttempts => "max-attempts",
+        DeadLetterReason::Rejected => "rejected",
+        DeadLetterReason::FilterError => "filter-error",
+        DeadLetterReason::Retention => "retention",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_client::{Attempt, Event};
+
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_is_one_line_with_its_last_error() {
+        let attempt = |number, reason: &str| Attempt {
+            number,
+            reason: reason.to_owned(),
+            ..Attempt::default()
+        };
+        let letter = DeadLetter {
+            id: "dl-1".to_owned(),
+            subscription: "billing".to_owned(),
+            event: Some(Event {
+                source: "stripe".to_owned(),
+                event_type: "invoice.paid".to_owned(),
+                ..Event::default()
+            }),
+            reason: DeadLetterReason::MaxAttempts.into(),
+            attempts: vec![attempt(2, "first"), attempt(3, "503\nfrom the ledger")],
+            died_at: Some(prost_types::Timestamp { seconds: 1_533_204_620, nanos: 0 }),
+            generation: 0,
+        };
+        assert_eq!(
+            columns().row(&cells(&letter)),
+            "dl-1  2018-08-02T10:10:20.000Z  billing  stripe/invoice.paid  max-attempts  3  \
+             503\\nfrom the ledger"
+        );
+    }
+
+    #[test]
+    fn a_dead_letter_without_anything_is_still_a_line() {
+        let row = columns().row(&cells(&DeadLetter::default()));
+        assert_eq!(row, "-  -  -  -  unknown  0  -");
+    }
+}

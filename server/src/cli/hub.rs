@@ -1,0 +1,125 @@
+//! The hub that a command talks to over gRPC.
+
+use std::fmt;
+
+use hookline_client::Client;
+use tonic::{Code, Status};
+
+use super::CommandError;
+
+/// Which hub.
+#[derive(Debug, clap::Args)]
+pub(super) struct Address {
+    /// The hub's gRPC address
+    #[arg(
+        long,
+        env = "HOOKLINE_ADDRESS",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:4160"
+    )]
+    address: String,
+}
+
+impl Address {
+    /// Makes a client. Does not connect yet.
+    pub(super) fn client(&self) -> Result<Client, CommandError> {
+        Client::connect(&self.address).map_err(|error| CommandError::Usage(error.to_string()))
+    }
+
+    /// Makes an error of what a call was answered.
+    pub(super) fn refused(&self, attempted: &'static str, status: Status) -> CallError {
+        CallError { attempted, address: self.address.clone(), status: status.into() }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+/// A call that the hub did not answer with what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {attempted} at `{address}`: {}", told(.status))]
+pub(super) struct CallError {
+    attempted: &'static str,
+    address: String,
+    status: Box<Status>,
+}
+
+/// Returns what a status says to people: the words of the hub; where it was not reached, the innermost cause.
+pub(super) fn told(status: &Status) -> String {
+    if let Some(cause) = transport_cause(status) {
+        return format!("the hub can't be reached: {cause}");
+    }
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => super::text::clean(message),
+    }
+}
+
+/// Whether the hub may be back in a moment.
+pub(super) fn is_away(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        // A connection that broke in the middle of a stream.
+        Code::Unknown | Code::Cancelled | Code::Internal => transport_cause(status).is_some(),
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
+    }
+}
+
+fn transport_cause(status: &Status) -> Option<String> {
+    let mut cause = std::error::Error::source(status)?;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Some(cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use super::*;
+
+    fn broken(code: Code) -> Status {
+        let mut status = Status::new(code, "transport error");
+        status.set_source(Arc::new(io::Error::other("connection reset")));
+        status
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_hubs_words() {
+        let address = Address { address: "http://hub:4160".to_owned() };
+        let error = address.refused("list dead letters", Status::not_found("no such `x`\nreally"));
+        assert_eq!(
+            error.to_string(),
+            "could not list dead letters at `http://hub:4160`: no such `x`\\nreally"
+        );
+    }
+
+    #[test]
+    fn a_hub_that_is_away_is_told_by_the_cause() {
+        assert_eq!(told(&broken(Code::Unavailable)), "the hub can't be reached: connection reset");
+    }
+
+    #[test]
+    fn only_what_may_pass_is_worth_coming_back_for() {
+        assert!(is_away(&Status::unavailable("the hub is stopping")));
+        assert!(is_away(&broken(Code::Unknown)));
+        assert!(!is_away(&Status::unknown("a bug")));
+        assert!(!is_away(&Status::out_of_range("beyond the end")));
+    }
+}

@@ -1,0 +1,136 @@
+//! What a store in memory holds, and how it changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use hookline_core::{
+    delivery::{Change, Creation, Epoch, Settlement, Snapshot},
+    event::{Event, EventId, NewEvent, Sequence},
+    time::Timestamp,
+};
+
+use super::super::{
+    Appended, Commit, CommitError, DeadRow, Entry, Packed, ReadLimit, SubscriptionConfig,
+};
+
+/// How long a delivery key is remembered, in microseconds: 7 days.
+const DEDUPE_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
+
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// All that were ever appended; those before `first` are out of reach.
+    pub(super) entries: Vec<Arc<Entry>>,
+    pub(super) first: u64,
+    pub(super) keys: BTreeMap<(String, String), usize>,
+    pub(super) ledgers: BTreeMap<Creation, LedgerFacts>,
+    pub(super) creations: u64,
+    pub(super) last_written_at: Timestamp,
+    pub(super) seal_key: [u8; 32],
+}
+
+#[derive(Debug)]
+pub(super) struct LedgerFacts {
+    pub(super) config: SubscriptionConfig,
+    pub(super) epoch: Epoch,
+    pub(super) snapshot: Snapshot,
+    pub(super) settlements: BTreeMap<Sequence, Settlement>,
+    pub(super) letters: BTreeMap<Sequence, DeadRow>,
+}
+
+impl Facts {
+    pub(super) fn head(&self) -> u64 {
+        u64::try_from(self.entries.len()).expect("a length fits 64 bits")
+    }
+
+    /// Returns what is kept beyond a sequence.
+    pub(super) fn after(&self, sequence: u64) -> &[Arc<Entry>] {
+        let skip = usize::try_from(sequence.max(self.first - 1)).unwrap_or(usize::MAX);
+        self.entries.get(skip..).unwrap_or_default()
+    }
+
+    pub(super) fn append(
+        &mut self,
+        event: NewEvent,
+        packed: Packed,
+        received_at: Timestamp,
+    ) -> Appended {
+        let key = (event.source.as_str().to_owned(), event.delivery_key.clone());
+        let known = (!key.1.is_empty()).then(|| self.keys.get(&key)).flatten();
+        let known = known.and_then(|place| self.entries.get(*place)).filter(|known| {
+            let age = received_at.as_micros() - known.event.received_at.as_micros();
+            age < DEDUPE_MICROS && known.event.sequence.get() >= self.first
+        });
+        if let Some(known) = known {
+            let (id, sequence) = (known.event.id, known.event.sequence);
+            return Appended { id, sequence, duplicate: true };
+        }
+        let sequence = Sequence::new(self.head() + 1).expect("sequences begin with 1");
+        let [a, b, c, d, e, f, _, _, _, g, h, i, j, ..] = uuid::Uuid::new_v4().into_bytes();
+        let id = EventId::new(received_at, [a, b, c, d, e, f, g, h, i, j]);
+        let payload_size = u64::try_from(event.payload.len()).expect("a length fits 64 bits");
+        let content = NewEvent { payload: Bytes::new(), ..event };
+        let event = Event { id, sequence, received_at, content };
+        self.keys.insert(key, self.entries.len());
+        self.entries.push(Arc::new(Entry { event, payload_size, packed }));
+        Appended { id, sequence, duplicate: false }
+    }
+
+    pub(super) fn ledger(&mut self, creation: Creation) -> Result<&mut LedgerFacts, CommitError> {
+        self.ledgers.get_mut(&creation).ok_or(CommitError::Missing)
+    }
+}
+
+/// Takes what the limit allows.
+pub(super) fn take<T>(
+    from: impl Iterator<Item = T>,
+    limit: ReadLimit,
+    entry: impl Fn(&T) -> &Entry,
+) -> Vec<T> {
+    let mut bytes = 0_usize;
+    let mut taken = Vec::new();
+    for item in from.take(limit.count) {
+        bytes = bytes.saturating_add(entry(&item).stored_bytes());
+        taken.push(item);
+        if bytes > limit.bytes {
+            break;
+        }
+    }
+    taken
+}
+
+impl LedgerFacts {
+    /// Writes changes; `Unavailable`, and the ledger as it was, where a dead letter comes without its event.
+    pub(super) fn commit(&mut self, creation: Creation, commit: Commit) -> Result<(), CommitError> {
+        let events: BTreeMap<_, _> = commit.dead_events.into_iter().collect();
+        let mut letters = self.letters.clone();
+        let mut settlements = Vec::new();
+        for change in &commit.changes {
+            match change {
+                Change::Position { .. } | Change::Open { .. } => {}
+                Change::Done { sequence, settlement } => {
+                    letters.retain(|of, row| of != sequence || !row.redriven);
+                    settlements.push((*sequence, settlement.clone()));
+                }
+                Change::Dead { sequence, letter } => {
+                    let kept = letters.get(sequence).map(|row| Arc::clone(&row.entry));
+                    let Some(entry) = kept.or_else(|| events.get(sequence).cloned()) else {
+                        let why = format!("no event came with dead letter `{sequence}`");
+                        return Err(CommitError::Unavailable(why.into()));
+                    };
+                    let (letter, redriven, announced) = (letter.clone(), false, false);
+                    let row = DeadRow { creation, entry, letter, redriven, announced };
+                    letters.insert(*sequence, row);
+                }
+                Change::Redriven { sequence, .. } => {
+                    if let Some(row) = letters.get_mut(sequence) {
+                        row.redriven = true;
+                    }
+                }
+            }
+        }
+        commit.changes.iter().for_each(|change| self.snapshot.apply(change));
+        self.letters = letters;
+        self.settlements.extend(settlements);
+        Ok(())
+    }
+}

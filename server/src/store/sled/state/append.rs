@@ -1,0 +1,174 @@
+//! Appending: dedupe, places in the log, packs.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hookline_core::{
+    event::{EventId, Sequence},
+    time::Timestamp,
+};
+
+use super::{
+    super::{
+        super::{AppendError, Appended, Entry, ReadError, codec},
+        Shared, dedupe,
+        keys::{self, Kind},
+        log::{self, Prepared, Reader},
+        pack::Filling,
+        writer::{Failure, Group, is_same_delivery},
+    },
+    Chore, Opened,
+};
+
+impl Opened {
+    /// The outer error fails the whole group; the inner one this call alone.
+    pub(super) fn append(
+        &mut self,
+        events: Vec<Prepared>,
+        received_at: Timestamp,
+        group: &mut Group,
+        shared: &Shared,
+    ) -> Result<Result<Vec<Appended>, AppendError>, Failure> {
+        let received_at = received_at.max(self.last_received);
+        let mut answers = Vec::with_capacity(events.len());
+        let mut new: Vec<(Prepared, EventId, Sequence)> = Vec::with_capacity(events.len());
+        let mut next = self.next_sequence();
+        // By source and key: of several in one call, the first stays.
+        let mut keys_of_call = HashMap::new();
+        for event in events {
+            let key = event
+                .fingerprint
+                .map(|_| (event.content.source.clone(), event.content.delivery_key.clone()));
+            let first = match key.as_ref().and_then(|key| keys_of_call.get(key)) {
+                Some(first) => Some(*first),
+                None => match self.first_of(&event, received_at, group, shared) {
+                    Ok(first) => first,
+                    Err(error) => {
+                        return Ok(Err(AppendError::Unavailable(error.to_string().into())));
+                    }
+                },
+            };
+            if let Some((id, sequence)) = first {
+                answers.push(Appended { id, sequence, duplicate: true });
+                continue;
+            }
+            let sequence = next;
+            next = next.next();
+            let id = EventId::new(received_at, event.random);
+            if let Some(key) = key {
+                keys_of_call.insert(key, (id, sequence));
+            }
+            answers.push(Appended { id, sequence, duplicate: false });
+            new.push((event, id, sequence));
+        }
+        for (event, _, sequence) in &mut new {
+            for (chunk, number) in std::mem::take(&mut event.chunks).into_iter().zip(0..) {
+                group.draft.put_sealed(keys::chunk(None, *sequence, number), chunk);
+                self.commit_when_large(group)?;
+            }
+        }
+        for (event, id, sequence) in new {
+            self.place(event, id, sequence, received_at, group);
+        }
+        Ok(Ok(answers))
+    }
+
+    fn next_sequence(&self) -> Sequence {
+        Sequence::new(self.next).expect("sequences begin with 1")
+    }
+
+    /// Returns the event that this one is a copy of.
+    pub(super) fn first_of(
+        &self,
+        event: &Prepared,
+        received_at: Timestamp,
+        group: &Group,
+        shared: &Shared,
+    ) -> Result<Option<(EventId, Sequence)>, ReadError> {
+        let Some(fingerprint) = event.fingerprint else { return Ok(None) };
+        for sequence in self.dedupe.candidates(fingerprint) {
+            let kept = match self.kept(sequence, group, shared) {
+                Ok(kept) => kept,
+                // What can't be read can't be called the same: twice is allowed, lost is not.
+                Err(ReadError::Damaged(_)) => None,
+                Err(error @ ReadError::Unavailable(_)) => return Err(error),
+            };
+            let same = kept.filter(|kept| {
+                is_same_delivery(&kept.event.content, &event.content)
+                    && dedupe::is_remembered(kept.event.received_at, received_at)
+            });
+            if let Some(same) = same {
+                return Ok(Some((same.event.id, same.event.sequence)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn kept(
+        &self,
+        sequence: u64,
+        group: &Group,
+        shared: &Shared,
+    ) -> Result<Option<Arc<Entry>>, ReadError> {
+        if sequence < self.first {
+            return Ok(None);
+        }
+        let of_group = group.entries.first().map(|entry| entry.event.sequence.get());
+        if let Some(place) = of_group.and_then(|first| sequence.checked_sub(first)) {
+            return Ok(usize::try_from(place).ok().and_then(|n| group.entries.get(n)).cloned());
+        }
+        if let Some(entry) = shared.tail.entry(sequence) {
+            return Ok(Some(entry));
+        }
+        let first = codec::sequence(self.first)?;
+        Reader { db: &self.db, first, head: self.next - 1 }.entry(sequence)
+    }
+
+    /// Gives an event its place in the log.
+    pub(super) fn place(
+        &mut self,
+        event: Prepared,
+        id: EventId,
+        sequence: Sequence,
+        received_at: Timestamp,
+        group: &mut Group,
+    ) {
+        if group.pack.as_ref().is_some_and(|pack| pack.is_full_for(&event.encoded)) {
+            seal_pack(group);
+        }
+        let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
+        pack.push(&event.encoded, id, sequence, received_at);
+        if let Some(fingerprint) = event.fingerprint {
+            let day = dedupe::day(received_at);
+            if group.fingerprints_first.is_some_and(|(of, _)| of != day) {
+                let (of, first) = group.fingerprints_first.take().expect("it was looked at");
+                let rows = std::mem::take(&mut group.fingerprints);
+                group.draft.put(keys::fingerprints(of, first), &[&rows]);
+            }
+            group.fingerprints_first.get_or_insert_with(|| (day, sequence.get()));
+            group.fingerprints.extend(fingerprint.to_be_bytes());
+            group.fingerprints.extend(sequence.get().to_be_bytes());
+            self.dedupe.insert(fingerprint, sequence, day);
+            self.sweep_fingerprints(day, group);
+        }
+        group.entries.push(Arc::new(log::entry(event, id, sequence, received_at)));
+        self.next = sequence.get() + 1;
+        self.last_received = received_at;
+    }
+
+    pub(super) fn sweep_fingerprints(&mut self, day: u32, group: &mut Group) {
+        if day <= self.swept_day {
+            return;
+        }
+        self.swept_day = day;
+        let end = keys::fingerprints(day.saturating_sub(dedupe::DEDUPE_DAYS), 0);
+        group.chores.push(Chore { range: keys::fingerprints(0, 0)..end, last: None });
+    }
+}
+
+/// Puts the pack that is being filled into the draft.
+pub(super) fn seal_pack(group: &mut Group) {
+    if let Some(pack) = group.pack.take() {
+        let key = keys::key(Kind::Pack, &[pack.first.get()]);
+        group.draft.put_sealed(key, pack.seal());
+    }
+}

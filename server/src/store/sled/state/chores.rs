@@ -1,0 +1,134 @@
+//! Removing what nobody can reach any more, some rows with each commit.
+
+use std::ops::Range;
+
+use hookline_core::{
+    delivery::{Creation, sequence_set::PAGE_SEQUENCES},
+    event::Sequence,
+};
+
+use super::{
+    super::{
+        super::ReadError,
+        db_error,
+        draft::Draft,
+        keys::{self, Kind, Meta},
+        pack::Pack,
+        writer::{Failure, Group},
+    },
+    Opened,
+};
+
+/// How many rows one commit removes besides, of what was trimmed or deleted.
+const CHORE_ROWS: usize = 256;
+
+/// Rows to remove, bit by bit, of what nobody can reach any more; and then one more, which says so.
+#[derive(Debug)]
+pub(in super::super) struct Chore {
+    pub(super) range: Range<Vec<u8>>,
+    pub(super) last: Option<Vec<u8>>,
+}
+
+impl Opened {
+    /// Finds what was left to remove, and what a kill left behind.
+    pub(super) fn find_chores(&mut self) -> Result<(), ReadError> {
+        for key in self.db.range(keys::under(Kind::Deleting, &[])).keys() {
+            let creation = Creation(keys::number(&key.map_err(db_error)?, 0)?);
+            self.chores.extend(chores_of_deletion(creation));
+        }
+        let trimmed = self.chores_of_trim(self.first)?;
+        self.chores.extend(trimmed);
+        // Chunks of an event whose own row was never written: its sequence goes to another.
+        for key in self.db.range(keys::between(Kind::Chunk, &[], self.next..u64::MAX)).keys() {
+            self.db.remove(key.map_err(db_error)?).map_err(db_error)?;
+        }
+        Ok(())
+    }
+
+    /// The outer error fails the whole group; the inner one this call alone.
+    pub(super) fn trim(
+        &mut self,
+        before: Sequence,
+        group: &mut Group,
+    ) -> Result<Result<(), ReadError>, Failure> {
+        let before = before.get().min(self.next);
+        if before <= self.first {
+            return Ok(Ok(()));
+        }
+        // So that the pack that is being filled is seen, if the log now begins in it.
+        self.commit(group)?;
+        let chores = match self.chores_of_trim(before) {
+            Ok(chores) => chores,
+            Err(error) => return Ok(Err(error)),
+        };
+        group.chores.extend(chores);
+        self.first = before;
+        let time = self.last_received.as_micros().to_be_bytes();
+        group.draft.put(keys::meta(Meta::Trimmed), &[&before.to_be_bytes(), &time]);
+        Ok(Ok(()))
+    }
+
+    /// Returns what can be removed of a log that begins with `before`.
+    pub(super) fn chores_of_trim(&self, before: u64) -> Result<Vec<Chore>, ReadError> {
+        let chore = |range| Chore { range, last: None };
+        // The last pack that begins before may reach beyond.
+        let upto = keys::key(Kind::Pack, &[0])..keys::key(Kind::Pack, &[before]);
+        let packs_before = match self.db.range(upto).next_back() {
+            None => 0,
+            Some(row) => {
+                let (key, value) = row.map_err(db_error)?;
+                let pack = Pack::read(&key, &value)?;
+                if pack.last() < before { before } else { pack.first }
+            }
+        };
+        let mut chores = vec![
+            chore(keys::between(Kind::Pack, &[], 0..packs_before)),
+            chore(keys::between(Kind::Chunk, &[], 0..before)),
+        ];
+        for creation in self.configs.keys() {
+            let pages = 0..before / PAGE_SEQUENCES;
+            chores.push(chore(keys::between(Kind::Settled, &[creation.0], pages)));
+        }
+        Ok(chores)
+    }
+
+    /// Whether rows are left to remove.
+    pub(in super::super) fn has_chores(&self) -> bool {
+        !self.chores.is_empty()
+    }
+
+    pub(in super::super) fn add_chores(&mut self, chores: Vec<Chore>) {
+        self.chores.extend(chores);
+    }
+
+    /// Removes some rows.
+    pub(in super::super) fn do_chores(&mut self, draft: &mut Draft) -> Result<(), Failure> {
+        let mut room = CHORE_ROWS;
+        while room > 0 {
+            let Some(chore) = self.chores.front_mut() else { break };
+            let mut last = None;
+            for key in self.db.range(chore.range.clone()).keys().take(room) {
+                let key = key.map_err(|error| Failure(error.to_string().into()))?;
+                draft.remove(key.to_vec());
+                last = Some(key);
+                room -= 1;
+            }
+            if let Some(last) = last.filter(|_| room == 0) {
+                // Just beyond the last one, so that the next turn finds the rest even before this is written.
+                chore.range.start = [&last[..], &[0]].concat();
+            } else if let Some(row) = self.chores.pop_front().and_then(|done| done.last) {
+                draft.remove(row);
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn chores_of_deletion(creation: Creation) -> Vec<Chore> {
+    let ranges = keys::KINDS_OF_A_SUBSCRIPTION.map(|kind| keys::under(kind, &[creation.0]));
+    let mut chores: Vec<_> = ranges.into_iter().map(|range| Chore { range, last: None }).collect();
+    if let Some(chore) = chores.last_mut() {
+        chore.last = Some(keys::key(Kind::Deleting, &[creation.0]));
+    }
+    chores
+}

@@ -1,0 +1,303 @@
+//! The writer's state: what it knows of the database, and how each command changes both.
+
+mod append;
+
+mod subscriptions;
+
+mod chores;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::atomic::Ordering,
+};
+
+use hookline_core::{
+    delivery::{Creation, Epoch},
+    event::Sequence,
+    time::Timestamp,
+};
+
+use self::append::seal_pack;
+pub(super) use self::chores::Chore;
+use super::{
+    super::{AppendError, CommitError, ReadError, codec},
+    Shared, db_error,
+    dedupe::{self, Dedupe},
+    draft::{self, Draft},
+    keys::{self, Kind, Meta},
+    ledger::Facts,
+    open::{Disk, OpenError, panic_text},
+    pack::Pack,
+    writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
+};
+
+/// How often a row is asked for after it was written. sled looks at a part of its cache once it was asked for something
+/// of it 64 times, and a page holds 16 rows or more.
+const GETS_PER_ROW: usize = 4;
+
+/// An open database as the writer knows it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    db: ::sled::Db,
+    disk: Disk,
+    /// The number of this opening of the store, and of the next value of settlements in it.
+    opening: u64,
+    next_settled: u64,
+    /// The sequence of the next event.
+    pub(super) next: u64,
+    /// The first that is kept.
+    pub(super) first: u64,
+    last_received: Timestamp,
+    committed_at: Timestamp,
+    dedupe: Dedupe,
+    /// The day up to which fingerprints were forgotten on disk.
+    swept_day: u32,
+    creations: u64,
+    pub(super) configs: Configs,
+    pub(super) configs_changed: bool,
+    epochs: BTreeMap<Creation, Epoch>,
+    ledgers: BTreeMap<Creation, Facts>,
+    chores: VecDeque<Chore>,
+}
+
+/// What opening finds.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) opened: Opened,
+    pub(super) head: u64,
+    pub(super) first: Sequence,
+    pub(super) seal_key: [u8; 32],
+    pub(super) last_written_at: Timestamp,
+}
+
+impl Opened {
+    /// Reads what the writer needs to know, and makes the first rows in a new database.
+    pub(super) fn recover(db: ::sled::Db, disk: Disk, path: &Path) -> Result<Recovered, OpenError> {
+        let damaged = |why: String| OpenError::Damaged { path: path.to_path_buf(), why };
+        let recovered = catch_unwind(AssertUnwindSafe(|| {
+            let seal_key = make_or_check(&db, path)?;
+            let opened = Self::read(db, disk).map_err(|error| damaged(error.to_string()))?;
+            Ok((seal_key, opened))
+        }));
+        let (seal_key, opened) = match recovered {
+            Ok(recovered) => recovered?,
+            Err(panic) => return Err(damaged(panic_text(panic.as_ref()))),
+        };
+        // Durable before the first settlement, so that no value of another opening is overwritten.
+        let mut draft = Draft::default();
+        draft.put(keys::meta(Meta::Openings), &[&opened.opening.to_be_bytes()]);
+        opened.write(draft).map_err(|Failure(why)| damaged(why.to_string()))?;
+        Ok(Recovered {
+            head: opened.next - 1,
+            first: codec::sequence(opened.first).map_err(|error| damaged(error.to_string()))?,
+            seal_key,
+            last_written_at: opened.last_written_at(),
+            opened,
+        })
+    }
+
+    fn read(db: ::sled::Db, disk: Disk) -> Result<Self, ReadError> {
+        let number = |item| match draft::get(&db, &keys::meta(item))? {
+            Some(content) => keys::take_u64(&mut &content[..]),
+            None => Ok(0),
+        };
+        let (mut first, mut last_received) = (1, Timestamp::EPOCH);
+        if let Some(trimmed) = draft::get(&db, &keys::meta(Meta::Trimmed))? {
+            let mut trimmed = &trimmed[..];
+            first = keys::take_u64(&mut trimmed)?;
+            last_received = codec::timestamp(keys::take_i64(&mut trimmed)?)?;
+        }
+        let mut next = first;
+        if let Some(row) = db.range(keys::under(Kind::Pack, &[])).next_back() {
+            let (key, value) = row.map_err(db_error)?;
+            let pack = Pack::read(&key, &value)?;
+            next = next.max(pack.last() + 1);
+            last_received = last_received.max(pack.last_received);
+        }
+        let committed_at = match draft::get(&db, &keys::meta(Meta::CommittedAt))? {
+            Some(content) => codec::timestamp(keys::take_i64(&mut &content[..])?)?,
+            None => Timestamp::EPOCH,
+        };
+        let (opening, creations) = (number(Meta::Openings)? + 1, number(Meta::Creations)?);
+        let mut opened = Self {
+            opening,
+            next_settled: 0,
+            next,
+            first,
+            last_received,
+            committed_at,
+            dedupe: Dedupe::default(),
+            swept_day: 0,
+            creations,
+            configs: Configs::new(),
+            configs_changed: false,
+            epochs: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
+            chores: VecDeque::new(),
+            db,
+            disk,
+        };
+        opened.read_subscriptions()?;
+        opened.read_fingerprints()?;
+        opened.find_chores()?;
+        Ok(opened)
+    }
+
+    fn read_subscriptions(&mut self) -> Result<(), ReadError> {
+        for row in self.db.range(keys::under(Kind::Config, &[])) {
+            let (key, value) = row.map_err(db_error)?;
+            let creation = Creation(keys::number(&key, 0)?);
+            let content = bytes::Bytes::copy_from_slice(keys::unseal(&key, &value)?);
+            self.configs.insert(creation, codec::decode_config(content)?);
+            let epoch = draft::get(&self.db, &keys::key(Kind::Epoch, &[creation.0]))?;
+            let epoch = match epoch {
+                Some(content) => keys::take_u64(&mut &content[..])?,
+                None => 0,
+            };
+            self.epochs.insert(creation, Epoch(epoch));
+        }
+        Ok(())
+    }
+
+    fn read_fingerprints(&mut self) -> Result<(), ReadError> {
+        let oldest = dedupe::day(self.last_received).saturating_sub(dedupe::DEDUPE_DAYS);
+        let end = keys::under(Kind::Fingerprints, &[]).end;
+        for row in self.db.range(keys::fingerprints(oldest, 0)..end) {
+            let (key, value) = row.map_err(db_error)?;
+            let day = keys::take_u32(&mut key.get(1..).unwrap_or_default())?;
+            let mut content = keys::unseal(&key, &value)?;
+            while !content.is_empty() {
+                let fingerprint = keys::take_u64(&mut content)?;
+                let sequence = codec::sequence(keys::take_u64(&mut content)?)?;
+                self.dedupe.insert(fingerprint, sequence, day);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the latest time that was written.
+    pub(super) fn last_written_at(&self) -> Timestamp {
+        self.last_received.max(self.committed_at)
+    }
+
+    /// Carries out one command as far as the group's commit.
+    pub(super) fn handle(
+        &mut self,
+        command: Command,
+        group: &mut Group,
+        shared: &Shared,
+    ) -> Result<(), Failure> {
+        match command {
+            Command::Append { events, received_at, reply } => {
+                let full = shared.full.load(Ordering::Acquire);
+                let result = if full {
+                    Err(AppendError::Full)
+                } else {
+                    self.append(events, received_at, group, shared)?
+                };
+                group.answer(reply, result, AppendError::Unavailable);
+            }
+            Command::Trim { before, reply } => {
+                let result = self.trim(before, group)?;
+                let result =
+                    result.map_err(|error| AppendError::Unavailable(error.to_string().into()));
+                group.answer(reply, result, AppendError::Unavailable);
+            }
+            Command::Create { config, reply } => {
+                let result = self.create(config, &mut group.draft);
+                group.answer(reply, result, |why| CommitError::Unavailable(why).into());
+            }
+            Command::Delete { creation, reply } => {
+                self.delete(creation, group);
+                group.answer(reply, Ok(()), CommitError::Unavailable);
+            }
+            Command::Open { creation, reply } => {
+                let result = self.open_ledger(creation, &mut group.draft);
+                group.answer(reply, result, CommitError::Unavailable);
+            }
+            Command::Install { creation, epoch, facts, reply } => {
+                let result = self.check(creation, epoch);
+                if result.is_ok() {
+                    self.ledgers.insert(creation, facts);
+                }
+                group.answer(reply, result, CommitError::Unavailable);
+            }
+            Command::Commit { creation, epoch, commit, reply } => {
+                let result = self.commit_ledger(creation, epoch, commit, group)?;
+                group.answer(reply, result, CommitError::Unavailable);
+            }
+            Command::MarkAnnounced { rows, reply } => {
+                let result = self.mark_announced(&rows, &mut group.draft);
+                let result =
+                    result.map_err(|error| CommitError::Unavailable(error.to_string().into()));
+                group.answer(reply, result, CommitError::Unavailable);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch and waits until it is on the disk.
+    fn write(&self, draft: Draft) -> Result<(), Failure> {
+        let keys = draft.keys();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: ::sled::Error| Failure(error.to_string().into());
+        self.db.apply_batch(draft.into_batch()).map_err(failed)?;
+        self.db.flush().map_err(failed)?;
+        self.disk.sync().map_err(|error| Failure(error.to_string().into()))?;
+        // sled collects its garbage, and looks at what its cache holds, by how often it is asked for something: a batch
+        // asks once, so that memory would grow far above the cache. Asking for what was written, page by page, keeps
+        // it flat.
+        for key in &keys {
+            for _ in 0..GETS_PER_ROW {
+                self.db.get(key).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the group has so far.
+    pub(super) fn commit(&self, group: &mut Group) -> Result<(), Failure> {
+        seal_pack(group);
+        if let Some((day, first)) = group.fingerprints_first.take() {
+            let rows = std::mem::take(&mut group.fingerprints);
+            group.draft.put(keys::fingerprints(day, first), &[&rows]);
+        }
+        self.write(std::mem::take(&mut group.draft))
+    }
+
+    fn commit_when_large(&self, group: &mut Group) -> Result<(), Failure> {
+        if group.draft.bytes() >= COMMIT_BYTES { self.commit(group) } else { Ok(()) }
+    }
+}
+
+/// Makes the rows of a new store, or checks those of one that is there; returns its seal key.
+fn make_or_check(db: &::sled::Db, path: &Path) -> Result<[u8; 32], OpenError> {
+    let damaged = |why: String| OpenError::Damaged { path: path.to_path_buf(), why };
+    let read = |item| {
+        let row = draft::get(db, &keys::meta(item));
+        row.map_err(|error| damaged(error.to_string()))
+    };
+    match read(Meta::Version)? {
+        Some(version) => {
+            let found = keys::take_u32(&mut &version[..]).unwrap_or_default();
+            if found != keys::LAYOUT_VERSION {
+                return Err(OpenError::Version { found, known: keys::LAYOUT_VERSION });
+            }
+        }
+        None if !db.is_empty() => return Err(OpenError::Foreign { path: path.to_path_buf() }),
+        None => {
+            let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+            let mut draft = Draft::default();
+            let version = keys::LAYOUT_VERSION.to_be_bytes();
+            draft.put(keys::meta(Meta::Version), &[&version]);
+            draft.put(keys::meta(Meta::SealKey), &[a.as_bytes(), b.as_bytes()]);
+            db.apply_batch(draft.into_batch()).map_err(|error| damaged(error.to_string()))?;
+        }
+    }
+    let key = read(Meta::SealKey)?.ok_or_else(|| damaged("the seal key is missing".to_owned()))?;
+    <[u8; 32]>::try_from(&key[..]).map_err(|_| damaged("the seal key is cut off".to_owned()))
+}

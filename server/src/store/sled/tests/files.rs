@@ -1,0 +1,252 @@
+//! The files of a store: what opening makes of them, and what writing leaves.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use hookline_core::event::Sequence;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{
+    super::{
+        super::{
+            AppendError, EventLog as _, Ledger as _, ReadError, ReadLimit, ReadRange,
+            SubscriptionConfig,
+        },
+        Options, SledStore,
+        keys::{self, Meta},
+        open::OpenError,
+    },
+    OPTIONS, at, event, noise, open, runtime, setting,
+};
+
+const ALL: ReadRange =
+    ReadRange { after: 0, limit: ReadLimit { count: usize::MAX, bytes: usize::MAX } };
+
+/// Makes a store with 50 events, one in chunks, and closes it.
+fn make(folder: &Path) {
+    runtime().block_on(async {
+        let store = open(folder);
+        for n in 0..49_usize {
+            let payload = noise(100 + n * 100, n as u64);
+            store.append(vec![event(&format!("{n}"), payload)], at(0)).await.unwrap();
+        }
+        store.append(vec![event("49", noise(200_000, 49))], at(0)).await.unwrap();
+        store.close().await;
+    });
+}
+
+/// Reads a store that [`make`] made. Everything that is read is right.
+async fn read(store: &SledStore) -> Result<usize, ReadError> {
+    let entries = store.read(ALL).await?;
+    for (entry, n) in entries.iter().zip(0_usize..) {
+        let len = if n == 49 { 200_000 } else { 100 + n * 100 };
+        assert_eq!(entry.event.content.delivery_key, format!("{n}"));
+        assert!(store.payload(entry).await? == noise(len, n as u64));
+    }
+    Ok(entries.len())
+}
+
+fn opens_with_everything(folder: &Path) {
+    runtime().block_on(async {
+        let store = open(folder);
+        assert_eq!(read(&store).await.unwrap(), 50);
+        store.close().await;
+    });
+}
+
+#[test]
+fn i3_no_value_becomes_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = open(folder.path());
+        for batch in 0..30_u64 {
+            let events = (0..64).map(|n| event("", noise(10_000, batch * 64 + n)));
+            store.append(events.collect(), at(0)).await.unwrap();
+            let large = vec![event("", noise(64 * 1024 * 3, batch))];
+            store.append(large, at(0)).await.unwrap();
+            assert_eq!(fs::read_dir(folder.path().join("blobs")).unwrap().count(), 0);
+        }
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_store_is_open_once_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let error = SledStore::open(folder.path(), OPTIONS).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    drop(store);
+    drop(open(folder.path()));
+}
+
+#[test]
+fn a_store_of_another_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let raw = |write: &dyn Fn(&::sled::Db)| {
+        let db = ::sled::Config::new().path(folder.path()).segment_size(8 << 20).open().unwrap();
+        write(&db);
+        db.flush().unwrap();
+    };
+    raw(&|db| {
+        db.insert(keys::meta(Meta::Version), keys::seal(&[&2_u32.to_be_bytes()])).unwrap();
+    });
+    let error = SledStore::open(folder.path(), OPTIONS).unwrap_err();
+    assert_eq!(error.to_string(), "the store has layout version `2`, this hub reads version `1`");
+    raw(&|db| {
+        db.remove(keys::meta(Meta::Version)).unwrap();
+    });
+    let error = SledStore::open(folder.path(), OPTIONS).unwrap_err();
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+}
+
+#[test]
+fn a_half_written_snapshot_does_not_keep_a_store_from_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    fs::write(folder.path().join("snap.00000000000000FF.generating"), b"half").unwrap();
+    opens_with_everything(folder.path());
+}
+
+#[test]
+fn a_damaged_snapshot_is_moved_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let snapshot = folder.path().join("snap.7FFFFFFFFFFFFFFF");
+    fs::write(&snapshot, noise(4_096, 1)).unwrap();
+    opens_with_everything(folder.path());
+    assert!(!snapshot.exists());
+}
+
+#[test]
+fn i5_flipped_bytes_are_refused_or_told_never_served() {
+    let (good, bad) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make(good.path());
+    let bytes = fs::read(good.path().join("db")).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let (mut refused, mut told, mut cut, mut harmless) = (0, 0, 0, 0);
+    for round in 0..60 {
+        let folder = bad.path().join(format!("{round}"));
+        copy(good.path(), &folder);
+        let mut spoilt = bytes.clone();
+        let flip = noise(8, round + 1);
+        let place = u64::from_le_bytes(flip[..].try_into().unwrap());
+        spoilt[usize::try_from(place % (end as u64)).unwrap()] ^= 0x10;
+        fs::write(folder.join("db"), spoilt).unwrap();
+        match SledStore::open(&folder, OPTIONS) {
+            Err(_) => refused += 1,
+            Ok(store) => match runtime().block_on(read(&store)) {
+                Ok(50) => harmless += 1,
+                // As after a torn write: the log ends before the damage.
+                Ok(_) => cut += 1,
+                Err(_) => told += 1,
+            },
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    println!("{refused} refused, {told} told when read, {cut} cut off, {harmless} harmless");
+    assert!(refused + told + cut > 0, "some flips hit what is used");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target: PathBuf = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn config() -> SubscriptionConfig {
+    SubscriptionConfig {
+        name: hookline_core::event::SubscriptionName::parse("prs").unwrap(),
+        patterns: Vec::new(),
+        policy: hookline_core::delivery::Policy::default(),
+        created_at: at(0),
+        start_after: 0,
+    }
+}
+
+#[test]
+fn i4_a_full_disk_refuses_events_but_not_commits_to_ledgers() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { free_percent_min: 101, ..OPTIONS };
+    let store = SledStore::open(folder.path(), options).unwrap();
+    runtime().block_on(async {
+        let refused = store.append(vec![event("k", "x")], at(0)).await;
+        assert!(matches!(refused, Err(AppendError::Full)));
+        let creation = store.create(config()).await.unwrap();
+        store.open(creation).await.unwrap();
+        store.close().await;
+        let closed = store.append(vec![event("k", "x")], at(0)).await;
+        assert!(closed.is_err());
+        assert!(store.read(ALL).await.unwrap().is_empty());
+        assert!(store.find(hookline_core::event::EventId::new(at(0), [0; 10])).await.is_err());
+    });
+}
+
+const LIMITED: &str = "HOOKLINE_LIMITED_FOLDER";
+
+/// A limit on the size of files stands in for a disk without room: writes fail in the same places.
+#[test]
+fn i4_after_a_failed_write_the_store_refuses_and_opens_again_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = Command::new("sh")
+        // The signal of the limit would end the process; without it the write fails.
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "store::sled::tests::files::limited_child", "--ignored", "--nocapture"])
+        .env(LIMITED, folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout).into_owned();
+    let error = String::from_utf8_lossy(&child.stderr).into_owned();
+    assert!(child.status.success() && said.contains("recovered"), "{said}{error}");
+}
+
+#[test]
+#[ignore = "run by the test above, as a child with a limit on the size of files"]
+fn limited_child() {
+    let Some(folder) = setting(LIMITED) else { return };
+    let store = open(Path::new(&folder));
+    let unlimited = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some(24 << 20), ..unlimited }).unwrap();
+    runtime().block_on(async {
+        let mut confirmed = 0_u64;
+        let append = |n: u64| store.append(vec![event(&format!("{n}"), noise(900_000, n))], at(0));
+        while let Ok(appended) = append(confirmed).await {
+            assert_eq!(appended[0].sequence.get(), confirmed + 1);
+            confirmed += 1;
+            assert!(confirmed < 100, "the limit is never reached");
+        }
+        assert!(confirmed > 5);
+        assert!(append(confirmed).await.is_err(), "still refused");
+        setrlimit(Resource::Fsize, unlimited).unwrap();
+        let again = loop {
+            match append(confirmed).await {
+                Ok(appended) => break appended,
+                // The store is opened again within a second.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        };
+        assert_eq!(again[0].sequence.get(), confirmed + 1);
+        for n in 0..=confirmed {
+            let after = ReadRange { after: n, limit: ReadLimit { count: 1, bytes: 1 } };
+            let entry = store.read(after).await.unwrap().remove(0);
+            assert_eq!(entry.event.sequence, Sequence::new(n + 1).unwrap());
+            assert!(store.payload(&entry).await.unwrap() == noise(900_000, n), "{n}");
+        }
+        println!("recovered after {confirmed} events");
+        store.close().await;
+    });
+}

@@ -1,0 +1,65 @@
+//! What holds for the embedded store beyond the conformance suite: its files, its failures, and being killed.
+
+mod files;
+mod kill;
+mod old;
+mod speed;
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use hookline_core::{
+    event::{EventType, NewEvent, SourceName},
+    time::Timestamp,
+};
+
+use super::{Options, SledStore};
+
+/// Nothing here depends on how much room the machine's disk has.
+const OPTIONS: Options = Options { cache_bytes: 16 * 1024 * 1024, free_percent_min: 0 };
+
+fn open(path: &Path) -> Arc<SledStore> {
+    SledStore::open(path, OPTIONS).unwrap()
+}
+
+/// Reads a setting of a test run: the one place where these tests read the environment.
+#[expect(clippy::disallowed_methods, reason = "settings of a test run, not of the product")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(1_795_000_000 + secs).unwrap()
+}
+
+fn event(key: &str, payload: impl Into<Bytes>) -> NewEvent {
+    NewEvent {
+        source: SourceName::parse("github").unwrap(),
+        event_type: EventType::parse("issues.opened").unwrap(),
+        timestamp: at(0),
+        actor: "octocat".to_owned(),
+        resource_type: "issue".to_owned(),
+        resource_id: "octo/hello#42".to_owned(),
+        payload: payload.into(),
+        metadata: [("content_type".to_owned(), "application/json".to_owned())].into(),
+        delivery_key: key.to_owned(),
+    }
+}
+
+/// Bytes that do not compress, other ones for each seed.
+fn noise(len: usize, seed: u64) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes.into()
+}

@@ -1,0 +1,435 @@
+//! The command, as people and scripts run it: the real binary, its output and its exit codes.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use tempfile::TempDir;
+
+const SECRET: &str = "plain:wire-test-secret";
+const PULL_REQUEST: &str = r#"{
+  "action": "opened",
+  "number": 7,
+  "pull_request": {"number": 7, "updated_at": "2026-11-23T08:58:12Z"},
+  "repository": {"full_name": "octo/hello"},
+  "sender": {"login": "mona", "id": 12345678901234567890123}
+}"#;
+
+fn hookline() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hookline"));
+    // What the one who runs the tests has set must not change them.
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("HOOKLINE_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    hookline().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// A served hub. Killed when it is dropped.
+struct Hub {
+    child: Child,
+    http: String,
+    grpc: String,
+    folder: TempDir,
+    _out: BufReader<ChildStdout>,
+}
+
+impl Hub {
+    fn serve() -> Self {
+        Self::serve_at(tempfile::tempdir().unwrap())
+    }
+
+    fn serve_at(folder: TempDir) -> Self {
+        let mut child = hookline()
+            .args(["serve", "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"])
+            .args(["--log", "error", "--data"])
+            .arg(folder.path().join("data"))
+            .env("HOOKLINE_SOURCES__GITHUB__KIND", "github")
+            .env("HOOKLINE_SOURCES__GITHUB__SECRETS", SECRET)
+            .env("HOOKLINE_SOURCES__STRIPE__KIND", "stripe")
+            .env("HOOKLINE_SOURCES__STRIPE__SECRETS", SECRET)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let address = |key: &str| {
+            let mut words = line.split_whitespace();
+            let found = words.find_map(|word| word.strip_prefix(key));
+            found.unwrap_or_else(|| panic!("no `{key}` in `{line}`")).to_owned()
+        };
+        let (http, grpc) = (address("http="), address("grpc="));
+        Self { child, http, grpc, folder, _out: out }
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn send(&self, file: &Path, more: &[&str]) -> Output {
+        let url = format!("{}/webhooks/github", self.http);
+        hookline()
+            .args(["send", "--kind", "github", "--secret", SECRET, "--url", &url])
+            .args(more)
+            .arg("github")
+            .arg(file)
+            .output()
+            .unwrap()
+    }
+
+    /// Tells it to stop, as an init system would, and waits for its end.
+    fn terminate(mut self) -> (ExitStatus, TempDir) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        (status, folder)
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // It may have ended before.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A tail whose lines are read one by one.
+struct Tail {
+    child: Child,
+    out: Option<BufReader<ChildStdout>>,
+}
+
+impl Tail {
+    fn of(hub: &Hub, arguments: &[&str]) -> Self {
+        Self::at(&hub.grpc, arguments)
+    }
+
+    fn at(address: &str, arguments: &[&str]) -> Self {
+        let mut child =
+            hookline().args(["tail", "--address", address]).args(arguments).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out: Some(out) }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.as_mut().unwrap().read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Waits until it says this on its standard error stream.
+    fn wait_until_it_says(&mut self, text: &str) {
+        let mut errors = BufReader::new(self.child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert_ne!(errors.read_line(&mut line).unwrap(), 0, "it ended without `{text}`");
+        }
+        self.child.stderr = Some(errors.into_inner());
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        // It may have ended before.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// An address that stays while the hub behind it changes: a port that was given back may be somebody else's.
+struct Door {
+    address: String,
+    behind: Arc<Mutex<String>>,
+}
+
+impl Door {
+    fn to(hub: &Hub) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let behind = Arc::new(Mutex::new(hub.grpc.clone()));
+        let door = Self { address, behind: Arc::clone(&behind) };
+        // Ends with the process of the tests.
+        thread::spawn(move || {
+            for inner in listener.incoming().map_while(Result::ok) {
+                let to = behind.lock().unwrap().replace("http://", "");
+                // While there is no hub, callers are hung up on.
+                if let Ok(outer) = TcpStream::connect(to) {
+                    pass(inner.try_clone().unwrap(), outer.try_clone().unwrap());
+                    pass(outer, inner);
+                }
+            }
+        });
+        door
+    }
+
+    fn lead_to(&self, hub: &Hub) {
+        self.behind.lock().unwrap().clone_from(&hub.grpc);
+    }
+}
+
+/// Passes on what comes until it ends.
+fn pass(mut from: TcpStream, mut to: TcpStream) {
+    thread::spawn(move || {
+        // Either side may break off.
+        std::io::copy(&mut from, &mut to).ok();
+        to.shutdown(Shutdown::Both).ok();
+    });
+}
+
+#[test]
+fn the_demo_ends_well_and_tells_of_dead_letters() {
+    let output = run(&["demo"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    for part in ["dead-letter/billing", "attempt 3 of 3", "200 duplicate", "401 refused"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    assert!(text.contains("Every delivery ended as it should"), "{text}");
+    assert!(!text.contains('\u{1b}'), "colours away from a terminal:\n{text}");
+    // The time that it took stands at the start of its lines.
+    let seconds = text.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    let took: f64 = seconds.fold(0.0, f64::max);
+    assert!(0.0 < took && took < 20.0, "{took}");
+}
+
+#[test]
+fn what_is_sent_is_seen_by_tail_with_its_payload() {
+    let hub = Hub::serve();
+    let body = hub.file("body.json", PULL_REQUEST);
+    let sent = hub.send(&body, &["--delivery-id", "d-1"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    assert!(stdout(&sent).starts_with("200 OK {\"status\":\"accepted\""), "{}", stdout(&sent));
+    let again = hub.send(&body, &["--delivery-id", "d-1"]);
+    assert!(stdout(&again).contains("duplicate"), "{}", stdout(&again));
+
+    let mut tail = Tail::of(&hub, &["--from", "earliest", "--count", "1", "--json"]);
+    let line = tail.line();
+    let event = json(&line);
+    assert_eq!(event["subject"], "github/pull_request.opened");
+    assert_eq!(event["resource_id"], "octo/hello#7");
+    assert_eq!(event["delivery_key"], "d-1");
+    assert_eq!(event["payload"]["action"], "opened");
+    assert!(line.contains("12345678901234567890123"), "a number lost digits: {line}");
+    assert!(tail.child.wait().unwrap().success());
+
+    let mut tail = Tail::of(&hub, &["github", "--from", "1", "--count", "1"]);
+    let words = tail.line();
+    let words: Vec<_> = words.split_whitespace().collect();
+    assert_eq!(
+        words.get(1..5).unwrap(),
+        ["1", "github/pull_request.opened", "mona", "octo/hello#7"]
+    );
+}
+
+#[test]
+fn a_body_comes_from_a_pipe_and_a_wrong_secret_is_a_failure() {
+    let hub = Hub::serve();
+    let url = format!("{}/webhooks/stripe", hub.http);
+    let send = |secret| {
+        let mut child = hookline()
+            .args(["send", "--kind", "stripe", "--secret", secret, "--url", &url, "stripe", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let body = br#"{"id":"evt_1","type":"invoice.paid","data":{"object":{"id":"in_1"}}}"#;
+        child.stdin.take().unwrap().write_all(body).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let good = send(SECRET);
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    let bad = send("plain:another");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(stdout(&bad).starts_with("401 "), "{}", stdout(&bad));
+    assert_eq!(stderr(&bad), "hookline: the webhook was not accepted: status 401\n");
+}
+
+#[test]
+fn tail_goes_on_when_the_hub_is_back() {
+    let hub = Hub::serve();
+    let body = hub.file("body.json", PULL_REQUEST);
+    assert!(hub.send(&body, &[]).status.success());
+    let door = Door::to(&hub);
+    let mut tail = Tail::at(&door.address, &["--from", "earliest", "--count", "2", "--json"]);
+    assert_eq!(json(&tail.line())["sequence"], 1);
+
+    let (status, folder) = hub.terminate();
+    assert_eq!(status.code(), Some(0));
+    tail.wait_until_it_says("waiting for it");
+    let hub = Hub::serve_at(folder);
+    door.lead_to(&hub);
+    assert!(hub.send(&body, &[]).status.success());
+
+    assert_eq!(json(&tail.line())["sequence"], 2);
+    assert!(tail.child.wait().unwrap().success());
+}
+
+#[test]
+fn tail_ends_quietly_when_its_reader_is_gone_or_it_is_interrupted() {
+    let hub = Hub::serve();
+    let body = hub.file("body.json", PULL_REQUEST);
+    let mut piped = Tail::of(&hub, &["--from", "earliest", "--json"]);
+    let mut interrupted = Tail::of(&hub, &["--from", "earliest", "--json"]);
+    assert!(hub.send(&body, &[]).status.success());
+    interrupted.line();
+    piped.line();
+
+    let pid = interrupted.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(interrupted.child.wait().unwrap().code(), Some(0));
+
+    // Its output has no reader any more: the next line ends it.
+    drop(piped.out.take());
+    assert!(hub.send(&body, &[]).status.success());
+    assert_eq!(piped.child.wait().unwrap().code(), Some(0));
+    let mut errors = String::new();
+    piped.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(errors, "");
+}
+
+/// Gives up the first event, as an agent would.
+#[tokio::main(flavor = "current_thread")]
+async fn give_up_the_first(hub: &str, subscription: &str, reason: &str) {
+    let client = hookline_client::Client::connect(hub).unwrap();
+    let builder = client.subscription(subscription).patterns(["github"]);
+    let mut deliveries = builder.start(hookline_client::Start::Earliest).subscribe().await.unwrap();
+    let delivery = deliveries.next().await.unwrap().unwrap();
+    delivery.dead_letter(reason).await.unwrap();
+    deliveries.close().await;
+}
+
+#[test]
+fn dead_letters_are_listed_and_redriven() {
+    let hub = Hub::serve();
+    let body = hub.file("body.json", PULL_REQUEST);
+    assert!(hub.send(&body, &[]).status.success());
+    give_up_the_first(&hub.grpc, "reviewer", "no such\nrepository");
+    let dead_letters = |arguments: &[&str]| {
+        let output = hookline()
+            .arg("dead-letters")
+            .args(arguments)
+            .env("HOOKLINE_ADDRESS", &hub.grpc)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+
+    let list = dead_letters(&["list"]);
+    let words: Vec<_> = list.split_whitespace().collect();
+    let subject = "github/pull_request.opened";
+    assert_eq!(words.get(2..6).unwrap(), ["reviewer", subject, "rejected", "1"], "{list}");
+    assert!(list.ends_with("no such\\nrepository\n"), "{list}");
+    let letter = json(&dead_letters(&["list", "--subscription", "reviewer", "--json"]));
+    assert_eq!(letter["id"], *words.first().unwrap());
+    assert_eq!(letter["attempts"][0]["reason"], "no such\nrepository");
+    assert_eq!(letter["event"]["payload"]["number"], 7);
+
+    let of_reviewer = ["redrive", "--subscription", "reviewer"];
+    let others = [&of_reviewer[..], &["--reason", "max-attempts"]].concat();
+    assert_eq!(dead_letters(&others), "0 dead letters redriven, 0 remaining\n");
+    let dry = [&of_reviewer[..], &["--dry-run"]].concat();
+    assert_eq!(dead_letters(&dry), "1 dead letter would be redriven, 0 would remain\n");
+    let by_id = ["redrive", "--id", words.first().unwrap(), "--json"];
+    let told = json(&dead_letters(&by_id));
+    assert_eq!((&told["redriven_count"], &told["remaining_count"]), (&1.into(), &0.into()));
+    assert_eq!(dead_letters(&["list"]), "there are no dead letters\n");
+}
+
+#[test]
+fn a_hub_that_is_not_there_is_told_in_one_line() {
+    // The lowest port is nobody's: only root may take it.
+    let address = "http://127.0.0.1:1".to_owned();
+    for command in [&["tail"][..], &["dead-letters", "list"]] {
+        let output = run(&[command, &["--address", &address]].concat());
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(&address) && told.contains("can't be reached"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("hookline.toml");
+    let text = "[http]\nlisten = \"nowhere\"\nmax_bodies = 1\n[sources.a]\nkind = \"gitlab\"\n";
+    fs::write(&config, text).unwrap();
+    let data = folder.path().join("data");
+    let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+    for arguments in [
+        vec!["serve", "--config", config, "--data", data],
+        vec!["send", "--config", config, "a", "-"],
+    ] {
+        let output = run(&arguments);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{told}");
+        for part in ["http.listen", "max_bodies", "sources.a.kind", "sources.a.secrets"] {
+            assert!(told.contains(part), "no `{part}` in: {told}");
+        }
+    }
+    assert!(!Path::new(data).exists(), "something was begun");
+}
+
+#[test]
+fn a_wrong_command_line_is_64_and_help_is_0() {
+    for wrong in [
+        &["sevre"][..],
+        &[],
+        &["tail", "--from", "yesterday"],
+        &["tail", "GitHub/*"],
+        &["tail", "!github/push"],
+        &["tail", "--count", "0"],
+        &["tail", "--address", "http://a b"],
+        &["send", "github"],
+        &["send", "--url", "https://h/x", "github", "-"],
+        &["send", "not a name", "-"],
+        &["dead-letters", "redrive"],
+        &["demo", "--log", "loud"],
+    ] {
+        let output = run(wrong);
+        assert_eq!(output.status.code(), Some(64), "{wrong:?}: {}", stderr(&output));
+        assert!(!output.stderr.is_empty(), "{wrong:?}");
+    }
+    for command in ["serve", "demo", "send", "tail", "dead-letters"] {
+        let output = run(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stdout(&output).contains("Usage: hookline"), "{command}");
+    }
+}
+
+#[test]
+fn sigterm_ends_the_hub_well() {
+    let (status, _folder) = Hub::serve().terminate();
+    assert_eq!(status.code(), Some(0));
+}
