@@ -131,6 +131,11 @@ async fn a8_any_connection_settles_and_extends_a_lease() {
     let mut stream = agent.subscribe(everything("work")).await;
     let delivery = stream.delivery().await;
     assert_eq!(other.extend(&delivery.lease_id, None).await.outcome(), Outcome::Applied);
+    let got = other.event(event_id(&delivery)).await;
+    assert_eq!(
+        (only(&got).state(), only(&got).progress.as_str()),
+        (DeliveryState::Leased, "on it")
+    );
     assert_eq!(other.ack(&[&delivery.lease_id]).await, [Outcome::Applied]);
     let delivery = stream.delivery().await;
     let nacked = other.nack(&delivery.lease_id, "no", NackAction::DeadLetter).await;

@@ -2,6 +2,10 @@
 //!
 //! Names of tests begin with the scenario that they show, such as `a1`, where there is one. Nothing here waits for
 //! time to pass: a test waits for what the hub says, and a wait that is in vain fails after [`hub::PATIENCE`].
+//!
+//! What is ignored needs a tool or minutes, and is run by CI. The environment may say where things are:
+//! `HOOKLINE_PAYLOADS` (a folder of real bodies; without it those tests say so and pass), `HOOKLINE_PYTHON` (with
+//! `grpcio` and `grpcio-tools`), `HOOKLINE_GRPCURL`, and `HOOKLINE_KILL_ROUNDS`.
 
 #![expect(
     clippy::indexing_slicing,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hookline_proto::v1::{
-    DeliveryState, NackAction, Outcome, SubscribeRequest, subscribe_response::Message,
+    DeliveryState, NackAction, Outcome, SubscribeRequest, WatchEventsRequest,
+    subscribe_response::Message,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -11,7 +12,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     agent::{Stream, event_id, everything, key, only},
     http::Webhook,
-    hub::{Hub, Settings, wall},
+    hub::{Hub, Settings, soon, wall},
 };
 
 async fn draining(stream: &mut Stream) {
@@ -43,6 +44,9 @@ async fn d8_a_hundred_streams_are_told_and_closed_within_the_grace_period_and_th
     for subscription in streams.chunks_mut(10) {
         subscription[0].delivery().await;
     }
+    let mut watching = agents[0].events.clone();
+    let watch = WatchEventsRequest::default();
+    let mut watch = soon("a watch", watching.watch_events(watch)).await.unwrap().into_inner();
     let mut open = hub.http().await;
     let started = wall();
     hub.terminate();
@@ -56,6 +60,8 @@ async fn d8_a_hundred_streams_are_told_and_closed_within_the_grace_period_and_th
         assert_eq!(end.code(), Code::Unavailable, "{end}");
         assert!(end.get_details_retry_info().is_some());
     }
+    let end = soon("the end of the watch", watch.message()).await.unwrap_err();
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
     assert_eq!(hub.exited().await.code(), Some(0));
     let took = wall() - started;
     assert!(took < GRACE + Duration::from_secs(1), "{took:?}");
