@@ -31,6 +31,7 @@ mod leases;
 mod log;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]
 mod oracle;
+mod readme;
 mod retries;
 mod services;
 mod shutdown;

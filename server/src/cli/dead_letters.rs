@@ -11,9 +11,7 @@ use super::CommandError;
 /// reason of every attempt, and is announced as an event `dead-letter/<subscription>`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List dead letters, oldest first.
     List(list::Args),
-    /// Give dead letters back to their subscriptions.
     Redrive(redrive::Args),
 }
 

@@ -38,17 +38,13 @@ struct Cli {
     command: Command,
 }
 
+/// The commands, each with the help that stands at its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the whole of it in a few seconds, with nothing to prepare.
     Demo(demo::Args),
-    /// Run the hub.
     Serve(serve::Args),
-    /// Post a body to a hub, signed as its provider would.
     Send(send::Args),
-    /// Show events as they come.
     Tail(tail::Args),
-    /// Look at what was given up, and send it back.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
 }

@@ -2,7 +2,7 @@
 
 mod guess;
 
-use std::{io::Read as _, net::SocketAddr, path::PathBuf};
+use std::{fmt, io::Read as _, net::SocketAddr, path::PathBuf};
 
 use bytes::Bytes;
 use hookline_core::{
@@ -53,8 +53,8 @@ pub(super) struct Args {
     #[arg(long, value_parser = Kind::parse)]
     kind: Option<Kind>,
     /// What to sign with: env:NAME, file:PATH or plain:TEXT [default: the first secret that is configured]
-    #[arg(long, value_name = "SECRET", value_parser = read_secret)]
-    secret: Option<Secret>,
+    #[arg(long)]
+    secret: Option<SecretSpec>,
     /// Where to post; `http://` only [default: http://127.0.0.1:4150/webhooks/SOURCE, or as configured]
     #[arg(long, value_parser = read_url)]
     url: Option<Uri>,
@@ -64,6 +64,29 @@ pub(super) struct Args {
     /// GitHub: the delivery's id, for X-GitHub-Delivery [default: a random one]
     #[arg(long, value_name = "ID")]
     delivery_id: Option<HeaderValue>,
+}
+
+/// Where a secret is. It may be the secret itself, so it is read after the command line: clap's errors show values.
+#[derive(Clone)]
+struct SecretSpec(String);
+
+impl From<String> for SecretSpec {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl SecretSpec {
+    fn read(&self) -> Result<Secret, CommandError> {
+        config::secret(&self.0, &Process)
+            .map_err(|problem| CommandError::Usage(format!("--secret: {problem}")))
+    }
 }
 
 pub(super) async fn run(args: Args) -> Result<(), CommandError> {
@@ -96,17 +119,18 @@ struct Target {
 impl Target {
     /// Puts together what was said; the configuration is only read for what was not.
     fn find(args: &Args, source: &SourceName) -> Result<Self, CommandError> {
-        if let (Some(kind), Some(secret), Some(url)) = (args.kind, &args.secret, &args.url) {
-            return Ok(Self { url: url.clone(), kind, secret: Some(secret.clone()) });
+        let secret = args.secret.as_ref().map(SecretSpec::read).transpose()?;
+        if let (Some(kind), Some(_), Some(url)) = (args.kind, &secret, &args.url) {
+            return Ok(Self { url: url.clone(), kind, secret });
         }
         let flags = Flags { config: args.config.clone(), ..Flags::default() };
         let config = Config::load(&flags, &Process)?;
         let configured = config.sources.iter().find(|known| known.name() == source);
-        let (kind, secret) = match (args.kind, &args.secret, configured) {
-            (Some(kind), Some(secret), _) => (kind, Some(secret.clone())),
+        let (kind, secret) = match (args.kind, secret, configured) {
+            (Some(kind), Some(secret), _) => (kind, Some(secret)),
             (kind, secret, Some(known)) => {
-                let secret = secret.as_ref().or_else(|| known.secrets().first());
-                (kind.unwrap_or_else(|| known.kind()), secret.cloned())
+                let secret = secret.or_else(|| known.secrets().first().cloned());
+                (kind.unwrap_or_else(|| known.kind()), secret)
             }
             (_, _, None) => {
                 return Err(CommandError::Usage(format!(
@@ -133,10 +157,6 @@ fn url_at(listen: SocketAddr, source: &SourceName) -> Result<Uri, CommandError> 
     }
     let url = format!("http://{listen}/webhooks/{source}");
     url.parse().map_err(|error| CommandError::Usage(format!("`{url}` is no address: {error}")))
-}
-
-fn read_secret(spec: &str) -> Result<Secret, config::Problem> {
-    config::secret(spec, &Process)
 }
 
 fn read_url(text: &str) -> Result<Uri, String> {
@@ -250,8 +270,14 @@ mod tests {
     fn a_wrong_kind_or_secret_is_refused_without_showing_the_secret() {
         let error = parse(&["--kind", "gitlab", "s", "-"]).unwrap_err().to_string();
         assert!(error.contains("known are `github`, `stripe`"), "{error}");
-        let error = parse(&["--secret", "env:HOOKLINE_NOT_SET", "s", "-"]).unwrap_err().to_string();
-        assert!(error.contains("is not set"), "{error}");
+        let source = SourceName::parse("s").unwrap();
+        for (spec, told) in [("hunter2", "must begin with"), ("env:HOOKLINE_NOT_SET", "is not set")]
+        {
+            let args = parse(&["--secret", spec, "s", "-"]).unwrap();
+            assert!(!format!("{args:?}").contains("hunter2"));
+            let error = Target::find(&args, &source).err().unwrap().to_string();
+            assert!(error.contains(told) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

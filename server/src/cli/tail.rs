@@ -38,9 +38,9 @@ Examples:
   # Everything but pushes, dead letters too
   hookline tail '*' '!github/push' 'dead-letter/*'";
 
-/// Shows events as they come, one line each: when they were received, sequence, subject, actor, resource, id, size.
+/// Shows events as they come.
 ///
-/// Looking changes nothing: no event is leased, and agents get theirs all the same. When the hub goes away, it waits
+/// One line each: when it was received, sequence, subject, actor, resource, id, size of the payload. Looking changes nothing: no event is leased, and agents get theirs all the same. When the hub goes away, it waits
 /// until it is back and goes on after the last event that was shown. Ends with Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -1,7 +1,7 @@
 //! The gRPC services: what agents, operators and grpcurl talk to.
 //!
-//! A service reads a request into values of the core ([`fields`]), asks the broker or the log, and writes the answer
-//! ([`convert`]). It decides nothing.
+//! A service reads a request into values of the core (`fields`), asks the broker or the log, and writes the answer
+//! (`convert`). It decides nothing.
 
 mod fields;
 

@@ -25,7 +25,9 @@ Examples:
   # The last error of each, by machine
   hookline dead-letters list --subscription reviewer --json | jq -r '.attempts[-1].reason'";
 
-/// Lists dead letters, oldest first: id, when it was given up, subscription, subject, reason, attempts, last error.
+/// Lists dead letters, oldest first.
+///
+/// One line each: id, when it was given up, subscription, subject, reason, attempts, last error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {

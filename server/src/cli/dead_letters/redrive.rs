@@ -23,9 +23,9 @@ Examples:
   # Two of them, by the ids that `list` shows
   hookline dead-letters redrive --id dl-1-42 --id dl-1-43";
 
-/// Gives dead letters back to their subscriptions: attempts start anew, and the history is kept.
+/// Gives dead letters back to their subscriptions.
 ///
-/// Those that all given conditions hold for, oldest first.
+/// Attempts start anew, and the history is kept. Takes those that all given conditions hold for, oldest first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("which").args(["subscription", "ids"]).required(true).multiple(true)))]

@@ -43,9 +43,10 @@ impl Progress {
         Arc::new(watch::Sender::new(Self::default()))
     }
 
-    /// Returns what there is to wait for.
+    /// Returns what there is to wait for: what was not accepted comes to nobody, and is told by the checks.
     pub(super) fn expected(posted: &[Posted]) -> Expected {
-        let count = |end| posted.iter().filter(|posted| posted.webhook.end == end).count();
+        let accepted = || posted.iter().filter(|posted| posted.answer == "accepted");
+        let count = |end| accepted().filter(|posted| posted.webhook.end == end).count();
         Expected { acked: count(End::Acked), dead: count(End::Dead) }
     }
 

@@ -151,6 +151,49 @@ mod tests {
     use hookline_client::Attempt;
 
     use super::*;
+    use crate::cli::demo::webhooks::WEBHOOKS;
+
+    /// Returns all webhooks with the answers that they should get.
+    fn posted() -> Vec<Posted> {
+        let posted = WEBHOOKS.iter().map(|webhook| {
+            let (status, answer, event_id) = match webhook.end {
+                End::Acked | End::Dead | End::Untaken => {
+                    (StatusCode::OK, "accepted", webhook.subject)
+                }
+                End::Duplicate => (StatusCode::OK, "duplicate", webhook.subject),
+                End::Refused => (StatusCode::UNAUTHORIZED, "", ""),
+            };
+            Posted { webhook, status, answer: answer.to_owned(), event_id: event_id.to_owned() }
+        });
+        posted.collect()
+    }
+
+    fn judge_end(end: End, change: impl FnOnce(&mut Posted)) -> Result<String, String> {
+        let mut all = posted();
+        let at = all.iter().position(|post| post.webhook.end == end).unwrap();
+        change(&mut all[at]);
+        let deliveries = match end {
+            End::Acked => vec![delivery("reviewer", DeliveryState::Done)],
+            End::Dead => vec![delivery("billing", DeliveryState::Done)],
+            End::Untaken | End::Duplicate | End::Refused => Vec::new(),
+        };
+        judge(&all[at], &all, &deliveries)
+    }
+
+    #[test]
+    fn a_webhook_with_another_end_is_a_mistake() {
+        for end in [End::Acked, End::Untaken, End::Duplicate, End::Refused] {
+            assert!(judge_end(end, |_| {}).is_ok(), "{end:?}");
+            let failed = judge_end(end, |post| post.status = StatusCode::SERVICE_UNAVAILABLE);
+            assert!(failed.unwrap_err().starts_with("answered 503"), "{end:?}");
+        }
+        let other_id = judge_end(End::Duplicate, |post| post.event_id = "other".to_owned());
+        assert!(other_id.unwrap_err().contains("another id"));
+        let let_in = judge_end(End::Refused, |post| post.status = StatusCode::OK);
+        assert!(let_in.is_err());
+        let done = judge_end(End::Dead, |_| {});
+        assert!(done.unwrap_err().contains("should be DELIVERY_STATE_DEAD"));
+    }
 
     fn delivery(subscription: &str, state: DeliveryState) -> DeliveryStatus {
         DeliveryStatus {

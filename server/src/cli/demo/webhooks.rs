@@ -68,7 +68,8 @@ const CLOSED: Webhook = Webhook {
     end: End::Acked,
 };
 
-const WEBHOOKS: [Webhook; 8] = [
+/// All of them, in the order in which they are posted.
+pub(super) static WEBHOOKS: [Webhook; 8] = [
     OPENED,
     Webhook {
         subject: "stripe/invoice.payment_failed",
@@ -129,10 +130,9 @@ pub(super) async fn post_all(
     secrets: &Secrets,
     story: &Story,
 ) -> Result<Vec<Posted>, DemoError> {
-    static ALL: &[Webhook] = &WEBHOOKS;
     let poster = Poster::new();
-    let mut all = Vec::with_capacity(ALL.len());
-    for webhook in ALL {
+    let mut all = Vec::with_capacity(WEBHOOKS.len());
+    for webhook in &WEBHOOKS {
         let posted = post(&poster, hub, secrets, webhook).await?;
         tell(story, &posted);
         all.push(posted);
@@ -193,8 +193,8 @@ mod tests {
             match webhook.sent_as {
                 SentAs::GitHub { event, .. } => {
                     let action = body["action"].as_str();
-                    let named =
-                        action.map_or(event.to_owned(), |action| format!("{event}.{action}"));
+                    let named = action
+                        .map_or_else(|| event.to_owned(), |action| format!("{event}.{action}"));
                     assert_eq!((source, event_type), ("github", named.as_str()));
                 }
                 SentAs::Stripe => {
