@@ -1,4 +1,40 @@
-//! Through the wire only: the real binary, or the hub on free ports.
+//! Tests through the wire: the real binary on free ports of loopback, with a data folder of its own.
+//!
+//! Names of tests begin with the scenario that they show, such as `a1`, where there is one. Nothing here waits for
+//! time to pass: a test waits for what the hub says, and a wait that is in vain fails after [`hub::PATIENCE`].
+//!
+//! What is ignored needs a tool or minutes, and is run by CI. The environment may say where things are:
+//! `HOOKLINE_PAYLOADS` (a folder of real bodies; without it those tests say so and pass), `HOOKLINE_PYTHON` (with
+//! `grpcio` and `grpcio-tools`), `HOOKLINE_GRPCURL`, and `HOOKLINE_KILL_ROUNDS`.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed; what it skips or measures it has to say"
+)]
+
+mod agent;
+mod agents;
+mod bad_calls;
+mod bad_posts;
 mod cli;
+mod corpus;
+mod dead_letters;
+mod http;
+mod hub;
+mod kill;
+mod leases;
+mod log;
+#[path = "../../server/core/tests/it/ingest_oracle.rs"]
+mod oracle;
 mod readme;
+mod retries;
+mod services;
+mod shutdown;
+mod strace;
+mod streams;
+mod subscriptions;

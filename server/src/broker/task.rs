@@ -115,7 +115,7 @@ pub(super) struct Task {
     epoch: Epoch,
     mailbox: mpsc::Receiver<Message>,
     head: watch::Receiver<u64>,
-    /// How many leases run; watched by whoever waits for them to end.
+    /// How many leases run and answers are owed; watched by whoever waits for them to end.
     leased: watch::Sender<u64>,
     bell: Arc<Bell>,
     streams: BTreeMap<StreamId, OpenStream>,
@@ -453,8 +453,10 @@ impl Task {
         }
     }
 
+    /// A lease that was settled is over for the core before its end is durable: until then an answer is owed, and who
+    /// waits must not end the task under it.
     fn publish_leased(&self) {
-        let leased = self.core.leased();
+        let leased = self.core.leased().saturating_add(self.replies.owed());
         self.leased.send_if_modified(|before| std::mem::replace(before, leased) != leased);
     }
 }

@@ -82,6 +82,12 @@ impl Replies {
         self.drains.push(reply);
     }
 
+    /// Returns how many answers are owed to agents and operators.
+    pub(super) fn owed(&self) -> u64 {
+        let owed = self.settles.len() + self.extensions.len() + self.redrives.len();
+        u64::try_from(owed).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn settled(&mut self, request: RequestId, outcome: Outcome) {
         let Some((batch, place)) = self.places.remove(&request) else { return };
         if self.settles.get_mut(&batch).is_some_and(|open| open.answer(place, outcome))

@@ -1,0 +1,296 @@
+//! Calls that are not what they should be: each gets a precise status, and the hub goes on.
+
+use std::time::Duration;
+
+use hookline_proto::v1::{
+    AckRequest, Coalesce, CreateSubscriptionRequest, ExtendLeaseRequest, GetDeadLetterRequest,
+    GetEventRequest, GetSubscriptionRequest, LeaseExtension, ListEventsRequest, Nack, NackRequest,
+    Ordering, Outcome, PublishEventRequest, RedriveDeadLettersRequest, StartPosition,
+    SubscribeRequest, SubscriptionPolicy, WatchEventsRequest, start_position::Position,
+};
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    agent::{Agent, Stream, event_id, everything, lasts},
+    http::Webhook,
+    hub::{Hub, soon, wall},
+};
+
+/// A hub, with an agent that takes all events: what shows that it goes on.
+struct Tried {
+    hub: Hub,
+    agent: Agent,
+    stream: Stream,
+}
+
+impl Tried {
+    async fn start() -> Self {
+        let hub = Hub::start().await;
+        let agent = hub.agent().await;
+        let stream = agent.subscribe(everything("work")).await;
+        Self { hub, agent, stream }
+    }
+
+    /// Sees that a call was refused with this code and a message that begins so, and that the hub goes on.
+    async fn refused<T>(&mut self, answer: Result<T, Status>, code: Code, message: &str) {
+        let Err(status) = answer else { panic!("not refused: {message}") };
+        assert_eq!(status.code(), code, "{status}");
+        assert!(status.message().starts_with(message), "{message}, not {status}");
+        if code == Code::InvalidArgument {
+            let violation = &status.get_details_bad_request().unwrap().field_violations[0];
+            assert_eq!(format!("`{}`", violation.field), message.split(": ").next().unwrap());
+        }
+        self.goes_on().await;
+    }
+
+    /// Posts an event that must be taken and delivered, as the next one.
+    async fn goes_on(&mut self) {
+        let id = self.hub.take(&Webhook::push(&format!("goes-on-{}", wall().as_nanos()))).await;
+        assert_eq!(event_id(&self.stream.ack_next(&self.agent).await), id);
+    }
+
+    async fn subscribe(&self, request: SubscribeRequest) -> Result<(), Status> {
+        self.agent.try_subscribe(request).await.map(drop)
+    }
+
+    async fn create(&self, policy: SubscriptionPolicy) -> Result<(), Status> {
+        let request = CreateSubscriptionRequest {
+            name: "bad".to_owned(),
+            patterns: vec!["*".to_owned()],
+            policy: Some(policy),
+            ..Default::default()
+        };
+        let mut subscriptions = self.agent.subscriptions.clone();
+        soon("an answer", subscriptions.create_subscription(request)).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn garbage_lease_ids_are_invalid_one_by_one_and_the_others_are_applied() {
+    let mut tried = Tried::start().await;
+    tried.hub.take_each(["a"]).await;
+    let agent = tried.agent.clone();
+    let mut stream = agent.subscribe(everything("other")).await;
+    let lease = stream.delivery().await.lease_id;
+    // As long as a real one, and off by its last letter.
+    let (start, end) = lease.split_at(lease.len() - 1);
+    let forged = format!("{start}{}", if end == "A" { "B" } else { "A" });
+    let garbage = ["", "garbage", "\u{0}", "../../etc", &forged, &"x".repeat(100_000)];
+    for id in garbage {
+        assert_eq!(agent.extend(id, None).await.outcome(), Outcome::Invalid, "{id:.20}");
+        let nack = Nack { lease_id: id.to_owned(), ..Default::default() };
+        assert_eq!(agent.try_nack(vec![nack]).await.unwrap()[0].outcome(), Outcome::Invalid);
+        let ids = [id, &lease];
+        let outcomes = agent.ack(&ids).await;
+        assert_eq!(outcomes[0], Outcome::Invalid);
+        assert!([Outcome::Applied, Outcome::AlreadyApplied].contains(&outcomes[1]));
+    }
+    let result = agent.try_ack(&["garbage"]).await.unwrap().remove(0);
+    assert_eq!(result.message, "not a lease id of this hub");
+    assert_eq!(stream.ready.subscription, "other");
+    tried.stream.ack_next(&agent).await;
+    tried.goes_on().await;
+}
+
+#[tokio::test]
+async fn batches_that_are_empty_or_too_large_are_refused_by_their_field() {
+    let mut tried = Tried::start().await;
+    for count in [0, 1_001] {
+        let mut subscriber = tried.agent.subscriber.clone();
+        let acked = subscriber.ack(AckRequest { lease_ids: vec!["x".to_owned(); count] }).await;
+        let nacks = vec![Nack::default(); count];
+        let nacked = subscriber.nack(NackRequest { nacks }).await;
+        let extensions = vec![LeaseExtension::default(); count];
+        let extended = subscriber.extend_lease(ExtendLeaseRequest { extensions }).await;
+        tried.refused(acked, Code::InvalidArgument, "`lease_ids`: ").await;
+        tried.refused(nacked, Code::InvalidArgument, "`nacks`: ").await;
+        tried.refused(extended, Code::InvalidArgument, "`extensions`: ").await;
+    }
+    let nack = Nack { action: 99, ..Default::default() };
+    let nacked = tried.agent.try_nack(vec![Nack::default(), nack]).await;
+    tried.refused(nacked, Code::InvalidArgument, "`nacks[1].action`: ").await;
+    let minus = prost_types::Duration { seconds: -1, nanos: 0 };
+    let nack = Nack { retry_after: Some(minus), ..Default::default() };
+    let nacked = tried.agent.try_nack(vec![nack]).await;
+    tried.refused(nacked, Code::InvalidArgument, "`nacks[0].retry_after`: ").await;
+}
+
+#[tokio::test]
+async fn a_subscribe_that_can_not_be_is_refused_precisely() {
+    let mut tried = Tried::start().await;
+    let request = SubscribeRequest { subscription: "new".to_owned(), ..everything("new") };
+    let invalid = Code::InvalidArgument;
+    let patterns = |patterns: &[&str]| SubscribeRequest {
+        patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
+        ..request.clone()
+    };
+    let sequence = |sequence| SubscribeRequest {
+        start: Some(StartPosition { position: Some(Position::Sequence(sequence)) }),
+        ..request.clone()
+    };
+    let beyond = tried.agent.subscription("work").await.position.unwrap().log_end + 1_000;
+    let policy = |policy| SubscribeRequest { policy: Some(policy), ..request.clone() };
+    let ordered = SubscriptionPolicy { ordering: Ordering::Resource.into(), ..Default::default() };
+    let coalesced = SubscriptionPolicy { coalesce: Coalesce::Latest.into(), ..Default::default() };
+    let bad = [
+        (patterns(&["git*/x"]), invalid, "`patterns[0]`: at byte 3"),
+        (patterns(&["github", "github/Push"]), invalid, "`patterns[1]`: at byte 7"),
+        (patterns(&["!github"]), invalid, "`patterns`: "),
+        (patterns(&["*"; 101]), invalid, "`patterns`: "),
+        (patterns(&[]), Code::NotFound, "there is no subscription `new`"),
+        (SubscribeRequest::default(), invalid, "`patterns`: "),
+        (everything("Not a name"), invalid, "`subscription`: "),
+        (everything(&"x".repeat(65)), invalid, "`subscription`: "),
+        (
+            SubscribeRequest { consumer: "c".repeat(129), ..request.clone() },
+            invalid,
+            "`consumer`: ",
+        ),
+        (
+            SubscribeRequest { max_in_flight: Some(0), ..request.clone() },
+            invalid,
+            "`max_in_flight`: ",
+        ),
+        (
+            SubscribeRequest { max_in_flight: Some(1_001), ..request.clone() },
+            invalid,
+            "`max_in_flight`: ",
+        ),
+        (SubscribeRequest { payload_view: 99, ..request.clone() }, invalid, "`payload_view`: "),
+        (sequence(0), invalid, "`start.sequence`: "),
+        (sequence(beyond), Code::OutOfRange, "`start`: "),
+        (
+            SubscribeRequest { filter: "true".to_owned(), ..request.clone() },
+            Code::Unimplemented,
+            "`filter` is not built",
+        ),
+        (policy(ordered), Code::Unimplemented, "`policy.ordering` is not built"),
+        (policy(coalesced), Code::Unimplemented, "`policy.coalesce` is not built"),
+    ];
+    for (request, code, message) in bad {
+        let answer = tried.subscribe(request).await;
+        tried.refused(answer, code, message).await;
+    }
+    let request = GetSubscriptionRequest { name: "new".to_owned() };
+    let left = tried.agent.subscriptions.clone().get_subscription(request).await;
+    tried.refused(left, Code::NotFound, "there is no subscription `new`").await;
+}
+
+#[tokio::test]
+async fn other_patterns_than_those_of_the_subscription_are_a_failed_precondition_with_both() {
+    let mut tried = Tried::start().await;
+    let patterns = vec!["stripe/invoice.*".to_owned()];
+    let request = SubscribeRequest { patterns, consumer: "two".to_owned(), ..everything("work") };
+    let refused = tried.subscribe(request).await;
+    let message = refused.as_ref().unwrap_err().message().to_owned();
+    assert!(message.contains("*/*") && message.contains("stripe/invoice.*"), "{message}");
+    tried.refused(refused, Code::FailedPrecondition, "`patterns`: ").await;
+    // The same ones in another form are no difference.
+    let patterns = vec!["*/".to_owned(), "*".to_owned()];
+    let request = SubscribeRequest { patterns, consumer: "two".to_owned(), ..everything("work") };
+    tried.subscribe(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_out_of_its_bounds_is_refused_by_its_field() {
+    let mut tried = Tried::start().await;
+    let secs = |secs| lasts(Duration::from_secs(secs));
+    let none = SubscriptionPolicy::default;
+    let bad = [
+        (SubscriptionPolicy { lease_duration: secs(0), ..none() }, "lease_duration"),
+        (SubscriptionPolicy { lease_duration: secs(3_601), ..none() }, "lease_duration"),
+        (SubscriptionPolicy { max_lease: secs(59), ..none() }, "max_lease"),
+        (SubscriptionPolicy { max_lease: secs(86_401), ..none() }, "max_lease"),
+        (SubscriptionPolicy { max_attempts: Some(0), ..none() }, "max_attempts"),
+        (SubscriptionPolicy { max_attempts: Some(101), ..none() }, "max_attempts"),
+        (SubscriptionPolicy { initial_backoff: secs(86_401), ..none() }, "initial_backoff"),
+        (SubscriptionPolicy { max_backoff: secs(0), ..none() }, "max_backoff"),
+        (SubscriptionPolicy { backoff_multiplier: Some(0.5), ..none() }, "backoff_multiplier"),
+        (SubscriptionPolicy { backoff_multiplier: Some(f64::NAN), ..none() }, "backoff_multiplier"),
+        (SubscriptionPolicy { jitter: Some(1.5), ..none() }, "jitter"),
+        (SubscriptionPolicy { jitter: Some(-0.1), ..none() }, "jitter"),
+        (SubscriptionPolicy { reconnect_grace: secs(601), ..none() }, "reconnect_grace"),
+    ];
+    for (policy, field) in bad {
+        let answer = tried.create(policy).await;
+        tried.refused(answer, Code::InvalidArgument, &format!("`policy.{field}`: ")).await;
+    }
+    let ordered = SubscriptionPolicy { ordering: Ordering::Resource.into(), ..none() };
+    let answer = tried.create(ordered).await;
+    tried.refused(answer, Code::Unimplemented, "`policy.ordering`").await;
+    let coalesced = SubscriptionPolicy { coalesce: Coalesce::Debounce.into(), ..none() };
+    let answer = tried.create(coalesced).await;
+    tried.refused(answer, Code::Unimplemented, "`policy.coalesce`").await;
+}
+
+#[tokio::test]
+async fn questions_about_what_is_not_there_are_refused_precisely() {
+    let mut tried = Tried::start().await;
+    let Agent { mut events, mut dead_letters, mut subscriptions, .. } = tried.agent.clone();
+    let id = "garbage".to_owned();
+    let answer = events.get_event(GetEventRequest { id: id.clone(), ..Default::default() }).await;
+    tried.refused(answer, Code::InvalidArgument, "`id`: ").await;
+    let request = GetDeadLetterRequest { id, ..Default::default() };
+    let answer = dead_letters.get_dead_letter(request).await;
+    tried.refused(answer, Code::InvalidArgument, "`id`: ").await;
+    let answer = dead_letters.redrive_dead_letters(RedriveDeadLettersRequest::default()).await;
+    tried.refused(answer, Code::InvalidArgument, "`selector.subscription`: ").await;
+    let answer = subscriptions.get_subscription(GetSubscriptionRequest::default()).await;
+    tried.refused(answer, Code::InvalidArgument, "`name`: ").await;
+    let filter = "event.actor == 'me'".to_owned();
+    let request = ListEventsRequest { filter: filter.clone(), ..Default::default() };
+    let answer = events.list_events(request).await;
+    tried.refused(answer, Code::Unimplemented, "`filter`").await;
+    let answer = events.watch_events(WatchEventsRequest { filter, ..Default::default() }).await;
+    tried.refused(answer, Code::Unimplemented, "`filter`").await;
+    let page_token = "garbage".to_owned();
+    let answer = events.list_events(ListEventsRequest { page_token, ..Default::default() }).await;
+    tried.refused(answer, Code::InvalidArgument, "`page_token`: ").await;
+    let event_type = "Not A Type".to_owned();
+    let answer =
+        events.publish_event(PublishEventRequest { event_type, ..Default::default() }).await;
+    tried.refused(answer, Code::InvalidArgument, "`event_type`: ").await;
+}
+
+/// Names the rpc that must answer that it is not built.
+async fn is_unbuilt<T>(tried: &mut Tried, rpc: &str, answer: Result<Response<T>, Status>) {
+    let message = format!("`{rpc}` is not built in this version");
+    tried.refused(answer, Code::Unimplemented, &message).await;
+}
+
+#[tokio::test]
+async fn each_rpc_that_is_not_built_names_itself() {
+    let mut tried = Tried::start().await;
+    let Agent { mut events, mut dead_letters, mut subscriptions, .. } = tried.agent.clone();
+    let tried = &mut tried;
+    let answer = subscriptions
+        .update_subscription(hookline_proto::v1::UpdateSubscriptionRequest::default())
+        .await;
+    is_unbuilt(tried, "UpdateSubscription", answer).await;
+    let answer = subscriptions
+        .pause_subscription(hookline_proto::v1::PauseSubscriptionRequest::default())
+        .await;
+    is_unbuilt(tried, "PauseSubscription", answer).await;
+    let answer = subscriptions
+        .resume_subscription(hookline_proto::v1::ResumeSubscriptionRequest::default())
+        .await;
+    is_unbuilt(tried, "ResumeSubscription", answer).await;
+    let answer = subscriptions
+        .seek_subscription(hookline_proto::v1::SeekSubscriptionRequest::default())
+        .await;
+    is_unbuilt(tried, "SeekSubscription", answer).await;
+    let answer =
+        subscriptions.list_deliveries(hookline_proto::v1::ListDeliveriesRequest::default()).await;
+    is_unbuilt(tried, "ListDeliveries", answer).await;
+    let answer = events.test_filter(hookline_proto::v1::TestFilterRequest::default()).await;
+    is_unbuilt(tried, "TestFilter", answer).await;
+    let answer = dead_letters
+        .summarize_dead_letters(hookline_proto::v1::SummarizeDeadLettersRequest::default())
+        .await;
+    is_unbuilt(tried, "SummarizeDeadLetters", answer).await;
+    let answer = dead_letters
+        .purge_dead_letters(hookline_proto::v1::PurgeDeadLettersRequest::default())
+        .await;
+    is_unbuilt(tried, "PurgeDeadLetters", answer).await;
+}

@@ -1,0 +1,230 @@
+//! Dead letters over the wire: what they keep, who is told, and the way back.
+
+use std::time::Duration;
+
+use hookline_proto::v1::{
+    AttemptEnd, DeadLetter, DeadLetterReason, DeadLetterSelector, Event, GetDeadLetterRequest,
+    ListDeadLettersRequest, ListEventsRequest, NackAction, Outcome, RedriveDeadLettersRequest,
+    SubscribeRequest, SubscriptionPolicy, WatchEventsRequest,
+};
+use serde_json::Value;
+use tonic::{Code, Streaming};
+
+use crate::{
+    agent::{Agent, Stream, at, earliest, event_id, everything, key, lasts, retrying_at_once},
+    http::Webhook,
+    hub::{Hub, soon},
+};
+
+async fn list(agent: &Agent, subscription: &str) -> Vec<DeadLetter> {
+    let request =
+        ListDeadLettersRequest { subscription: subscription.to_owned(), ..Default::default() };
+    let mut dead_letters = agent.dead_letters.clone();
+    let page = soon("dead letters", dead_letters.list_dead_letters(request)).await.unwrap();
+    page.into_inner().dead_letters
+}
+
+/// Nacks the next delivery for good.
+async fn reject_next(agent: &Agent, stream: &mut Stream) {
+    let delivery = stream.delivery().await;
+    let nacked = agent.nack(&delivery.lease_id, "never", NackAction::DeadLetter).await;
+    assert_eq!(nacked, Outcome::Applied);
+}
+
+/// Watches what is announced, from the first event on.
+struct Announced(Streaming<hookline_proto::v1::WatchEventsResponse>);
+
+impl Announced {
+    async fn watch(agent: &Agent) -> Self {
+        let request = WatchEventsRequest {
+            patterns: vec!["dead-letter/*".to_owned()],
+            start: earliest(),
+            ..Default::default()
+        };
+        let mut events = agent.events.clone();
+        Self(soon("a watch", events.watch_events(request)).await.unwrap().into_inner())
+    }
+
+    async fn next(&mut self) -> Event {
+        let message = soon("an announcement", self.0.message()).await.unwrap().unwrap();
+        message.event.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn g1_a_dead_letter_holds_the_event_and_each_of_its_attempts() {
+    let hub = Hub::start().await;
+    let webhook = Webhook::push("a");
+    let id = hub.take(&webhook).await;
+    let agent = hub.agent().await;
+    let request = SubscribeRequest { policy: Some(retrying_at_once()), ..everything("work") };
+    let mut one = agent.subscribe(request.clone()).await;
+    let mut two = agent.subscribe(SubscribeRequest { consumer: "two".to_owned(), ..request }).await;
+    let mut consumers = Vec::new();
+    for number in 1..=5 {
+        let (consumer, delivery) = tokio::select! {
+            delivery = one.delivery() => ("one", delivery),
+            delivery = two.delivery() => ("two", delivery),
+        };
+        assert_eq!(delivery.attempt, number);
+        consumers.push(consumer);
+        let reason = format!("failure {number}");
+        let nacked = agent.nack(&delivery.lease_id, &reason, NackAction::Retry).await;
+        assert_eq!(nacked, Outcome::Applied);
+    }
+    let [listed] = &list(&agent, "work").await[..] else { panic!("one dead letter") };
+    let request = GetDeadLetterRequest { id: listed.id.clone(), ..Default::default() };
+    let mut dead_letters = agent.dead_letters.clone();
+    let got = dead_letters.get_dead_letter(request).await.unwrap().into_inner();
+    let letter = got.dead_letter.unwrap();
+    assert_eq!(letter, *listed);
+    assert_eq!((letter.subscription.as_str(), letter.generation), ("work", 0));
+    assert_eq!(letter.reason(), DeadLetterReason::MaxAttempts);
+    let event = letter.event.unwrap();
+    assert_eq!((event.id, event.payload), (id, webhook.body));
+    assert_eq!(letter.attempts.len(), 5);
+    for ((attempt, number), consumer) in letter.attempts.iter().zip(1..).zip(consumers) {
+        assert_eq!((attempt.number, attempt.end()), (number, AttemptEnd::Nacked));
+        assert_eq!(attempt.consumer, consumer);
+        assert_eq!(attempt.reason, format!("failure {number}"));
+        assert!(at(attempt.started_at) <= at(attempt.ended_at));
+        assert!(at(attempt.ended_at) <= at(letter.died_at));
+    }
+}
+
+#[tokio::test]
+async fn g3_an_event_that_dies_while_nobody_is_connected_is_a_dead_letter_all_the_same() {
+    let hub = Hub::start().await;
+    hub.take_each(["a"]).await;
+    let agent = hub.agent().await;
+    let policy = SubscriptionPolicy {
+        max_attempts: Some(1),
+        reconnect_grace: lasts(Duration::ZERO),
+        ..retrying_at_once()
+    };
+    let request = SubscribeRequest { policy: Some(policy), ..everything("work") };
+    let mut announced = Announced::watch(&agent).await;
+    let mut stream = agent.subscribe(request).await;
+    let delivery = stream.delivery().await;
+    drop(stream);
+    assert_eq!(announced.next().await.metadata["event_id"], event_id(&delivery));
+    let [letter] = &list(&agent, "work").await[..] else { panic!("one dead letter") };
+    assert_eq!(letter.reason(), DeadLetterReason::MaxAttempts);
+    assert_eq!(letter.attempts[0].end(), AttemptEnd::ConsumerLost);
+}
+
+#[tokio::test]
+async fn g9_a_dead_letter_is_announced_once_and_its_own_failure_makes_no_loop() {
+    let mut hub = Hub::start().await;
+    let id = hub.take(&Webhook::push("a")).await;
+    let agent = hub.agent().await;
+    let mut work = agent.subscribe(everything("work")).await;
+    let about_work = vec!["dead-letter/work".to_owned()];
+    let ops = SubscribeRequest { patterns: about_work, ..everything("ops") };
+    let mut ops = agent.subscribe(ops).await;
+    reject_next(&agent, &mut work).await;
+
+    let announced = ops.delivery().await;
+    let event = announced.event.clone().unwrap();
+    let [letter] = &list(&agent, "work").await[..] else { panic!("one dead letter") };
+    assert_eq!((event.source.as_str(), event.event_type.as_str()), ("dead-letter", "work"));
+    assert_eq!((event.actor.as_str(), event.resource_type.as_str()), ("octocat", "branch"));
+    assert_eq!(event.resource_id, "octo/hello/branch/main");
+    assert_eq!(event.timestamp, letter.died_at);
+    assert_eq!(event.metadata["dead_letter_id"], letter.id);
+    assert_eq!(event.metadata["event_id"], id);
+    assert_eq!(event.metadata["subject"], "github/push");
+    assert_eq!(event.metadata["reason"], "DEAD_LETTER_REASON_REJECTED");
+    let payload: Value = serde_json::from_slice(&event.payload).unwrap();
+    assert_eq!(payload["id"], letter.id);
+    assert_eq!(payload["subscription"], "work");
+    assert_eq!(payload["reason"], "DEAD_LETTER_REASON_REJECTED");
+    assert_eq!(payload["attempts"][0]["end"], "ATTEMPT_END_REJECTED");
+    assert_eq!(payload["attempts"][0]["error_type"], "TestError");
+    assert_eq!(payload["event"]["delivery_key"], "a");
+    assert_eq!(payload["event"]["payload_json"]["ref"], "refs/heads/main");
+
+    // Its failure becomes a row, and no announcement: the next one is about the next event of `work`.
+    let nacked = agent.nack(&announced.lease_id, "nor this", NackAction::DeadLetter).await;
+    assert_eq!(nacked, Outcome::Applied);
+    assert_eq!(list(&agent, "ops").await.len(), 1);
+    hub.take_each(["b"]).await;
+    reject_next(&agent, &mut work).await;
+    let second = ops.ack_next(&agent).await;
+    assert_ne!(second.event.unwrap().metadata["event_id"], id);
+
+    // Nothing is announced again after a crash.
+    hub.crash().await;
+    let agent = hub.agent().await;
+    hub.take_each(["c"]).await;
+    let mut work = agent.subscribe(everything("work")).await;
+    reject_next(&agent, &mut work).await;
+    let mut announced = Announced::watch(&agent).await;
+    for _ in 0..3 {
+        assert_eq!(announced.next().await.event_type, "work");
+    }
+    let patterns = vec!["dead-letter".to_owned()];
+    let all = agent.list(ListEventsRequest { patterns, ..Default::default() }).await;
+    assert_eq!(all.len(), 3);
+}
+
+#[tokio::test]
+async fn redriven_dead_letters_come_again_with_their_history_and_new_attempts() {
+    let hub = Hub::start().await;
+    hub.take_each(["a", "b", "c"]).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    for _ in 0..3 {
+        reject_next(&agent, &mut stream).await;
+    }
+    let redrive = async |limit, dry_run| {
+        let selector = DeadLetterSelector { subscription: "work".into(), ..Default::default() };
+        let request = RedriveDeadLettersRequest { selector: Some(selector), limit, dry_run };
+        let mut dead_letters = agent.dead_letters.clone();
+        let done = soon("an answer", dead_letters.redrive_dead_letters(request)).await.unwrap();
+        let done = done.into_inner();
+        (done.redriven_count, done.remaining_count)
+    };
+    assert_eq!(redrive(None, true).await, (3, 0));
+    assert_eq!(list(&agent, "work").await.len(), 3);
+    assert_eq!(redrive(Some(2), false).await, (2, 1));
+    assert_eq!(list(&agent, "work").await.len(), 1);
+
+    let again = stream.ack_next(&agent).await;
+    assert_eq!((key(&again), again.attempt), ("a", 1));
+    assert_eq!(again.previous_attempts[0].reason, "never");
+    assert!(!again.event.unwrap().payload.is_empty());
+    reject_next(&agent, &mut stream).await;
+    let letters = list(&agent, "work").await;
+    let facts: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let key = letter.event.as_ref().unwrap().delivery_key.as_str();
+            (key, letter.generation, letter.attempts.len())
+        })
+        .collect();
+    assert_eq!(facts, [("b", 1, 2), ("c", 0, 1)]);
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_in_pages() {
+    let hub = Hub::start().await;
+    hub.take_each(["a", "b", "c"]).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    for _ in 0..3 {
+        reject_next(&agent, &mut stream).await;
+    }
+    let mut request = ListDeadLettersRequest { page_size: Some(2), ..Default::default() };
+    let mut dead_letters = agent.dead_letters.clone();
+    let first = dead_letters.list_dead_letters(request.clone()).await.unwrap().into_inner();
+    request.page_token = first.next_page_token;
+    let second = dead_letters.list_dead_letters(request).await.unwrap().into_inner();
+    assert_eq!((first.dead_letters.len(), second.dead_letters.len()), (2, 1));
+    assert_eq!(second.next_page_token, "");
+    let all: Vec<_> = first.dead_letters.into_iter().chain(second.dead_letters).collect();
+    assert_eq!(all, list(&agent, "work").await);
+    let request = GetDeadLetterRequest { id: "dl-1-99".to_owned(), ..Default::default() };
+    let code = dead_letters.get_dead_letter(request).await.unwrap_err().code();
+    assert!([Code::NotFound, Code::InvalidArgument].contains(&code), "{code}");
+}
