@@ -1,6 +1,6 @@
 //! Dead letters over the wire: what they keep, who is told, and the way back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use hookline_proto::v1::{
     AttemptEnd, DeadLetter, DeadLetterReason, DeadLetterSelector, Event, GetDeadLetterRequest,
@@ -227,4 +227,100 @@ async fn dead_letters_are_listed_in_pages() {
     let request = GetDeadLetterRequest { id: "dl-1-99".to_owned(), ..Default::default() };
     let code = dead_letters.get_dead_letter(request).await.unwrap_err().code();
     assert!([Code::NotFound, Code::InvalidArgument].contains(&code), "{code}");
+}
+
+#[tokio::test]
+async fn every_dead_letter_is_listed_however_large_its_payload_and_whosever_it_is() {
+    let hub = Hub::start().await;
+    // Text that can't be packed: what bounds one read of the store is the size of what is stored.
+    let mut state = 1_u64;
+    for name in ["a", "b", "c"] {
+        let text: String = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b' ' + u8::try_from(state >> 58).unwrap())
+        })
+        .filter(|letter| !['"', '\\'].contains(letter))
+        .take(3 << 20)
+        .collect();
+        hub.take(&Webhook::github("push", name, format!(r#"{{"text": "{text}"}}"#))).await;
+    }
+    let agent = hub.agent().await;
+    for name in ["work", "more"] {
+        let request = SubscribeRequest { max_payload_bytes: Some(0), ..everything(name) };
+        let mut stream = agent.subscribe(request).await;
+        for _ in 0..3 {
+            reject_next(&agent, &mut stream).await;
+        }
+    }
+    let mut dead_letters = agent.dead_letters.clone();
+    let request = ListDeadLettersRequest {
+        payload_view: hookline_proto::v1::PayloadView::None.into(),
+        ..Default::default()
+    };
+    let page = soon("a page", dead_letters.list_dead_letters(request.clone())).await.unwrap();
+    let page = page.into_inner();
+    assert_eq!((page.dead_letters.len(), page.next_page_token.as_str()), (6, ""));
+    // A page of just as many as there are is the last.
+    let all = ListDeadLettersRequest { page_size: Some(6), ..request.clone() };
+    let page = soon("a page", dead_letters.list_dead_letters(all)).await.unwrap().into_inner();
+    assert_eq!((page.dead_letters.len(), page.next_page_token.as_str()), (6, ""));
+    // With their payloads they fill a page each.
+    let mut request = ListDeadLettersRequest { max_payload_bytes: Some(4 << 20), ..request };
+    request.payload_view = hookline_proto::v1::PayloadView::Bytes.into();
+    let mut found = Vec::new();
+    loop {
+        let page = soon("a page", dead_letters.list_dead_letters(request.clone())).await.unwrap();
+        let page = page.into_inner();
+        let [letter] = &page.dead_letters[..] else { panic!("one letter") };
+        let event = letter.event.as_ref().unwrap();
+        found.push(format!("{} {}", letter.subscription, event.delivery_key));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(found, ["work a", "work b", "work c", "more a", "more b", "more c"]);
+}
+
+#[tokio::test]
+async fn of_redrives_at_once_each_dead_letter_is_taken_by_one() {
+    let hub = Hub::start().await;
+    let keys: Vec<_> = (0..40).map(|number| format!("k{number}")).collect();
+    hub.take_each(keys.iter().map(String::as_str)).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    for _ in &keys {
+        reject_next(&agent, &mut stream).await;
+    }
+    let redrive = async || {
+        let selector = DeadLetterSelector { subscription: "work".into(), ..Default::default() };
+        let request =
+            RedriveDeadLettersRequest { selector: Some(selector), limit: None, dry_run: false };
+        let mut dead_letters = agent.dead_letters.clone();
+        let done = soon("an answer", dead_letters.redrive_dead_letters(request)).await.unwrap();
+        done.into_inner().redriven_count
+    };
+    let redrives = async || {
+        let mut count = 0;
+        for _ in 0..5 {
+            count += redrive().await;
+        }
+        count
+    };
+    // Those that die again meanwhile must not be taken for what they were before: nothing of their history is lost.
+    let work = async {
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        loop {
+            let again = stream.delivery().await;
+            let times = seen.entry(key(&again).to_owned()).or_default();
+            *times += 1;
+            assert_eq!((again.previous_attempts.len(), again.attempt), (*times, 1));
+            agent.nack(&again.lease_id, "never", NackAction::DeadLetter).await;
+        }
+    };
+    let counts = tokio::select! {
+        counts = async { tokio::join!(redrives(), redrives(), redrives()) } => counts,
+        () = work => unreachable!("it goes on until the redrives end"),
+    };
+    assert!(40 <= counts.0 + counts.1 + counts.2, "{counts:?}");
 }

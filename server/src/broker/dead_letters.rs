@@ -113,7 +113,8 @@ impl Selector {
 }
 
 impl Broker {
-    /// Returns dead letters in order of subscription and log, beyond a place, with their subscriptions.
+    /// Returns dead letters of one subscription, beyond a place in the order of subscription and log. There may be fewer
+    /// than the limit: only an empty answer says that there are no more.
     ///
     /// # Errors
     ///
@@ -124,8 +125,6 @@ impl Broker {
         after: Option<(Creation, Sequence)>,
         limit: ReadLimit,
     ) -> Result<Vec<(Arc<Identity>, DeadRow)>, ReadError> {
-        let mut found = Vec::new();
-        let mut bytes = 0;
         for handle in self.durable(subscription) {
             let identity = handle.identity;
             let after = match after {
@@ -133,20 +132,13 @@ impl Broker {
                 Some((creation, sequence)) if identity.creation == creation => sequence.get(),
                 Some(_) | None => 0,
             };
-            let rest = ReadLimit {
-                count: limit.count - found.len(),
-                bytes: limit.bytes.saturating_sub(bytes),
-            };
-            let range = ReadRange { after, limit: rest };
-            for row in self.inner.ledger.dead_letters(identity.creation, range).await? {
-                bytes += usize::try_from(row.entry.payload_size).unwrap_or(usize::MAX);
-                found.push((Arc::clone(&identity), row));
-            }
-            if limit.count <= found.len() || limit.bytes <= bytes {
-                break;
+            let range = ReadRange { after, limit };
+            let rows = self.inner.ledger.dead_letters(identity.creation, range).await?;
+            if !rows.is_empty() {
+                return Ok(rows.into_iter().map(|row| (Arc::clone(&identity), row)).collect());
             }
         }
-        Ok(found)
+        Ok(Vec::new())
     }
 
     /// Returns a dead letter; `None` if there is none, it was redriven, or has died again since.
@@ -201,6 +193,8 @@ impl Broker {
         let creation = handle.identity.creation;
         let mut after = 0;
         loop {
+            // A letter may be given to its subscription only if no redrive was answered since it was read.
+            let _redriving = self.inner.redriving.lock().await;
             let range = ReadRange { after, limit: READ };
             let rows = self.inner.ledger.dead_letters(creation, range).await?;
             let Some(last) = rows.last() else { return Ok(()) };

@@ -139,6 +139,8 @@ struct Inner {
     registry: RwLock<Registry>,
     /// Held while a subscription is created or deleted, so that the ledger and the registry agree.
     changing: tokio::sync::Mutex<()>,
+    /// Held from the reading of dead letters until their subscription has answered what it redrove of them.
+    redriving: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -195,6 +197,7 @@ impl Broker {
             died: Arc::new(Notify::new()),
             registry: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            redriving: tokio::sync::Mutex::default(),
         };
         let broker = Self { inner: Arc::new(inner) };
         for (creation, config) in broker.inner.ledger.subscriptions().await? {

@@ -1,6 +1,9 @@
 //! `DeadLetterService`: what was given up.
 
-use hookline_core::delivery::Reason;
+use hookline_core::{
+    delivery::{Creation, Reason},
+    event::Sequence,
+};
 use hookline_proto::v1::{self, dead_letter_service_server::DeadLetterService};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -35,34 +38,31 @@ impl DeadLetterService for Service {
         }
         let size = page::size(request.page_size);
         let query = format!("dead letters {}", request.subscription);
-        let after = page::place(&request.page_token, &query)?;
-        let after = after.as_deref().and_then(DeadLetterId::parse);
-        let after = after.map(|id| (id.creation, id.sequence));
-        // One more than the page holds tells whether there is another.
-        let limit = ReadLimit { count: size + 1, bytes: PAGE_BYTES_MAX };
-        let rows = broker.dead_letters(name.as_ref(), after, limit).await;
-        let rows = rows.map_err(|error| status::read_failed(&error))?;
-        let found = rows.len();
-        let mut dead_letters: Vec<v1::DeadLetter> = Vec::with_capacity(found);
+        let mut after = place(&request.page_token, &query)?;
+        let mut page = v1::ListDeadLettersResponse::default();
         let mut bytes = 0;
-        let mut last = None;
-        for (identity, row) in rows.into_iter().take(size) {
-            let letter = convert::dead_letter(&**broker.log(), &identity, &row, view).await;
-            let letter = letter.map_err(|error| status::read_failed(&error))?;
-            bytes += letter.encoded_len();
-            if !dead_letters.is_empty() && PAGE_BYTES_MAX < bytes {
-                break;
+        loop {
+            // One more than the page still holds tells whether there is another.
+            let count = size + 1 - page.dead_letters.len();
+            let limit = ReadLimit { count, bytes: PAGE_BYTES_MAX };
+            let rows = broker.dead_letters(name.as_ref(), after, limit).await;
+            let rows = rows.map_err(|error| status::read_failed(&error))?;
+            if rows.is_empty() {
+                return Ok(Response::new(page));
             }
-            last = Some(DeadLetterId::of(&row));
-            dead_letters.push(letter);
+            for (identity, row) in rows {
+                let letter = convert::dead_letter(&**broker.log(), &identity, &row, view).await;
+                let letter = letter.map_err(|error| status::read_failed(&error))?;
+                bytes += letter.encoded_len();
+                let has_room = page.dead_letters.len() < size && bytes <= PAGE_BYTES_MAX;
+                if !has_room && let Some(last) = page.dead_letters.last() {
+                    page.next_page_token = page::token(&last.id, &query);
+                    return Ok(Response::new(page));
+                }
+                after = Some((row.creation, row.entry.event.sequence));
+                page.dead_letters.push(letter);
+            }
         }
-        // The read may have ended early by its bytes: then there may be more.
-        let more = dead_letters.len() < found || (found <= size && PAGE_BYTES_MAX <= bytes);
-        let next_page_token = match last {
-            Some(last) if more || found == size + 1 => page::token(&last.to_string(), &query),
-            Some(_) | None => String::new(),
-        };
-        Ok(Response::new(v1::ListDeadLettersResponse { dead_letters, next_page_token }))
     }
 
     async fn get_dead_letter(
@@ -119,6 +119,14 @@ impl DeadLetterService for Service {
     }
 }
 
+/// Reads the token of a page: the place behind which it begins.
+fn place(token: &str, query: &str) -> Result<Option<(Creation, Sequence)>, Status> {
+    let Some(place) = page::place(token, query)? else { return Ok(None) };
+    let id = DeadLetterId::parse(&place);
+    let id = id.ok_or_else(|| status::invalid("page_token", "not a token of this hub"))?;
+    Ok(Some((id.creation, id.sequence)))
+}
+
 fn dead_letter_id(field: &str, text: &str) -> Result<DeadLetterId, Status> {
     DeadLetterId::parse(text)
         .ok_or_else(|| status::invalid(field, "not the id of a dead letter: `dl-...`"))
@@ -164,5 +172,22 @@ fn reason(reason: i32) -> Result<Option<Reason>, Status> {
         Ok(v1::DeadLetterReason::FilterError) => Ok(Some(Reason::FilterError)),
         Ok(v1::DeadLetterReason::Retention) => Ok(Some(Reason::Retention)),
         Err(_) => Err(status::invalid("selector.reason", format!("{reason} is no reason"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_this_list_that_names_no_dead_letter_is_refused() {
+        let query = "dead letters work";
+        let id = DeadLetterId { creation: Creation(3), sequence: Sequence::FIRST, generation: 7 };
+        let found = place(&page::token(&id.to_string(), query), query).unwrap();
+        assert_eq!(found, Some((Creation(3), Sequence::FIRST)));
+        assert_eq!(place("", query).unwrap(), None);
+        let refused = place(&page::token("17", query), query).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().starts_with("`page_token`: "), "{refused}");
     }
 }
