@@ -103,6 +103,46 @@ pub const CLIENT_MESSAGE_BYTES: usize = 4 * MIB;
 pub const IN_FLIGHT_MAX: u32 = 1_000;
 /// How often a stream without deliveries sends a heartbeat: below the idle limit of ordinary proxies (60 s).
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// The most bytes of a payload that is returned as a value, in whatever call: its tree takes about thirty times that in
+/// memory, and who reads more than this in a terminal wants the file.
+pub const STRUCT_BYTES_MAX: usize = 3 * MIB;
+/// Payloads above this are made into values on a thread of their own: 1 MiB takes about 10 ms, and a worker of the
+/// runtime that is busy for longer delays every other stream.
+pub const STRUCT_INLINE_BYTES_MAX: usize = 512 * KIB;
+/// What a consumer holds takes at most this of `ready`, which also has to fit a message: beyond it, leases come without
+/// the attempts before them and without metadata, which GetEvent brings.
+pub const HELD_BYTES_MAX: usize = 3 * MIB;
+/// What each of these leases has of it in any case: what names it and its event, at their longest, is below.
+pub const HELD_BARE_BYTES: usize = KIB;
+/// The most consumers that a subscription is shown with: with names of 128 bytes they take 128 KiB of a page that may
+/// have 3 MiB, and nobody reads more.
+pub const CONSUMERS_SHOWN_MAX: usize = 1_000;
+/// The most bytes of a request without a payload: 1,000 acks take about 200 KiB, 1,000 nacks with a reason
+/// of 2 KiB each about 2.5 MiB, and it is what gRPC servers take by default.
+pub const CALL_BYTES_MAX: usize = 4 * MIB;
+/// The most calls at once on one connection: a process with this many streams and calls open wants a second
+/// connection, and one that opens them without end must not fill the memory.
+pub const CALLS_PER_CONNECTION_MAX: u32 = 1_000;
+/// How often an idle connection is pinged: below the idle limit of ordinary proxies (60 s).
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// A peer that does not answer a ping for this long is gone: with the interval, half-open peers are found within 45 s.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many events ListEvents reads from the log at a time, enough for a page of the default size in one read.
+pub const LIST_READ_ENTRIES: usize = 256;
+/// How many bytes it reads at a time: they are in memory once for each call that runs.
+pub const LIST_READ_BYTES: usize = MIB;
+/// How many events one call of ListEvents looks at: a page that matches little ends here, with a token, so that no call
+/// reads for minutes.
+pub const LIST_LOOKED_AT_MAX: usize = 100_000;
+/// How many events a watch reads ahead: it sends one at a time, and holds these while its reader is slow.
+pub const WATCH_READ_ENTRIES: usize = 64;
+/// How many bytes a watch reads ahead.
+pub const WATCH_READ_BYTES: usize = MIB;
+/// When a client is told to come back after UNAVAILABLE: a restart takes about as long.
+pub const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The most bytes of the patterns that a message shows: statuses travel in headers, and proxies and clients refuse
+/// headers above 8 KiB, where a hundred patterns can take 25 KB.
+pub const SHOWN_PATTERNS_BYTES_MAX: usize = KIB;
 
 // --- Configuration and shutdown ---
 
@@ -136,5 +176,8 @@ const _: () = {
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(PAYLOAD_BYTES_DEFAULT < CLIENT_MESSAGE_BYTES);
     assert!(PAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES);
+    assert!(HELD_BYTES_MAX < CLIENT_MESSAGE_BYTES);
+    assert!((IN_FLIGHT_MAX as usize) * HELD_BARE_BYTES < HELD_BYTES_MAX);
+    assert!(CALL_BYTES_MAX <= REQUEST_BYTES_MAX);
     assert!(SHUTDOWN_GRACE_DEFAULT.as_secs() <= SHUTDOWN_GRACE_MOST.as_secs());
 };

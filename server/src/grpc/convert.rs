@@ -2,18 +2,19 @@
 
 mod payload;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hookline_core::{
     delivery::{Attempt, AttemptEnd, Counts, Grant, Policy, Reason, Seal, Status as State},
     time::Timestamp,
 };
 use hookline_proto::v1;
+use prost::Message as _;
 
-pub(super) use self::payload::to_value;
 use super::fields::{View, ViewKind};
 use crate::{
     broker::{DeadLetterId, Delivered, Identity, Position, SubscriptionView},
+    limits::{CONSUMERS_SHOWN_MAX, HELD_BARE_BYTES},
     store::{DeadRow, Entry, EventLog, ReadError},
 };
 
@@ -33,7 +34,8 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// Returns an entry as an event, with its payload as the view says.
+/// Returns an entry as an event, with its payload as the view says: the view's limit holds for what is sent, whether
+/// bytes or a value.
 pub(super) async fn event(
     log: &dyn EventLog,
     entry: &Entry,
@@ -45,7 +47,7 @@ pub(super) async fn event(
     }
     let payload = log.payload(entry).await?;
     match view.kind {
-        ViewKind::Struct => match to_value(&payload) {
+        ViewKind::Struct => match payload::value(&payload, view.bytes_max).await {
             Some(value) => event.payload_json = Some(value),
             None => event.payload = payload,
         },
@@ -91,6 +93,48 @@ pub(super) fn delivery(
         previous_attempts: grant.history.iter().map(attempt).collect(),
         superseded: Vec::new(),
         superseded_count: 0,
+    }
+}
+
+/// Returns what a consumer holds, as deliveries without payload that take at most `budget` bytes together. Each lease is
+/// there: what does not fit comes without the attempts before it, then without its event's metadata, at last with what
+/// names the event alone.
+pub(super) fn held(
+    seal: &Seal,
+    identity: &Identity,
+    held: &[(Grant, Arc<Entry>)],
+    budget: usize,
+) -> Vec<v1::Delivery> {
+    let drops: [fn(&mut v1::Delivery); 3] = [
+        |delivery| delivery.previous_attempts.clear(),
+        |delivery| drop_of_event(delivery, |event| event.metadata.clear()),
+        |delivery| {
+            drop_of_event(delivery, |event| {
+                event.actor.clear();
+                event.resource_type.clear();
+                event.resource_id.clear();
+                event.delivery_key.clear();
+            });
+        },
+    ];
+    let mut room = budget.saturating_sub(held.len() * HELD_BARE_BYTES);
+    let deliveries = held.iter().map(|(grant, entry)| {
+        let mut delivery = delivery(seal, identity, grant, bare_event(entry));
+        for drop in drops {
+            if delivery.encoded_len() <= room + HELD_BARE_BYTES {
+                break;
+            }
+            drop(&mut delivery);
+        }
+        room = (room + HELD_BARE_BYTES).saturating_sub(delivery.encoded_len());
+        delivery
+    });
+    deliveries.collect()
+}
+
+fn drop_of_event(delivery: &mut v1::Delivery, drop: impl FnOnce(&mut v1::Event)) {
+    if let Some(event) = &mut delivery.event {
+        drop(event);
     }
 }
 
@@ -153,6 +197,7 @@ pub(super) fn counts(counts: Counts, position: Position) -> v1::DeliveryCounts {
 /// Returns a subscription as it stands at `now`.
 pub(super) fn subscription(view: &SubscriptionView, now: Timestamp) -> v1::Subscription {
     let (identity, overview) = (&view.identity, &view.overview);
+    let names = overview.consumers.iter().map(|(name, _)| name);
     v1::Subscription {
         name: identity.name.to_string(),
         patterns: identity.patterns.patterns().iter().map(ToString::to_string).collect(),
@@ -162,7 +207,7 @@ pub(super) fn subscription(view: &SubscriptionView, now: Timestamp) -> v1::Subsc
         position: Some(position(overview.position)),
         counts: Some(counts(overview.counts, overview.position)),
         oldest_age: view.oldest_received_at.map(|received| duration(now.since(received))),
-        consumers: overview.consumers.iter().map(|(name, _)| name.clone()).collect(),
+        consumers: names.take(CONSUMERS_SHOWN_MAX).cloned().collect(),
     }
 }
 
@@ -260,3 +305,6 @@ fn reason(reason: Reason) -> v1::DeadLetterReason {
         Reason::Retention => v1::DeadLetterReason::Retention,
     }
 }
+
+#[cfg(test)]
+mod tests;

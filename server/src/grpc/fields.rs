@@ -116,12 +116,26 @@ pub(super) fn timestamp(field: &str, time: &prost_types::Timestamp) -> Result<Ti
 
 /// Reads a duration; a negative one is refused.
 pub(super) fn duration(field: &str, value: &prost_types::Duration) -> Result<Duration, Status> {
-    let seconds = u64::try_from(value.seconds);
     let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
-    match (seconds, nanos) {
+    match (u64::try_from(value.seconds), nanos) {
         (Ok(seconds), Some(nanos)) => Ok(Duration::new(seconds, nanos)),
-        (_, _) => Err(invalid(field, "must not be negative")),
+        (Err(_), _) => Err(invalid(field, "must not be negative")),
+        (Ok(_), None) if value.seconds == 0 && (-999_999_999..0).contains(&value.nanos) => {
+            Err(invalid(field, "must not be negative"))
+        }
+        (Ok(_), None) => {
+            Err(invalid(field, format!("has {} nanos, not 0 to 999,999,999", value.nanos)))
+        }
     }
+}
+
+/// Cuts text to a number of bytes, at the boundary of a character: what is cut later anyway need not wait in a mailbox.
+pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+    if bytes_max < text.len() {
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// Reads a policy: what is not given takes its default. A field that is not built is refused by name.
@@ -184,4 +198,32 @@ pub(super) fn differing(given: Option<&v1::SubscriptionPolicy>, in_force: &Polic
     ];
     let differing = fields.iter().filter(|(_, same)| !same);
     differing.map(|(field, _)| format!("policy.{field}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_that_is_none_is_refused_for_what_is_wrong_with_it() {
+        let read = |seconds, nanos| {
+            let read = duration("wait", &prost_types::Duration { seconds, nanos });
+            read.map_err(|status| status.message().to_owned())
+        };
+        assert_eq!(read(1, 500_000_000), Ok(Duration::from_millis(1_500)));
+        let negative = Err("`wait`: must not be negative".to_owned());
+        assert_eq!([read(-1, 0), read(0, -1), read(-1, -5)], [(); 3].map(|()| negative.clone()));
+        for nanos in [1_000_000_000, i32::MAX, i32::MIN] {
+            let problem = format!("`wait`: has {nanos} nanos, not 0 to 999,999,999");
+            assert_eq!(read(1, nanos), Err(problem));
+        }
+        // The signs of a duration must agree.
+        assert!(read(1, -1).unwrap_err().contains("has -1 nanos"));
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        assert_eq!(cut("abc".to_owned(), 3), "abc");
+        assert_eq!(cut("ab\u{e9}".to_owned(), 3), "ab");
+    }
 }

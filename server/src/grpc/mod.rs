@@ -3,6 +3,8 @@
 //! A service reads a request into values of the core (`fields`), asks the broker or the log, and writes the answer
 //! (`convert`). It decides nothing.
 
+mod accept;
+
 mod fields;
 
 mod convert;
@@ -19,7 +21,7 @@ mod events;
 
 mod dead_letters;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use hookline_proto::{
     FILE_DESCRIPTOR_SET,
@@ -35,12 +37,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{broker::Broker, limits::REQUEST_BYTES_MAX};
-
-/// A peer that does not answer a ping for this long is gone: with the interval, half-open peers are found within 45 s.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often an idle connection is pinged: below the idle limit of ordinary proxies (60 s).
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+use self::accept::Patient;
+use crate::{
+    broker::Broker,
+    limits::{
+        CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+        REQUEST_BYTES_MAX,
+    },
+};
 
 /// The services by their full names, for health.
 const SERVICES: [&str; 4] = [
@@ -63,7 +67,7 @@ struct Shared {
 /// The gRPC server, bound to its port.
 #[derive(Debug)]
 pub struct Server {
-    incoming: TcpIncoming,
+    incoming: Patient<TcpIncoming>,
     address: SocketAddr,
     shared: Shared,
     health: HealthReporter,
@@ -101,7 +105,7 @@ impl Server {
         let listen = |source| BindError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let shared = Shared { broker, sources: sources.into_iter().collect(), stop };
         let (health, router) = router(&shared)?;
         Ok(Self { incoming, address: bound, shared, health, router })
@@ -154,14 +158,15 @@ fn router(
     let events = EventServiceServer::new(events::Service(shared.clone()));
     let dead_letters = DeadLetterServiceServer::new(dead_letters::Service(shared.clone()));
     let router = tonic::transport::Server::builder()
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         // Older grpcurl and Python's grpcio-reflection ask only for this one.
         .add_service(reflection().build_v1alpha()?)
-        .add_service(subscriber.max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(subscriptions.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(subscriber.max_decoding_message_size(CALL_BYTES_MAX))
+        .add_service(subscriptions.max_decoding_message_size(CALL_BYTES_MAX))
         .add_service(
             events
                 .max_decoding_message_size(REQUEST_BYTES_MAX)
@@ -170,7 +175,7 @@ fn router(
         )
         .add_service(
             dead_letters
-                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_decoding_message_size(CALL_BYTES_MAX)
                 .max_encoding_message_size(usize::MAX),
         );
     Ok((health, router))

@@ -1,18 +1,13 @@
 //! Errors as gRPC statuses: one place that says which code each has, and whether what was asked may have happened.
 
-use std::time::Duration;
-
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     broker::{CreateError, LookupError, NoAnswer, RedriveError},
-    limits::SUBSCRIPTIONS_MAX,
+    limits::{RETRY_DELAY, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
 };
-
-/// When to come back after UNAVAILABLE.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// INVALID_ARGUMENT: a field of the request is not what it must be. Nothing was changed.
 pub(super) fn invalid(field: impl Into<String>, problem: impl ToString) -> Status {

@@ -17,7 +17,7 @@ use crate::{
         Broker, CreateError, End, Extension, Identity, Inbox, Item, LeaseOutcome, NewSubscription,
         Settle, Start,
     },
-    limits::SETTLE_BATCH_MAX,
+    limits::{HELD_BYTES_MAX, SETTLE_BATCH_MAX},
 };
 
 #[derive(Debug)]
@@ -154,13 +154,7 @@ impl Opened {
                 consumer: self.consumer.as_ref().into(),
                 policy: Some(convert::policy(&self.identity.policy)),
                 position: Some(convert::position(position)),
-                held: held
-                    .iter()
-                    .map(|(grant, entry)| {
-                        let event = convert::bare_event(entry);
-                        convert::delivery(self.broker.seal(), &self.identity, grant, event)
-                    })
-                    .collect(),
+                held: convert::held(self.broker.seal(), &self.identity, &held, HELD_BYTES_MAX),
                 ignored_fields: self.ignored_fields.clone(),
             }),
             Item::Delivery { grant, entry } => {

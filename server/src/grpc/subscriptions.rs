@@ -1,10 +1,17 @@
 //! `SubscriptionService`: subscriptions as things of their own.
 
 use hookline_proto::v1::{self, subscription_service_server::SubscriptionService};
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, convert, fields, page, status};
-use crate::broker::{CreateError, NewSubscription};
+use crate::{
+    broker::{CreateError, NewSubscription},
+    limits::PAGE_BYTES_MAX,
+};
+
+/// What a token of ListSubscriptions belongs to.
+const QUERY: &str = "subscriptions";
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Shared);
@@ -62,20 +69,14 @@ impl SubscriptionService for Service {
     ) -> Result<Response<v1::ListSubscriptionsResponse>, Status> {
         let request = request.into_inner();
         let size = page::size(request.page_size);
-        let after = page::place(&request.page_token, "subscriptions")?;
+        let after = page::place(&request.page_token, QUERY)?;
         let broker = &self.0.broker;
         // One more than the page holds tells whether there is another.
         let views =
             broker.views(after.as_deref(), size + 1).await.map_err(status::lookup_failed)?;
-        let is_last = views.len() <= size;
         let now = broker.clock().wall();
-        let subscriptions: Vec<_> =
-            views.iter().take(size).map(|view| convert::subscription(view, now)).collect();
-        let next_page_token = match subscriptions.last() {
-            Some(last) if !is_last => page::token(&last.name, "subscriptions"),
-            Some(_) | None => String::new(),
-        };
-        Ok(Response::new(v1::ListSubscriptionsResponse { subscriptions, next_page_token }))
+        let subscriptions = views.iter().map(|view| convert::subscription(view, now));
+        Ok(Response::new(page_of(subscriptions, size, PAGE_BYTES_MAX)))
     }
 
     async fn update_subscription(
@@ -123,5 +124,50 @@ impl SubscriptionService for Service {
         _: Request<v1::ListDeliveriesRequest>,
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
         Err(status::unimplemented("ListDeliveries"))
+    }
+}
+
+/// Returns the page that holds the first of these, as many as fit; with a token if there are more.
+fn page_of(
+    subscriptions: impl IntoIterator<Item = v1::Subscription>,
+    size: usize,
+    bytes_max: usize,
+) -> v1::ListSubscriptionsResponse {
+    let mut page = v1::ListSubscriptionsResponse::default();
+    let mut bytes = 0;
+    for subscription in subscriptions {
+        bytes += subscription.encoded_len();
+        let has_room = page.subscriptions.len() < size && bytes <= bytes_max;
+        if !has_room && let Some(last) = page.subscriptions.last() {
+            page.next_page_token = page::token(&last.name, QUERY);
+            break;
+        }
+        page.subscriptions.push(subscription);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_subscriptions_ends_by_its_size_or_its_bytes_and_leads_on() {
+        let named = |name: &str| v1::Subscription {
+            name: name.to_owned(),
+            consumers: vec!["x".repeat(100); 10],
+            ..v1::Subscription::default()
+        };
+        let one = named("a").encoded_len();
+        let names = |size, bytes_max| {
+            let page = page_of(["a", "b", "c"].map(named), size, bytes_max);
+            let after = page::place(&page.next_page_token, QUERY).unwrap();
+            (page.subscriptions.into_iter().map(|one| one.name).collect::<String>(), after)
+        };
+        assert_eq!(names(3, 3 * one), ("abc".to_owned(), None));
+        assert_eq!(names(2, 3 * one), ("ab".to_owned(), Some("b".to_owned())));
+        assert_eq!(names(3, 3 * one - 1), ("ab".to_owned(), Some("b".to_owned())));
+        // One that is too large by itself is listed all the same.
+        assert_eq!(names(3, 1), ("a".to_owned(), Some("a".to_owned())));
     }
 }

@@ -1,12 +1,35 @@
 //! A JSON payload as a `google.protobuf.Value`: for people and grpcurl.
 
+use bytes::Bytes;
+use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::Value as Json;
 
-use crate::limits::STRUCT_DEPTH_MAX;
+use crate::limits::{STRUCT_BYTES_MAX, STRUCT_DEPTH_MAX, STRUCT_INLINE_BYTES_MAX};
+
+/// Returns a payload as a value of at most `bytes_max` bytes in a message; `None` if it has none: then people get the
+/// bytes. A large one is read on a thread of its own.
+pub(super) async fn value(payload: &Bytes, bytes_max: u64) -> Option<Value> {
+    if STRUCT_BYTES_MAX < payload.len() {
+        return None;
+    }
+    if payload.len() <= STRUCT_INLINE_BYTES_MAX {
+        return fitting(payload, bytes_max);
+    }
+    let payload = payload.clone();
+    // It can't be cancelled, and a panic in it leaves the bytes.
+    tokio::task::spawn_blocking(move || fitting(&payload, bytes_max)).await.ok().flatten()
+}
+
+/// A value costs up to eleven times its JSON: an array of small numbers takes two bytes each there, and eleven here.
+fn fitting(payload: &[u8], bytes_max: u64) -> Option<Value> {
+    let value = to_value(payload)?;
+    let encoded = u64::try_from(value.encoded_len()).unwrap_or(u64::MAX);
+    (encoded <= bytes_max).then_some(value)
+}
 
 /// Returns a payload as a value; `None` if it is not JSON, or nests deeper than [`STRUCT_DEPTH_MAX`].
-pub(in crate::grpc) fn to_value(payload: &[u8]) -> Option<Value> {
+fn to_value(payload: &[u8]) -> Option<Value> {
     convert(serde_json::from_slice(payload).ok()?, STRUCT_DEPTH_MAX)
 }
 
@@ -41,6 +64,25 @@ mod tests {
         assert!(to_value(nested(26).as_bytes()).is_none());
         assert!(to_value(b"{\"a\":").is_none());
         assert!(to_value(b"").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_value_that_costs_more_than_may_be_sent_is_none() {
+        // 200 KB of JSON are 1.1 MB of values; 600 KB are read on another thread.
+        for count in [100_000, 300_000] {
+            let json = Bytes::from(format!("[{}1]", "1,".repeat(count)));
+            let size = u64::try_from(json.len()).unwrap();
+            assert_eq!(value(&json, size).await, None);
+            let value = value(&json, 6 * size).await.unwrap();
+            assert!(size < u64::try_from(value.encoded_len()).unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_payload_above_the_limit_of_its_own_has_no_value() {
+        let json = |size: usize| Bytes::from(format!("\"{}\"", "x".repeat(size - 2)));
+        assert!(value(&json(STRUCT_BYTES_MAX), u64::MAX).await.is_some());
+        assert!(value(&json(STRUCT_BYTES_MAX + 1), u64::MAX).await.is_none());
     }
 
     #[test]

@@ -9,14 +9,12 @@ use tonic::Status;
 
 use crate::{
     grpc::{Shared, convert, fields, page, status},
-    limits::PAGE_BYTES_MAX,
+    limits::{LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, PAGE_BYTES_MAX},
     store::{Entry, EventLog, ReadLimit, ReadRange},
 };
 
 /// How much of the log one read takes.
-const READ: ReadLimit = ReadLimit { count: 256, bytes: 1024 * 1024 };
-/// How many events one call looks at: a page that matches little ends here, with a token.
-const LOOKED_AT_MAX: usize = 100_000;
+const READ: ReadLimit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_BYTES };
 
 /// Where a list stands, and where it ends.
 struct Walk {
@@ -124,7 +122,7 @@ pub(super) async fn list(
             let sequence = entry.event.sequence.get();
             walk.resume(sequence);
             looked_at += 1;
-            if page.events.len() == size || looked_at == LOOKED_AT_MAX {
+            if page.events.len() == size || looked_at == LIST_LOOKED_AT_MAX {
                 if walk.from < walk.before {
                     page.next_page_token = page::token(&sequence.to_string(), &query);
                 }

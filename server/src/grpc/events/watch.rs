@@ -11,11 +11,12 @@ use tonic::Status;
 
 use crate::{
     grpc::{Shared, convert, fields, fields::View, status},
+    limits::{WATCH_READ_BYTES, WATCH_READ_ENTRIES},
     store::{Entry, EventLog, ReadLimit, ReadRange},
 };
 
 /// How much of the log one read takes.
-const READ: ReadLimit = ReadLimit { count: 64, bytes: 1024 * 1024 };
+const READ: ReadLimit = ReadLimit { count: WATCH_READ_ENTRIES, bytes: WATCH_READ_BYTES };
 
 /// One watcher's place in the log.
 struct Watcher {
