@@ -107,6 +107,10 @@ async fn batches_that_are_empty_or_too_large_are_refused_by_their_field() {
         tried.refused(nacked, Code::InvalidArgument, "`nacks`: ").await;
         tried.refused(extended, Code::InvalidArgument, "`extensions`: ").await;
     }
+    // Only what brings a payload may be as large as one.
+    let large = "x".repeat(4 << 20);
+    let acked = tried.agent.try_ack(&[&large]).await;
+    tried.refused(acked, Code::OutOfRange, "").await;
     let nack = Nack { action: 99, ..Default::default() };
     let nacked = tried.agent.try_nack(vec![Nack::default(), nack]).await;
     tried.refused(nacked, Code::InvalidArgument, "`nacks[1].action`: ").await;

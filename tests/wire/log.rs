@@ -239,3 +239,20 @@ async fn a_large_payload_is_left_out_of_lists_and_whole_in_get_event() {
     assert!(got.event.as_ref().unwrap().payload == webhook.body, "the payload is whole");
     assert_eq!(only(&got).state(), DeliveryState::Done);
 }
+
+#[tokio::test]
+async fn a_payload_that_would_be_too_large_as_a_value_stays_as_it_was_posted() {
+    let hub = Hub::start().await;
+    // As a value it takes more than five times its bytes, which no client would take.
+    let numbers = "1,".repeat(1 << 20);
+    let webhook = Webhook::github("push", "large", format!(r#"{{"numbers": [{numbers}1]}}"#));
+    let id = hub.take(&webhook).await;
+    let agent = hub.agent().await;
+    let payload_view = PayloadView::Struct.into();
+    let listed = agent.list(ListEventsRequest { payload_view, ..Default::default() }).await;
+    assert!(listed[0].payload == webhook.body && listed[0].payload_json.is_none());
+    // GetEvent is for those who take any size, up to 3 MiB of JSON.
+    let request = GetEventRequest { id, payload_view };
+    let got = agent.events.clone().get_event(request).await.unwrap().into_inner().event.unwrap();
+    assert!(got.payload.is_empty() && got.payload_json.is_some());
+}

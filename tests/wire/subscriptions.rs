@@ -183,6 +183,45 @@ async fn a_subscription_is_created_once_and_read_back_also_after_a_crash() {
 }
 
 #[tokio::test]
+async fn another_start_is_another_content_as_far_as_it_can_be_told() {
+    let hub = Hub::start().await;
+    hub.take_each(["a", "b", "c"]).await;
+    let agent = hub.agent().await;
+    let at = |position| Some(StartPosition { position: Some(position) });
+    let all = agent.list(Default::default()).await;
+    let (first, second) = (all[0].received_at.unwrap(), all[1].received_at.unwrap());
+    let later = prost_types::Timestamp { seconds: second.seconds + 3_600, ..second };
+    create(&agent, "work", &["*"], at(Position::Sequence(2))).await.unwrap();
+    hub.take_each(["d"]).await;
+    let same = [
+        None,
+        at(Position::Latest(())),
+        at(Position::Sequence(2)),
+        at(Position::Time(second)),
+        at(Position::Time(later)),
+    ];
+    let other = [
+        earliest(),
+        at(Position::Sequence(1)),
+        at(Position::Sequence(3)),
+        at(Position::Sequence(99)),
+        at(Position::Time(first)),
+    ];
+    for start in same {
+        create(&agent, "work", &["*"], start).await.unwrap();
+        let request = SubscribeRequest { start, ..everything("work") };
+        assert_eq!(agent.subscribe(request).await.ready.ignored_fields, [""; 0], "{start:?}");
+    }
+    for start in other {
+        let refused = create(&agent, "work", &["*"], start).await.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists, "{start:?}");
+        assert!(refused.message().contains("began after sequence 1"), "{refused}");
+        let request = SubscribeRequest { start, ..everything("work") };
+        assert_eq!(agent.subscribe(request).await.ready.ignored_fields, ["start"], "{start:?}");
+    }
+}
+
+#[tokio::test]
 async fn subscribing_ignores_another_policy_and_says_so() {
     let hub = Hub::start().await;
     hub.take_each(["a"]).await;

@@ -33,6 +33,18 @@ pub enum LeaseOutcome<T> {
     Retry,
 }
 
+impl<T> LeaseOutcome<T> {
+    /// Applies a function to the subscription's answer, if there is one.
+    pub fn map<U>(self, function: impl FnOnce(T) -> U) -> LeaseOutcome<U> {
+        match self {
+            Self::Answered(answer) => LeaseOutcome::Answered(function(answer)),
+            Self::Invalid => LeaseOutcome::Invalid,
+            Self::Gone => LeaseOutcome::Gone,
+            Self::Retry => LeaseOutcome::Retry,
+        }
+    }
+}
+
 impl Broker {
     /// Settles leases, each on its own; answers in their order.
     pub async fn settle(&self, items: Vec<(String, Settle)>) -> Vec<LeaseOutcome<Outcome>> {

@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::status::{invalid, unimplemented};
 use crate::{
-    broker::Start,
+    broker::{Broker, CreateError, Identity, Start},
     limits::{IN_FLIGHT_MAX, PAYLOAD_BYTES_DEFAULT},
 };
 
@@ -104,6 +104,30 @@ pub(super) fn start(start: Option<&v1::StartPosition>) -> Result<Start, Status> 
             Ok(Sequence::new(*sequence).map_or(Start::Earliest, Start::Sequence))
         }
         Some(Position::Time(time)) => timestamp("start.time", time).map(Start::Time),
+    }
+}
+
+/// Whether a subscription that exists begins where a request says, as far as that can be told: `latest`, and a time
+/// after its creation, meant another place then. Where the log was trimmed, all that began before it begins at the oldest
+/// event that is kept.
+///
+/// # Errors
+///
+/// If the log can't be read.
+pub(super) async fn begins(
+    broker: &Broker,
+    identity: &Identity,
+    start: Start,
+) -> Result<bool, CreateError> {
+    match start {
+        Start::Latest => return Ok(true),
+        Start::Time(time) if identity.created_at < time => return Ok(true),
+        Start::Earliest | Start::Sequence(_) | Start::Time(_) => {}
+    }
+    match broker.resolve(start).await {
+        Ok(after) => Ok(after == identity.start_after.max(broker.log().first().get() - 1)),
+        Err(CreateError::OutOfRange { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Errors as gRPC statuses: one place that says which code each has, and whether what was asked may have happened.
 
+use hookline_core::pattern::PatternSet;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     broker::{CreateError, LookupError, NoAnswer, RedriveError},
-    limits::{RETRY_DELAY, SUBSCRIPTIONS_MAX},
+    limits::{RETRY_DELAY, SHOWN_PATTERNS_BYTES_MAX, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
 };
 
@@ -38,8 +39,9 @@ pub(super) fn stopping() -> Status {
     unavailable("the hub is stopping; nothing was changed")
 }
 
-pub(super) fn no_answer(error: NoAnswer) -> Status {
-    unavailable(error.to_string())
+/// A subscription gave no answer to a Subscribe: it may have heard of the stream, which took over the consumer's name.
+pub(super) fn no_stream(error: NoAnswer) -> Status {
+    unavailable(format!("{error}; an older stream of the consumer may have been ended"))
 }
 
 pub(super) fn read_failed(error: &ReadError) -> Status {
@@ -76,12 +78,14 @@ pub(super) fn append_failed(error: &AppendError) -> Status {
     }
 }
 
-/// `start` is the path of the request's field that says where to begin.
+/// A subscription was not made, or a watch has no place to begin.
 pub(super) fn create_failed(error: &CreateError) -> Status {
     match error {
         CreateError::Exists(identity) => Status::already_exists(format!(
-            "subscription `{}` exists with other content: it takes {}",
-            identity.name, identity.patterns
+            "subscription `{}` exists with other content: it takes {}, and began after sequence {}",
+            identity.name,
+            shown(&identity.patterns),
+            identity.start_after
         )),
         CreateError::OutOfRange { .. } => Status::out_of_range(format!("`start`: {error}")),
         CreateError::TooMany => Status::resource_exhausted(format!(
@@ -95,9 +99,24 @@ pub(super) fn create_failed(error: &CreateError) -> Status {
 
 pub(super) fn lookup_failed(error: LookupError) -> Status {
     match error {
-        LookupError::NoAnswer(error) => no_answer(error),
+        LookupError::NoAnswer(error) => unavailable(format!("{error}; nothing was changed")),
         LookupError::Read(error) => read_failed(&error),
     }
+}
+
+/// A subscription was made, or was there as asked for, and can't be shown.
+pub(super) fn unseen(error: &LookupError) -> Status {
+    unavailable(format!("the subscription was created, and can't be shown: {error}"))
+}
+
+/// Returns patterns for a message, which shows no more of them than fits one.
+pub(super) fn shown(patterns: &PatternSet) -> String {
+    let mut text = patterns.to_string();
+    if SHOWN_PATTERNS_BYTES_MAX < text.len() {
+        text.truncate(text.floor_char_boundary(SHOWN_PATTERNS_BYTES_MAX));
+        text.push_str("...");
+    }
+    text
 }
 
 pub(super) fn redrive_failed(error: RedriveError) -> Status {
@@ -107,5 +126,35 @@ pub(super) fn redrive_failed(error: RedriveError) -> Status {
             unavailable(format!("{error}; some dead letters may have been redriven"))
         }
         RedriveError::Read(error) => read_failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_in_a_message_are_cut() {
+        let set = |count: usize| {
+            let patterns: Vec<_> =
+                (0..count).map(|number| format!("github/{}{number}", "x".repeat(200))).collect();
+            PatternSet::parse(&patterns).unwrap()
+        };
+        assert_eq!(shown(&set(1)), set(1).to_string());
+        let cut = shown(&set(100));
+        assert!(cut.ends_with("..."), "{cut}");
+        assert_eq!(cut.len(), SHOWN_PATTERNS_BYTES_MAX + 3);
+    }
+
+    #[test]
+    fn who_gets_no_answer_learns_what_may_have_happened() {
+        let looked = lookup_failed(LookupError::NoAnswer(NoAnswer));
+        assert!(looked.message().ends_with("; nothing was changed"), "{looked}");
+        let created = unseen(&LookupError::NoAnswer(NoAnswer));
+        assert!(created.message().starts_with("the subscription was created"), "{created}");
+        for status in [looked, created, no_stream(NoAnswer)] {
+            assert_eq!(status.code(), Code::Unavailable);
+            assert!(status.get_details_retry_info().is_some());
+        }
     }
 }

@@ -4,9 +4,13 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _};
 use hookline_core::{
-    delivery::{self, LossReason, NackAction},
+    delivery::{
+        self, LossReason, NackAction,
+        record::{ERROR_TYPE_BYTES_MAX, REASON_BYTES_MAX},
+    },
     event::SubscriptionName,
     pattern::PatternSet,
+    time::Timestamp,
 };
 use hookline_proto::v1::{self, subscribe_response, subscriber_service_server::SubscriberService};
 use tonic::{Request, Response, Status};
@@ -17,7 +21,7 @@ use crate::{
         Broker, CreateError, End, Extension, Identity, Inbox, Item, LeaseOutcome, NewSubscription,
         Settle, Start,
     },
-    limits::{HELD_BYTES_MAX, SETTLE_BATCH_MAX},
+    limits::{HELD_BYTES_MAX, PROGRESS_BYTES_MAX, SETTLE_BATCH_MAX},
 };
 
 #[derive(Debug)]
@@ -31,7 +35,6 @@ struct Subscribe {
     view: View,
     patterns: Option<PatternSet>,
     start: Start,
-    start_is_given: bool,
     policy: delivery::Policy,
     given_policy: Option<v1::SubscriptionPolicy>,
 }
@@ -55,7 +58,6 @@ impl Subscribe {
             view: fields::view(request.payload_view, request.max_payload_bytes)?,
             patterns,
             start: fields::start(request.start.as_ref())?,
-            start_is_given: request.start.is_some_and(|start| start.position.is_some()),
             policy: fields::policy(request.policy.as_ref())?,
             given_policy: request.policy,
         })
@@ -66,8 +68,10 @@ impl Subscribe {
         match &self.patterns {
             Some(given) if *given != identity.patterns => {
                 Err(Status::failed_precondition(format!(
-                    "`patterns`: subscription `{}` takes {}, the request says {given}",
-                    identity.name, identity.patterns
+                    "`patterns`: subscription `{}` takes {}, the request says {}",
+                    identity.name,
+                    status::shown(&identity.patterns),
+                    status::shown(given)
                 )))
             }
             Some(_) | None => Ok(()),
@@ -77,8 +81,8 @@ impl Subscribe {
     /// Returns the fields that hold at creation only, and differ from the subscription.
     async fn ignored(&self, broker: &Broker, identity: &Identity) -> Vec<String> {
         let mut ignored = fields::differing(self.given_policy.as_ref(), &identity.policy);
-        let start = if self.start_is_given { broker.resolve(self.start).await.ok() } else { None };
-        if start.is_some_and(|start| start != identity.start_after) {
+        // Where it can't be told, it is named: better once too often.
+        if !fields::begins(broker, identity, self.start).await.unwrap_or(false) {
             ignored.insert(0, "start".to_owned());
         }
         ignored
@@ -109,10 +113,12 @@ impl Subscribe {
             self.compare(&identity)?;
         }
         let opened = broker.subscribe(name, Arc::clone(&self.consumer), self.max_in_flight).await;
-        let opened = opened.map_err(status::no_answer)?;
+        let opened = opened.map_err(status::no_stream)?;
         // Deleted since it was looked up.
         let (identity, inbox) =
             opened.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
+        // Or deleted and made anew: then this one was not compared. Without its inbox the stream is over.
+        self.compare(&identity)?;
         let ignored = if made { Vec::new() } else { self.ignored(broker, &identity).await };
         Ok((identity, inbox, ignored))
     }
@@ -262,6 +268,7 @@ impl SubscriberService for Service {
             let duration = extension.duration.as_ref();
             let duration = duration.map(|value| fields::duration(&field, value)).transpose()?;
             let v1::LeaseExtension { lease_id, progress, .. } = extension;
+            let progress = fields::cut(progress, PROGRESS_BYTES_MAX);
             items.push(Extension { lease_id, duration, progress });
         }
         let outcomes = self.0.broker.extend(items).await;
@@ -292,8 +299,8 @@ fn read_nack(index: usize, nack: v1::Nack) -> Result<delivery::Nack, Status> {
     let retry_after = nack.retry_after.as_ref().map(|value| fields::duration(&field, value));
     Ok(delivery::Nack {
         action,
-        reason: nack.reason,
-        error_type: nack.error_type,
+        reason: fields::cut(nack.reason, REASON_BYTES_MAX),
+        error_type: fields::cut(nack.error_type, ERROR_TYPE_BYTES_MAX),
         retry_after: retry_after.transpose()?,
     })
 }
@@ -313,31 +320,20 @@ fn results(
 
 fn extended(
     lease_id: String,
-    outcome: LeaseOutcome<Result<hookline_core::time::Timestamp, delivery::Outcome>>,
+    outcome: LeaseOutcome<Result<Timestamp, delivery::Outcome>>,
 ) -> v1::ExtendResult {
-    let (outcome, message, until) = match outcome {
-        LeaseOutcome::Answered(Ok(until)) => (v1::Outcome::Applied, "", Some(until)),
-        LeaseOutcome::Answered(Err(outcome)) => {
-            let (outcome, message) = explain(LeaseOutcome::Answered(outcome));
-            (outcome, message, None)
-        }
-        LeaseOutcome::Invalid => with_no_deadline(LeaseOutcome::Invalid),
-        LeaseOutcome::Gone => with_no_deadline(LeaseOutcome::Gone),
-        LeaseOutcome::Retry => with_no_deadline(LeaseOutcome::Retry),
+    let until = match outcome {
+        LeaseOutcome::Answered(answer) => answer.ok(),
+        LeaseOutcome::Invalid | LeaseOutcome::Gone | LeaseOutcome::Retry => None,
     };
+    let outcome = outcome.map(|answer| answer.err().unwrap_or(delivery::Outcome::Applied));
+    let (outcome, message) = explain(outcome);
     v1::ExtendResult {
         lease_id,
         outcome: outcome.into(),
         message: message.to_owned(),
         lease_expires_at: until.map(convert::timestamp),
     }
-}
-
-fn with_no_deadline(
-    outcome: LeaseOutcome<delivery::Outcome>,
-) -> (v1::Outcome, &'static str, Option<hookline_core::time::Timestamp>) {
-    let (outcome, message) = explain(outcome);
-    (outcome, message, None)
 }
 
 fn explain(outcome: LeaseOutcome<delivery::Outcome>) -> (v1::Outcome, &'static str) {
@@ -357,5 +353,66 @@ fn explain(outcome: LeaseOutcome<delivery::Outcome>) -> (v1::Outcome, &'static s
         }
         LeaseOutcome::Invalid => (v1::Outcome::Invalid, "not a lease id of this hub"),
         LeaseOutcome::Retry => (v1::Outcome::Retry, "not known to be written; send it again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_core::delivery::Creation;
+
+    use super::*;
+
+    #[test]
+    fn patterns_are_compared_as_sets_where_they_are_given() {
+        let takes = |patterns: &[&str]| Identity {
+            creation: Creation(1),
+            name: SubscriptionName::parse("work").unwrap(),
+            patterns: PatternSet::parse(patterns).unwrap(),
+            policy: delivery::Policy::default(),
+            created_at: Timestamp::EPOCH,
+            start_after: 0,
+        };
+        let asks = |patterns: &[&str]| {
+            let request = v1::SubscribeRequest {
+                subscription: "work".to_owned(),
+                patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
+                ..v1::SubscribeRequest::default()
+            };
+            Subscribe::read(request).unwrap()
+        };
+        asks(&[]).compare(&takes(&["github"])).unwrap();
+        asks(&["stripe", "github/"]).compare(&takes(&["github", "stripe"])).unwrap();
+        let other = asks(&["github"]).compare(&takes(&["stripe"])).unwrap_err();
+        assert_eq!(other.code(), tonic::Code::FailedPrecondition);
+        // It says both, and fits the headers that statuses travel in.
+        let many: Vec<_> =
+            (0..90).map(|number| format!("github/{}{number}", "x".repeat(200))).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        let refused = asks(&many).compare(&takes(&["stripe/push"])).unwrap_err();
+        assert!(refused.message().contains("takes stripe/push, "), "{refused}");
+        assert!(refused.message().len() < 2 * 1_024 + 200, "{refused}");
+    }
+
+    #[test]
+    fn a_nack_is_cut_to_what_is_kept_of_it() {
+        let long = "x".repeat(10_000);
+        let nack = v1::Nack { reason: long.clone(), error_type: long, ..v1::Nack::default() };
+        let nack = read_nack(0, nack).unwrap();
+        assert_eq!((nack.reason.len(), nack.error_type.len()), (4_096, 256));
+    }
+
+    #[test]
+    fn an_extension_says_the_deadline_only_if_it_was_applied() {
+        let result = |outcome| {
+            let result = extended("lease".to_owned(), outcome);
+            (result.outcome(), result.lease_expires_at.is_some())
+        };
+        let applied = LeaseOutcome::Answered(Ok(Timestamp::EPOCH));
+        assert_eq!(result(applied), (v1::Outcome::Applied, true));
+        let stale = LeaseOutcome::Answered(Err(delivery::Outcome::Stale));
+        assert_eq!(result(stale), (v1::Outcome::Stale, false));
+        assert_eq!(result(LeaseOutcome::Gone), (v1::Outcome::Stale, false));
+        assert_eq!(result(LeaseOutcome::Invalid), (v1::Outcome::Invalid, false));
+        assert_eq!(result(LeaseOutcome::Retry), (v1::Outcome::Retry, false));
     }
 }

@@ -1,12 +1,13 @@
 //! `SubscriptionService`: subscriptions as things of their own.
 
+use hookline_core::event::SubscriptionName;
 use hookline_proto::v1::{self, subscription_service_server::SubscriptionService};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, convert, fields, page, status};
 use crate::{
-    broker::{CreateError, NewSubscription},
+    broker::{CreateError, LookupError, NewSubscription},
     limits::PAGE_BYTES_MAX,
 };
 
@@ -17,14 +18,10 @@ const QUERY: &str = "subscriptions";
 pub(super) struct Service(pub(super) Shared);
 
 impl Service {
-    async fn view(
-        &self,
-        name: &hookline_core::event::SubscriptionName,
-    ) -> Result<v1::Subscription, Status> {
+    async fn view(&self, name: &SubscriptionName) -> Result<Option<v1::Subscription>, LookupError> {
         let broker = &self.0.broker;
-        let view = broker.view(name).await.map_err(status::lookup_failed)?;
-        let view = view.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
-        Ok(convert::subscription(&view, broker.clock().wall()))
+        let view = broker.view(name).await?;
+        Ok(view.map(|view| convert::subscription(&view, broker.clock().wall())))
     }
 }
 
@@ -43,14 +40,24 @@ impl SubscriptionService for Service {
         let start = fields::start(request.start.as_ref())?;
         let policy = fields::policy(request.policy.as_ref())?;
         let new = NewSubscription { name: name.clone(), patterns, start, policy };
-        match self.0.broker.create(new.clone()).await {
+        let broker = &self.0.broker;
+        match broker.create(new.clone()).await {
             Ok(_) => {}
             // A second copy of the same request is answered as the first.
             Err(CreateError::Exists(identity))
-                if identity.patterns == new.patterns && identity.policy == new.policy => {}
+                if identity.patterns == new.patterns && identity.policy == new.policy =>
+            {
+                let begins = fields::begins(broker, &identity, new.start).await;
+                if !begins.map_err(|error| status::create_failed(&error))? {
+                    return Err(status::create_failed(&CreateError::Exists(identity)));
+                }
+            }
             Err(error) => return Err(status::create_failed(&error)),
         }
-        let subscription = Some(self.view(&name).await?);
+        let subscription = self.view(&name).await.map_err(|error| status::unseen(&error))?;
+        if subscription.is_none() {
+            return Err(status::unknown_subscription(name.as_str()));
+        }
         Ok(Response::new(v1::CreateSubscriptionResponse { subscription }))
     }
 
@@ -59,7 +66,10 @@ impl SubscriptionService for Service {
         request: Request<v1::GetSubscriptionRequest>,
     ) -> Result<Response<v1::GetSubscriptionResponse>, Status> {
         let name = fields::subscription_name("name", &request.get_ref().name)?;
-        let subscription = Some(self.view(&name).await?);
+        let subscription = self.view(&name).await.map_err(status::lookup_failed)?;
+        if subscription.is_none() {
+            return Err(status::unknown_subscription(name.as_str()));
+        }
         Ok(Response::new(v1::GetSubscriptionResponse { subscription }))
     }
 

@@ -6,6 +6,7 @@ use hookline_core::{
 
 use super::*;
 use crate::{
+    broker::Overview,
     limits::{CLIENT_MESSAGE_BYTES, HELD_BYTES_MAX, IN_FLIGHT_MAX},
     store::Packed,
 };
@@ -14,7 +15,7 @@ fn identity() -> Identity {
     Identity {
         creation: Creation(1),
         name: SubscriptionName::parse("work").unwrap(),
-        patterns: PatternSet::parse(&["*"]).unwrap(),
+        patterns: PatternSet::parse(["*"]).unwrap(),
         policy: Policy::default(),
         created_at: Timestamp::EPOCH,
         start_after: 0,
@@ -91,4 +92,16 @@ fn what_is_held_fits_a_message_at_its_largest() {
     let ready = v1::Ready { held: deliveries, ..v1::Ready::default() };
     assert!(ready.encoded_len() < HELD_BYTES_MAX + 16 * 1_024, "{}", ready.encoded_len());
     assert!(ready.encoded_len() < CLIENT_MESSAGE_BYTES);
+}
+
+#[test]
+fn a_subscription_is_shown_with_so_many_consumers_and_no_more() {
+    let consumers = (0..1_500).map(|number| (format!("{number:04}"), 1)).collect();
+    let position = Position { log_end: 0, scanned: 0, done_floor: 0 };
+    let counts = Counts::default();
+    let overview = Overview { position, counts, first_open: None, consumers };
+    let identity = Arc::new(identity());
+    let view = SubscriptionView { identity, overview, oldest_received_at: None };
+    let shown = subscription(&view, Timestamp::EPOCH);
+    assert_eq!((shown.consumers.len(), shown.consumers[999].as_str()), (1_000, "0999"));
 }
