@@ -238,3 +238,89 @@ pub enum RedriveMode {
     /// Count only.
     DryRun,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::{StreamExt as _, poll};
+    use hookline_core::{
+        delivery::{Nack, NackAction, Outcome, Policy},
+        event::{EventType, NewEvent, SourceName},
+    };
+
+    use super::*;
+    use crate::{
+        broker::{Inbox, Item, LeaseOutcome, NewSubscription, Settle, Start},
+        clock::SystemClock,
+        store::{EventLog as _, Ledger as _, memory::MemoryStore},
+        tasks::Tasks,
+    };
+
+    /// Waits for a delivery with so many attempts behind it, and gives it up.
+    async fn reject_next(broker: &Broker, inbox: &mut Inbox, attempts: usize) {
+        loop {
+            let item = inbox.next().await.unwrap().unwrap();
+            let Item::Delivery { grant, .. } = item else { continue };
+            assert_eq!(grant.history.len(), attempts);
+            let nack = Settle::Nack(Nack {
+                action: NackAction::DeadLetter,
+                reason: String::new(),
+                error_type: String::new(),
+                retry_after: None,
+            });
+            let settled = broker.settle(vec![(broker.seal().seal(&grant.lease), nack)]).await;
+            assert_eq!(settled, [LeaseOutcome::Answered(Outcome::Applied)]);
+            return;
+        }
+    }
+
+    fn event() -> NewEvent {
+        NewEvent {
+            source: SourceName::parse("github").unwrap(),
+            event_type: EventType::parse("push").unwrap(),
+            timestamp: Timestamp::EPOCH,
+            actor: String::new(),
+            resource_type: String::new(),
+            resource_id: String::new(),
+            payload: bytes::Bytes::new(),
+            metadata: [].into(),
+            delivery_key: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn letters_are_read_only_once_the_redrive_before_was_answered() {
+        let (store, tasks) = (MemoryStore::new(), Tasks::new());
+        let clock = SystemClock::start(store.last_written_at());
+        let group = tasks.group("subscriptions");
+        let (log, ledger) = (Arc::clone(&store) as _, Arc::clone(&store) as _);
+        let broker = Broker::start(log, ledger, clock, group).await.unwrap();
+        let new = NewSubscription {
+            name: SubscriptionName::parse("work").unwrap(),
+            patterns: PatternSet::parse(["github"]).unwrap(),
+            start: Start::Earliest,
+            policy: Policy::default(),
+        };
+        let creation = broker.create(new.clone()).await.unwrap().creation;
+        store.append(vec![event()], Timestamp::EPOCH).await.unwrap();
+        let (_, mut inbox) = broker.subscribe(&new.name, "a".into(), 1).await.unwrap().unwrap();
+        reject_next(&broker, &mut inbox, 0).await;
+
+        // One redrive runs, while another waits to begin; what the first gives back dies again in the meantime.
+        let first = broker.inner.redriving.lock().await;
+        let selector = Selector::default();
+        let mut second = pin!(broker.redrive(&selector, 10, RedriveMode::Redrive));
+        assert!(poll!(second.as_mut()).is_pending());
+        let range = ReadRange { after: 0, limit: READ };
+        let rows = store.dead_letters(creation, range).await.unwrap();
+        let letters = rows.into_iter().map(|row| (row.entry.event.sequence, row.letter)).collect();
+        let [handle] = &broker.durable(None)[..] else { panic!("one subscription") };
+        let redriven = handle.ask(|reply| Message::Redrive { letters, reply }).await.unwrap();
+        assert_eq!(redriven, [Sequence::FIRST]);
+        reject_next(&broker, &mut inbox, 1).await;
+        drop(first);
+        assert_eq!(second.await.unwrap(), Redriven { redriven: 1, remaining: 0 });
+        reject_next(&broker, &mut inbox, 2).await;
+    }
+}
