@@ -19,6 +19,9 @@ mod stream;
 
 mod task;
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{

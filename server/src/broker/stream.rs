@@ -247,3 +247,107 @@ impl Drop for Inbox {
         self.0.bell.ring(self.0.stream);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use hookline_core::{
+        delivery::{Creation, Epoch, Stamp},
+        event::{Event, EventId, EventType, NewEvent, Sequence, SourceName},
+        time::Timestamp,
+    };
+
+    use super::*;
+    use crate::store::Packed;
+
+    fn delivery(counter: u64) -> Item {
+        let sequence = Sequence::new(counter).unwrap();
+        let content = NewEvent {
+            source: SourceName::parse("github").unwrap(),
+            event_type: EventType::parse("push").unwrap(),
+            timestamp: Timestamp::EPOCH,
+            actor: String::new(),
+            resource_type: String::new(),
+            resource_id: String::new(),
+            payload: bytes::Bytes::new(),
+            metadata: [].into(),
+            delivery_key: String::new(),
+        };
+        let id = EventId::new(Timestamp::EPOCH, [0; 10]);
+        let event = Event { id, sequence, received_at: Timestamp::EPOCH, content };
+        let packed = Packed::Plain(bytes::Bytes::new());
+        let grant = Grant {
+            lease: lease(counter),
+            expires_at: Timestamp::EPOCH,
+            history: Vec::new(),
+            redriven: false,
+        };
+        Item::Delivery { grant, entry: Arc::new(Entry { event, payload_size: 0, packed }) }
+    }
+
+    fn lease(counter: u64) -> LeaseId {
+        LeaseId {
+            creation: Creation(1),
+            sequence: Sequence::new(counter).unwrap(),
+            generation: 0,
+            attempt: 1,
+            stamp: Stamp { epoch: Epoch(1), counter },
+            consumer: "a".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_task_learns_what_was_taken_and_what_never_will_be() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(7), &bell);
+        outbox.push(delivery(1));
+        outbox.push(delivery(2));
+        assert!(matches!(inbox.next().await, Some(Ok(Item::Delivery { .. }))));
+        bell.rang().await;
+        assert_eq!(bell.take().into_iter().collect::<Vec<_>>(), [StreamId(7)]);
+        let news = outbox.news();
+        assert_eq!((news.written, news.unwritten.len(), news.over), (vec![lease(1)], 0, false));
+        drop(inbox);
+        let news = outbox.news();
+        assert_eq!((news.written.len(), news.unwritten, news.over), (0, vec![lease(2)], true));
+    }
+
+    #[tokio::test]
+    async fn an_end_comes_once_and_after_it_nothing() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        outbox.push(delivery(1));
+        let news = outbox.end(End::TakenOver);
+        assert_eq!((news.unwritten, news.over), (vec![lease(1)], true));
+        outbox.push(delivery(2));
+        assert!(matches!(inbox.next().await, Some(Err(End::TakenOver))));
+        assert!(inbox.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_can_be_taken_back_and_what_was_sent_can_not() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        outbox.push(delivery(1));
+        outbox.push(delivery(2));
+        assert!(inbox.next().await.is_some());
+        assert!(!outbox.retract(&lease(1)));
+        assert!(outbox.retract(&lease(2)));
+        assert_eq!(outbox.end(End::Unavailable).unwritten, []);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_is_woken_and_heartbeats_do_not_pile_up() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let position = Position { log_end: 1, scanned: 1, done_floor: 1 };
+        let heartbeat = Item::Heartbeat { position, counts: Counts::default() };
+        let (item, ()) = tokio::join!(inbox.next(), async { outbox.push(heartbeat.clone()) });
+        assert!(matches!(item, Some(Ok(Item::Heartbeat { .. }))));
+        outbox.push(heartbeat.clone());
+        outbox.push(heartbeat);
+        outbox.push(delivery(1));
+        assert!(matches!(inbox.next().await, Some(Ok(Item::Heartbeat { .. }))));
+        assert!(matches!(inbox.next().await, Some(Ok(Item::Delivery { .. }))));
+    }
+}

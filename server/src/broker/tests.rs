@@ -1,0 +1,268 @@
+//! The broker over the store in memory, whose failures are planned.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use hookline_core::{
+    delivery::{Grant, Nack, NackAction, Outcome, Policy},
+    event::{EventType, NewEvent, SourceName, SubscriptionName},
+    pattern::PatternSet,
+    time::Timestamp,
+};
+
+use super::{Broker, End, Inbox, Item, LeaseOutcome, NewSubscription, Settle, Start};
+use crate::{
+    clock::SystemClock,
+    store::{
+        EventLog as _, Ledger as _, ReadLimit, ReadRange,
+        memory::{Fault, MemoryStore},
+    },
+    tasks::Tasks,
+};
+
+/// A wait that is in vain fails after this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Hub {
+    store: Arc<MemoryStore>,
+    broker: Broker,
+    _tasks: Tasks,
+}
+
+impl Hub {
+    async fn start(store: Arc<MemoryStore>) -> Self {
+        let tasks = Tasks::new();
+        let clock = SystemClock::start(store.last_written_at());
+        let group = tasks.group("subscriptions");
+        let broker = Broker::start(Arc::clone(&store) as _, Arc::clone(&store) as _, clock, group);
+        Self { broker: broker.await.unwrap(), store, _tasks: tasks }
+    }
+
+    async fn create(&self, name: &str, patterns: &[&str], policy: Policy) {
+        let new = NewSubscription {
+            name: named(name),
+            patterns: PatternSet::parse(patterns).unwrap(),
+            start: Start::Earliest,
+            policy,
+        };
+        self.broker.create(new).await.unwrap();
+    }
+
+    async fn join(&self, name: &str, consumer: &str) -> Inbox {
+        let opened = self.broker.subscribe(&named(name), consumer.into(), 10).await;
+        let (_, mut inbox) = opened.unwrap().unwrap();
+        let Item::Ready { .. } = next(&mut inbox).await.unwrap() else { panic!("no ready") };
+        inbox
+    }
+
+    async fn append(&self, event_type: &str) {
+        let now = self.broker.clock().wall();
+        self.store.append(vec![event(event_type)], now).await.unwrap();
+    }
+
+    async fn settle(&self, grant: &Grant, settle: Settle) -> LeaseOutcome<Outcome> {
+        let lease = self.broker.seal().seal(&grant.lease);
+        let settled = self.broker.settle(vec![(lease, settle)]);
+        *tokio::time::timeout(PATIENCE, settled).await.unwrap().first().unwrap()
+    }
+
+    async fn subjects(&self) -> Vec<String> {
+        let limit = ReadLimit { count: 100, bytes: usize::MAX };
+        let entries = self.store.read(ReadRange { after: 0, limit }).await.unwrap();
+        entries.iter().map(|entry| entry.event.subject()).collect()
+    }
+}
+
+fn named(name: &str) -> SubscriptionName {
+    SubscriptionName::parse(name).unwrap()
+}
+
+fn event(event_type: &str) -> NewEvent {
+    NewEvent {
+        source: SourceName::parse("github").unwrap(),
+        event_type: EventType::parse(event_type).unwrap(),
+        timestamp: Timestamp::EPOCH,
+        actor: "octocat".to_owned(),
+        resource_type: String::new(),
+        resource_id: String::new(),
+        payload: Bytes::from_static(br#"{"zen":"Anything added dilutes everything else."}"#),
+        metadata: [].into(),
+        delivery_key: String::new(),
+    }
+}
+
+async fn next(inbox: &mut Inbox) -> Result<Item, End> {
+    let item = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("nothing came");
+    item.expect("the stream ended without a word")
+}
+
+async fn delivery(inbox: &mut Inbox) -> Grant {
+    match next(inbox).await.unwrap() {
+        Item::Delivery { grant, .. } => grant,
+        other => panic!("not a delivery: {other:?}"),
+    }
+}
+
+fn reject() -> Settle {
+    Settle::Nack(Nack {
+        action: NackAction::DeadLetter,
+        reason: "no such repository".to_owned(),
+        error_type: String::new(),
+        retry_after: None,
+    })
+}
+
+#[tokio::test]
+async fn an_ack_is_answered_only_after_its_commit() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    hub.store.faults().pause();
+    let lease = hub.broker.seal().seal(&grant.lease);
+    let mut ack = Box::pin(hub.broker.settle(vec![(lease, Settle::Ack)]));
+    // The task has taken the ack in once it has told how it stands; its commit is out, and paused.
+    let asked = async {
+        let view = hub.broker.view(&named("all")).await.unwrap().unwrap();
+        assert_eq!(view.overview.counts.leased, 0);
+    };
+    tokio::select! {
+        biased;
+        answer = &mut ack => panic!("answered before it was written: {answer:?}"),
+        () = asked => {}
+    }
+    hub.store.faults().release();
+    assert_eq!(ack.await, [LeaseOutcome::Answered(Outcome::Applied)]);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_answered_retry_and_the_event_comes_again() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    hub.store.faults().fail_commit(Fault::BeforeWrite);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Retry);
+    assert_eq!(next(&mut inbox).await.unwrap_err(), End::Unavailable);
+    // The lease was forgotten, and nobody else has been given the event: it may be taken up.
+    let applied = LeaseOutcome::Answered(Outcome::Applied);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, applied);
+}
+
+#[tokio::test]
+async fn a_commit_that_was_written_and_answered_as_failed_is_already_applied() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    hub.store.faults().fail_commit(Fault::AfterWrite);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Retry);
+    let already = LeaseOutcome::Answered(Outcome::AlreadyApplied);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, already);
+}
+
+#[tokio::test]
+async fn another_owner_of_the_ledger_ends_the_streams() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    hub.store.faults().fail_commit(Fault::Fenced);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Retry);
+    assert_eq!(next(&mut inbox).await.unwrap_err(), End::Unavailable);
+}
+
+/// Waits until no dead letter is left to be announced.
+async fn all_announced(hub: &Hub) {
+    let announced = async {
+        while !hub.store.unannounced(1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, announced).await.unwrap();
+}
+
+#[tokio::test]
+async fn g9_a_dead_letter_is_announced_once_though_the_hub_has_to_try_twice() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("prs", &["github"], Policy::default()).await;
+    hub.create("watch", &["dead-letter/*"], Policy::default()).await;
+    let mut watch = hub.join("watch", "w").await;
+    let mut inbox = hub.join("prs", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    // The announcement is written, and the hub does not learn it: as by a crash before the row is marked.
+    hub.store.faults().fail_append(Fault::AfterWrite);
+    let applied = LeaseOutcome::Answered(Outcome::Applied);
+    assert_eq!(hub.settle(&grant, reject()).await, applied);
+    let announced = delivery(&mut watch).await;
+    all_announced(&hub).await;
+    // A failure of who looks after failures is a dead letter too, and is announced no further.
+    assert_eq!(hub.settle(&announced, reject()).await, applied);
+    all_announced(&hub).await;
+    assert_eq!(hub.subjects().await, ["github/push", "dead-letter/prs"]);
+}
+
+#[tokio::test]
+async fn the_newest_stream_of_a_consumer_takes_over_with_what_it_holds() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut older = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut older).await;
+    let opened = hub.broker.subscribe(&named("all"), "a".into(), 10).await.unwrap();
+    let (_, mut newer) = opened.unwrap();
+    let Item::Ready { held, .. } = next(&mut newer).await.unwrap() else { panic!("no ready") };
+    assert_eq!(held.iter().map(|(held, _)| &held.lease).collect::<Vec<_>>(), [&grant.lease]);
+    assert_eq!(next(&mut older).await.unwrap_err(), End::TakenOver);
+}
+
+#[tokio::test]
+async fn what_a_stream_was_never_asked_for_goes_to_the_next_uncounted() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let unread = hub.join("all", "a").await;
+    hub.append("push").await;
+    // The task has put the delivery into the queue once it says that it is leased.
+    let leased = async {
+        loop {
+            let view = hub.broker.view(&named("all")).await.unwrap().unwrap();
+            if view.overview.counts.leased == 1 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, leased).await.unwrap();
+    drop(unread);
+    let mut inbox = hub.join("all", "b").await;
+    let grant = delivery(&mut inbox).await;
+    assert_eq!((grant.lease.attempt, grant.history.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn an_ephemeral_subscription_is_gone_with_its_stream() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    let patterns = PatternSet::parse(["github"]).unwrap();
+    let opened = hub
+        .broker
+        .subscribe_ephemeral(patterns, Start::Latest, Policy::default(), "a".into(), 1)
+        .await;
+    let (_, mut inbox) = opened.unwrap();
+    let Item::Ready { .. } = next(&mut inbox).await.unwrap() else { panic!("no ready") };
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    drop(inbox);
+    let gone = async {
+        while hub.settle(&grant, Settle::Ack).await != LeaseOutcome::Retry {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    assert!(hub.store.subscriptions().await.unwrap().is_empty());
+}
