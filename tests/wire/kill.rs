@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     agent::{Agent, delivered, everything, key, retrying_at_once},
     http::{Connection, Webhook},
-    hub::{Hub, soon},
+    hub::{Hub, PATIENCE, soon},
 };
 
 /// Enough for the writer to have several posts in one commit.
@@ -211,7 +211,9 @@ async fn end_and_start_again(rounds: usize, how: How) {
             }
         }
     };
-    soon("the last event", done).await;
+    // Each ack is a commit of its own, and there may be thousands.
+    let done = tokio::time::timeout(6 * PATIENCE, done).await;
+    assert!(done.is_ok(), "waited in vain for the last event");
     drop(load);
     let (posted, acked) = (confirmed.posted.lock().len(), confirmed.acked.lock().len());
     assert!(0 < posted && 0 < acked);

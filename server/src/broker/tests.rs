@@ -98,10 +98,9 @@ async fn next(inbox: &mut Inbox) -> Result<Item, End> {
 }
 
 async fn delivery(inbox: &mut Inbox) -> Grant {
-    match next(inbox).await.unwrap() {
-        Item::Delivery { grant, .. } => grant,
-        other => panic!("not a delivery: {other:?}"),
-    }
+    let item = next(inbox).await.unwrap();
+    let Item::Delivery { grant, .. } = item else { panic!("not a delivery: {item:?}") };
+    grant
 }
 
 fn reject() -> Settle {
