@@ -25,15 +25,28 @@ pub struct App {
     http_address: SocketAddr,
     grpc_address: SocketAddr,
     tasks: Tasks,
-    http: Group,
-    subscriptions: Group,
-    grpc: Group,
+    groups: Groups,
     broker: Broker,
     clock: Arc<dyn Clock>,
     readiness: http::Readiness,
     refusals: Arc<http::RefusalCounts>,
     health: HealthReporter,
     grace: Duration,
+}
+
+/// The parts of the hub that run, and stop one after the other.
+#[derive(Clone, Debug)]
+struct Groups {
+    http: Group,
+    subscriptions: Group,
+    grpc: Group,
+}
+
+impl Groups {
+    /// First nothing more comes in, then agents are let go, then nothing more is answered.
+    fn in_order(&self) -> [&Group; 3] {
+        [&self.http, &self.subscriptions, &self.grpc]
+    }
 }
 
 /// What the hub stands on.
@@ -68,13 +81,29 @@ impl App {
     ///
     /// If a subscription can't be opened or a port can't be bound.
     pub async fn start(config: &Config, foundation: Foundation) -> Result<Self, AppError> {
-        let Foundation { log, ledger, clock } = foundation;
         let tasks = Tasks::new();
-        let subscriptions = tasks.group("subscriptions");
-        let (http_group, grpc_group) = (tasks.group("http"), tasks.group("grpc"));
+        let groups = Groups {
+            http: tasks.group("http"),
+            subscriptions: tasks.group("subscriptions"),
+            grpc: tasks.group("grpc"),
+        };
+        let started = Self::build(config, foundation, &tasks, &groups).await;
+        if started.is_err() {
+            tasks.shutdown(&groups.in_order(), Duration::ZERO).await;
+        }
+        started
+    }
+
+    async fn build(
+        config: &Config,
+        foundation: Foundation,
+        tasks: &Tasks,
+        groups: &Groups,
+    ) -> Result<Self, AppError> {
+        let Foundation { log, ledger, clock } = foundation;
+        let subscriptions = groups.subscriptions.clone();
         let broker =
-            Broker::start(Arc::clone(&log), ledger, Arc::clone(&clock), subscriptions.clone())
-                .await?;
+            Broker::start(Arc::clone(&log), ledger, Arc::clone(&clock), subscriptions).await?;
         let (readiness, refusals) =
             (http::Readiness::default(), Arc::new(http::RefusalCounts::new(&config.sources)));
         let state = http::State {
@@ -87,17 +116,15 @@ impl App {
         };
         let front = http::Server::bind(config.http.listen, state).await?;
         let names = config.sources.iter().map(Source::name).map(ToString::to_string);
-        let stop = grpc_group.stopping().clone();
+        let stop = groups.grpc.stopping().clone();
         let services = grpc::Server::bind(config.grpc.listen, broker.clone(), names, stop).await?;
         let app = Self {
             http_address: front.local_addr(),
             grpc_address: services.local_addr(),
             health: services.health(),
             grace: config.shutdown.grace,
-            http: http_group,
-            grpc: grpc_group,
-            tasks,
-            subscriptions,
+            tasks: tasks.clone(),
+            groups: groups.clone(),
             broker,
             clock,
             readiness,
@@ -108,9 +135,9 @@ impl App {
     }
 
     fn serve(&self, front: http::Server, services: grpc::Server) {
-        let group = self.http.clone();
-        self.http.spawn(Kind::Essential, "http listener", front.run(group));
-        self.grpc.spawn(Kind::Essential, "grpc listener", async move {
+        let group = self.groups.http.clone();
+        self.groups.http.spawn(Kind::Essential, "http listener", front.run(group));
+        self.groups.grpc.spawn(Kind::Essential, "grpc listener", async move {
             if let Err(error) = services.run().await {
                 tracing::error!(%error, "the gRPC listener failed");
             }
@@ -156,17 +183,17 @@ impl App {
         let agents_until = started + (self.grace - for_closing);
         self.readiness.set_unready();
         grpc::stop_serving(&self.health).await;
-        self.http.stop();
+        self.groups.http.stop();
         let time_is_up = async {
             tokio::select! {
                 () = self.clock.sleep_until(agents_until) => {}
                 () = hurry => {}
             }
         };
-        self.broker.drain(self.grace, time_is_up).await;
-        self.subscriptions.stop();
-        self.grpc.stop();
+        self.broker.drain(self.grace - for_closing, time_is_up).await;
+        self.groups.subscriptions.stop();
+        self.groups.grpc.stop();
         let left = self.grace.saturating_sub(self.clock.steady().since(started));
-        self.tasks.shutdown(&[&self.http, &self.subscriptions, &self.grpc], left).await
+        self.tasks.shutdown(&self.groups.in_order(), left).await
     }
 }

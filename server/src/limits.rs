@@ -68,6 +68,11 @@ pub const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The most subscriptions, ephemeral ones included: each is a task with what it read ahead.
 pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// How many messages may wait for a subscription's task before those who ask wait themselves.
+pub const SUBSCRIPTION_MESSAGES_MAX: usize = 256;
+/// How long a subscription may take to answer before who asked is told that there is no answer: a commit may take
+/// seconds, and most clients wait for half a minute.
+pub const SUBSCRIPTION_ANSWER_TIME_MAX: Duration = Duration::from_secs(25);
 /// The most dead letters that one call redrives: a mistake stays small, and a call short.
 pub const REDRIVE_MAX: u32 = 10_000;
 /// The dead letters that one call redrives when the request does not say.

@@ -22,7 +22,7 @@ use crate::{
     hub::{Hub, soon},
 };
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -41,7 +41,7 @@ fn block(guide: &str, with: &str) -> String {
     found.remove(0)
 }
 
-fn tool(variable: &str, default: &str) -> String {
+pub(crate) fn tool(variable: &str, default: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to read it")]
     std::env::var(variable).unwrap_or_else(|_| default.to_owned())
 }
@@ -103,6 +103,19 @@ agent.work = lambda event: [extended.acquire(timeout=20) for _ in range(4)]
 sys.exit(agent.main())
 "#;
 
+/// Returns a command of the Python guide for this Python and this folder of stubs.
+fn here(block: &str, python: &str, stubs: &Path) -> String {
+    let stubs = stubs.to_str().unwrap();
+    block.replace(".venv/stubs", stubs).replace(".venv/bin/python", python)
+}
+
+/// Makes the stubs as the Python guide says.
+pub(crate) async fn generate_stubs(python: &str, stubs: &Path) {
+    // Of the block that prepares, what follows the installation.
+    let prepare = here(&block("python/README.md", "grpc_tools.protoc"), python, stubs);
+    run(prepare.split("grpcio-tools\n").nth(1).expect("stubs come after pip")).await;
+}
+
 fn pull_request(delivery: &str) -> Webhook {
     let body = r#"{"action": "opened", "pull_request": {"number": 42},
         "repository": {"full_name": "octo/hello"}, "sender": {"login": "octocat"}}"#;
@@ -114,17 +127,11 @@ fn pull_request(delivery: &str) -> Webhook {
 async fn a_python_agent_from_generated_stubs_subscribes_extends_acks_and_nacks() {
     let python = tool("HOOKLINE_PYTHON", "python3");
     let folder = tempfile::tempdir().unwrap();
-    let stubs = folder.path().to_str().unwrap();
-    let here =
-        |block: &str| block.replace(".venv/stubs", stubs).replace(".venv/bin/python", &python);
-    // Of the block that prepares, what follows the installation.
-    let prepare = here(&block("python/README.md", "grpc_tools.protoc"));
-    let generate = prepare.split("grpcio-tools\n").nth(1).expect("stubs come after pip");
-    run(generate).await;
+    generate_stubs(&python, folder.path()).await;
 
     let hub = Hub::start().await;
     let address = hub.grpc_address();
-    let start = here(&block("python/README.md", "agent.py"));
+    let start = here(&block("python/README.md", "agent.py"), &python, folder.path());
     let start = start.trim_end();
     let mut agent = Python::start(&format!("{start} --address {address} --nack-first --count 2"));
     assert_eq!(agent.step("ready").await["subscription"], "reviewer");
@@ -156,7 +163,8 @@ async fn a_python_agent_from_generated_stubs_subscribes_extends_acks_and_nacks()
     };
     ours.subscriptions.clone().create_subscription(request).await.unwrap();
     let mut agent = Python::start(&format!(
-        "PYTHONPATH={stubs} {python} -c '{LONG_WORK}' --address {address} --subscription slow --count 1"
+        "PYTHONPATH={} {python} -c '{LONG_WORK}' --address {address} --subscription slow --count 1",
+        folder.path().display(),
     ));
     agent.step("ready").await;
     hub.take(&pull_request("two")).await;

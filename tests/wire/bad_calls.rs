@@ -12,28 +12,14 @@ use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    agent::{Agent, Stream, event_id, everything, lasts},
-    http::Webhook,
-    hub::{Hub, soon, wall},
+    agent::{Agent, everything, lasts},
+    hub::soon,
+    tried::Tried,
 };
 
-/// A hub, with an agent that takes all events: what shows that it goes on.
-struct Tried {
-    hub: Hub,
-    agent: Agent,
-    stream: Stream,
-}
-
 impl Tried {
-    async fn start() -> Self {
-        let hub = Hub::start().await;
-        let agent = hub.agent().await;
-        let stream = agent.subscribe(everything("work")).await;
-        Self { hub, agent, stream }
-    }
-
     /// Sees that a call was refused with this code and a message that begins so, and that the hub goes on.
-    async fn refused<T>(&mut self, answer: Result<T, Status>, code: Code, message: &str) {
+    async fn refuses_call<T>(&mut self, answer: Result<T, Status>, code: Code, message: &str) {
         let Err(status) = answer else { panic!("not refused: {message}") };
         assert_eq!(status.code(), code, "{status}");
         assert!(status.message().starts_with(message), "{message}, not {status}");
@@ -42,12 +28,6 @@ impl Tried {
             assert_eq!(format!("`{}`", violation.field), message.split(": ").next().unwrap());
         }
         self.goes_on().await;
-    }
-
-    /// Posts an event that must be taken and delivered, as the next one.
-    async fn goes_on(&mut self) {
-        let id = self.hub.take(&Webhook::push(&format!("goes-on-{}", wall().as_nanos()))).await;
-        assert_eq!(event_id(&self.stream.ack_next(&self.agent).await), id);
     }
 
     async fn subscribe(&self, request: SubscribeRequest) -> Result<(), Status> {
@@ -103,21 +83,21 @@ async fn batches_that_are_empty_or_too_large_are_refused_by_their_field() {
         let nacked = subscriber.nack(NackRequest { nacks }).await;
         let extensions = vec![LeaseExtension::default(); count];
         let extended = subscriber.extend_lease(ExtendLeaseRequest { extensions }).await;
-        tried.refused(acked, Code::InvalidArgument, "`lease_ids`: ").await;
-        tried.refused(nacked, Code::InvalidArgument, "`nacks`: ").await;
-        tried.refused(extended, Code::InvalidArgument, "`extensions`: ").await;
+        tried.refuses_call(acked, Code::InvalidArgument, "`lease_ids`: ").await;
+        tried.refuses_call(nacked, Code::InvalidArgument, "`nacks`: ").await;
+        tried.refuses_call(extended, Code::InvalidArgument, "`extensions`: ").await;
     }
     // Only what brings a payload may be as large as one.
     let large = "x".repeat(4 << 20);
     let acked = tried.agent.try_ack(&[&large]).await;
-    tried.refused(acked, Code::OutOfRange, "").await;
+    tried.refuses_call(acked, Code::OutOfRange, "").await;
     let nack = Nack { action: 99, ..Default::default() };
     let nacked = tried.agent.try_nack(vec![Nack::default(), nack]).await;
-    tried.refused(nacked, Code::InvalidArgument, "`nacks[1].action`: ").await;
+    tried.refuses_call(nacked, Code::InvalidArgument, "`nacks[1].action`: ").await;
     let minus = prost_types::Duration { seconds: -1, nanos: 0 };
     let nack = Nack { retry_after: Some(minus), ..Default::default() };
     let nacked = tried.agent.try_nack(vec![nack]).await;
-    tried.refused(nacked, Code::InvalidArgument, "`nacks[0].retry_after`: ").await;
+    tried.refuses_call(nacked, Code::InvalidArgument, "`nacks[0].retry_after`: ").await;
 }
 
 #[tokio::test]
@@ -174,11 +154,11 @@ async fn a_subscribe_that_can_not_be_is_refused_precisely() {
     ];
     for (request, code, message) in bad {
         let answer = tried.subscribe(request).await;
-        tried.refused(answer, code, message).await;
+        tried.refuses_call(answer, code, message).await;
     }
     let request = GetSubscriptionRequest { name: "new".to_owned() };
     let left = tried.agent.subscriptions.clone().get_subscription(request).await;
-    tried.refused(left, Code::NotFound, "there is no subscription `new`").await;
+    tried.refuses_call(left, Code::NotFound, "there is no subscription `new`").await;
 }
 
 #[tokio::test]
@@ -189,7 +169,7 @@ async fn other_patterns_than_those_of_the_subscription_are_a_failed_precondition
     let refused = tried.subscribe(request).await;
     let message = refused.as_ref().unwrap_err().message().to_owned();
     assert!(message.contains("*/*") && message.contains("stripe/invoice.*"), "{message}");
-    tried.refused(refused, Code::FailedPrecondition, "`patterns`: ").await;
+    tried.refuses_call(refused, Code::FailedPrecondition, "`patterns`: ").await;
     // The same ones in another form are no difference.
     let patterns = vec!["*/".to_owned(), "*".to_owned()];
     let request = SubscribeRequest { patterns, consumer: "two".to_owned(), ..everything("work") };
@@ -218,14 +198,14 @@ async fn a_policy_out_of_its_bounds_is_refused_by_its_field() {
     ];
     for (policy, field) in bad {
         let answer = tried.create(policy).await;
-        tried.refused(answer, Code::InvalidArgument, &format!("`policy.{field}`: ")).await;
+        tried.refuses_call(answer, Code::InvalidArgument, &format!("`policy.{field}`: ")).await;
     }
     let ordered = SubscriptionPolicy { ordering: Ordering::Resource.into(), ..none() };
     let answer = tried.create(ordered).await;
-    tried.refused(answer, Code::Unimplemented, "`policy.ordering`").await;
+    tried.refuses_call(answer, Code::Unimplemented, "`policy.ordering`").await;
     let coalesced = SubscriptionPolicy { coalesce: Coalesce::Debounce.into(), ..none() };
     let answer = tried.create(coalesced).await;
-    tried.refused(answer, Code::Unimplemented, "`policy.coalesce`").await;
+    tried.refuses_call(answer, Code::Unimplemented, "`policy.coalesce`").await;
 }
 
 #[tokio::test]
@@ -234,33 +214,33 @@ async fn questions_about_what_is_not_there_are_refused_precisely() {
     let Agent { mut events, mut dead_letters, mut subscriptions, .. } = tried.agent.clone();
     let id = "garbage".to_owned();
     let answer = events.get_event(GetEventRequest { id: id.clone(), ..Default::default() }).await;
-    tried.refused(answer, Code::InvalidArgument, "`id`: ").await;
+    tried.refuses_call(answer, Code::InvalidArgument, "`id`: ").await;
     let request = GetDeadLetterRequest { id, ..Default::default() };
     let answer = dead_letters.get_dead_letter(request).await;
-    tried.refused(answer, Code::InvalidArgument, "`id`: ").await;
+    tried.refuses_call(answer, Code::InvalidArgument, "`id`: ").await;
     let answer = dead_letters.redrive_dead_letters(RedriveDeadLettersRequest::default()).await;
-    tried.refused(answer, Code::InvalidArgument, "`selector.subscription`: ").await;
+    tried.refuses_call(answer, Code::InvalidArgument, "`selector.subscription`: ").await;
     let answer = subscriptions.get_subscription(GetSubscriptionRequest::default()).await;
-    tried.refused(answer, Code::InvalidArgument, "`name`: ").await;
+    tried.refuses_call(answer, Code::InvalidArgument, "`name`: ").await;
     let filter = "event.actor == 'me'".to_owned();
     let request = ListEventsRequest { filter: filter.clone(), ..Default::default() };
     let answer = events.list_events(request).await;
-    tried.refused(answer, Code::Unimplemented, "`filter`").await;
+    tried.refuses_call(answer, Code::Unimplemented, "`filter`").await;
     let answer = events.watch_events(WatchEventsRequest { filter, ..Default::default() }).await;
-    tried.refused(answer, Code::Unimplemented, "`filter`").await;
+    tried.refuses_call(answer, Code::Unimplemented, "`filter`").await;
     let page_token = "garbage".to_owned();
     let answer = events.list_events(ListEventsRequest { page_token, ..Default::default() }).await;
-    tried.refused(answer, Code::InvalidArgument, "`page_token`: ").await;
+    tried.refuses_call(answer, Code::InvalidArgument, "`page_token`: ").await;
     let event_type = "Not A Type".to_owned();
     let answer =
         events.publish_event(PublishEventRequest { event_type, ..Default::default() }).await;
-    tried.refused(answer, Code::InvalidArgument, "`event_type`: ").await;
+    tried.refuses_call(answer, Code::InvalidArgument, "`event_type`: ").await;
 }
 
 /// Names the rpc that must answer that it is not built.
 async fn is_unbuilt<T>(tried: &mut Tried, rpc: &str, answer: Result<Response<T>, Status>) {
     let message = format!("`{rpc}` is not built in this version");
-    tried.refused(answer, Code::Unimplemented, &message).await;
+    tried.refuses_call(answer, Code::Unimplemented, &message).await;
 }
 
 #[tokio::test]

@@ -4,39 +4,19 @@ use bytes::Bytes;
 use hookline_proto::v1::{Event, ListEventsRequest};
 
 use crate::{
-    agent::{Agent, Stream, event_id, everything},
+    agent::Agent,
     http::{SECRET, Webhook},
-    hub::{Hub, wall},
+    hub::wall,
+    tried::Tried,
 };
 
-/// A hub, with an agent that takes all events: what shows that it goes on.
-struct Tried {
-    hub: Hub,
-    agent: Agent,
-    stream: Stream,
-}
-
 impl Tried {
-    async fn start() -> Self {
-        let hub = Hub::start().await;
-        let agent = hub.agent().await;
-        let stream = agent.subscribe(everything("work")).await;
-        Self { hub, agent, stream }
-    }
-
     /// Posts what must be refused, sees that the hub goes on, and returns the body of the answer.
-    async fn refused(&mut self, webhook: &Webhook, status: u16) -> Bytes {
+    async fn refuses_post(&mut self, webhook: &Webhook, status: u16) -> Bytes {
         let answer = self.hub.post(webhook).await;
         assert_eq!(answer.status, status, "{answer:?} to {:?}", webhook.headers);
         self.goes_on().await;
         answer.body
-    }
-
-    /// Posts an event that must be taken and delivered, as the next one.
-    async fn goes_on(&mut self) {
-        let key = format!("goes-on-{}", wall().as_nanos());
-        let id = self.hub.take(&Webhook::push(&key)).await;
-        assert_eq!(event_id(&self.stream.ack_next(&self.agent).await), id);
     }
 }
 
@@ -65,7 +45,7 @@ async fn wrong_missing_and_stale_signatures_get_401_and_no_reason() {
     ];
     let mut bodies = Vec::new();
     for webhook in &bad {
-        bodies.push(tried.refused(webhook, 401).await);
+        bodies.push(tried.refuses_post(webhook, 401).await);
     }
     bodies.dedup();
     assert_eq!(bodies, [r#"{"error":"unauthorized"}"#]);
@@ -78,11 +58,11 @@ async fn an_unknown_source_is_404_and_another_method_405() {
     let mut tried = Tried::start().await;
     for source in ["nobody", "Github", "dead-letter", "agent", "%ff", "a/b", ""] {
         let webhook = Webhook { source: source.to_owned(), ..Webhook::push("a") };
-        tried.refused(&webhook, 404).await;
+        tried.refuses_post(&webhook, 404).await;
     }
     for method in ["GET", "PUT", "DELETE", "PATCH"] {
         let webhook = Webhook { method, ..Webhook::push("a") };
-        tried.refused(&webhook, 405).await;
+        tried.refuses_post(&webhook, 405).await;
     }
     let answer = tried.hub.post(&Webhook { method: "PUT", ..Webhook::push("a") }).await;
     assert_eq!(answer.header("allow"), Some("POST"));
@@ -95,7 +75,7 @@ async fn a_body_above_the_limit_is_413_with_and_without_a_length() {
     let mut tried = Tried::start().await;
     let body = Bytes::from(vec![b'x'; 26 << 20]);
     let webhook = Webhook::github("push", "large", body);
-    tried.refused(&webhook, 413).await;
+    tried.refuses_post(&webhook, 413).await;
 
     let mut http = tried.hub.http().await;
     let head = format!("{}transfer-encoding: chunked\r\n\r\n", webhook.head());
@@ -158,12 +138,12 @@ async fn what_is_signed_but_not_readable_is_kept_as_unparsed_with_its_raw_bytes(
 async fn a_hundred_thousand_bytes_of_headers_are_431() {
     let mut tried = Tried::start().await;
     let one = Webhook::push("a").with("x-padding", &"x".repeat(100_000));
-    tried.refused(&one, 431).await;
+    tried.refuses_post(&one, 431).await;
     let mut many = Webhook::push("a");
     for number in 0..100 {
         many = many.with(&format!("x-padding-{number}"), &"x".repeat(1_000));
     }
-    tried.refused(&many, 431).await;
+    tried.refuses_post(&many, 431).await;
 }
 
 #[tokio::test]

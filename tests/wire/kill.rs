@@ -1,4 +1,5 @@
-//! `kill -9` at random moments under load: nothing confirmed is lost, doubled or done again.
+//! The hub's end at random moments under load, by `kill -9` and by SIGTERM: nothing confirmed is lost, doubled or done
+//! again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +10,7 @@ use std::{
 
 use hookline_proto::v1::{
     Delivery, ListEventsRequest, Nack, NackAction, Outcome, PayloadView, SubscribeRequest,
+    subscribe_response::Message,
 };
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
@@ -16,7 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     agent::{Agent, delivered, everything, key, retrying_at_once},
     http::{Connection, Webhook},
-    hub::{Hub, soon},
+    hub::{Hub, PATIENCE, soon},
 };
 
 /// Enough for the writer to have several posts in one commit.
@@ -64,6 +66,10 @@ async fn post(address: SocketAddr, name: String, confirmed: Arc<Confirmed>) {
         }
         for copy in 0..=usize::from(number % 4 == 0) {
             let Ok(answer) = http.post(&webhook).await else { return };
+            if answer.status == 503 {
+                // The hub is stopping.
+                return;
+            }
             assert_eq!(answer.status, 200, "{answer:?}");
             let body = answer.json();
             let id = body["event_id"].as_str().unwrap().to_owned();
@@ -111,7 +117,13 @@ async fn agent(address: SocketAddr, name: String, confirmed: Arc<Confirmed>) {
         }
     }
     while let Ok(message) = stream.message().await {
-        if !ack(&agent, &delivered(message), &confirmed).await {
+        if matches!(message, Message::Draining(_)) {
+            continue;
+        }
+        // Neither a crash nor a stop is a failure of the agent's.
+        let delivery = delivered(message);
+        assert_eq!(delivery.attempt, 1, "`{}`", key(&delivery));
+        if !ack(&agent, &delivery, &confirmed).await {
             return;
         }
     }
@@ -138,7 +150,24 @@ async fn check_log(hub: &Hub, confirmed: &Confirmed) -> u64 {
     sequence
 }
 
-async fn kill_rounds(rounds: usize) {
+/// How a hub ends.
+#[derive(Clone, Copy)]
+enum How {
+    Killed,
+    Stopped,
+}
+
+async fn end(hub: &mut Hub, how: How) {
+    match how {
+        How::Killed => hub.kill().await,
+        How::Stopped => {
+            hub.terminate();
+            assert_eq!(hub.exited().await.code(), Some(0));
+        }
+    }
+}
+
+async fn end_and_start_again(rounds: usize, how: How) {
     let mut hub = Hub::start().await;
     let confirmed = Arc::new(Confirmed::default());
     for round in 0..rounds {
@@ -155,7 +184,7 @@ async fn kill_rounds(rounds: usize) {
         let until = so_far + random(400);
         let mut count = confirmed.count.subscribe();
         soon("posts and acks", count.wait_for(|count| until <= *count)).await.unwrap();
-        hub.kill().await;
+        end(&mut hub, how).await;
         while let Some(ended) = soon("the end of the load", load.join_next()).await {
             ended.unwrap();
         }
@@ -182,12 +211,14 @@ async fn kill_rounds(rounds: usize) {
             }
         }
     };
-    soon("the last event", done).await;
+    // Each ack is a commit of its own, and there may be thousands.
+    let done = tokio::time::timeout(6 * PATIENCE, done).await;
+    assert!(done.is_ok(), "waited in vain for the last event");
     drop(load);
     let (posted, acked) = (confirmed.posted.lock().len(), confirmed.acked.lock().len());
     assert!(0 < posted && 0 < acked);
     println!(
-        "{rounds} kills: {posted} posts and {acked} acks were confirmed, {logged} events kept"
+        "{rounds} rounds: {posted} posts and {acked} acks were confirmed, {logged} events kept"
     );
 }
 
@@ -195,11 +226,16 @@ async fn kill_rounds(rounds: usize) {
 async fn i2_what_was_confirmed_survives_a_few_kills_at_random_moments() {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to read it")]
     let rounds = std::env::var("HOOKLINE_KILL_ROUNDS").map_or(3, |text| text.parse().unwrap());
-    kill_rounds(rounds).await;
+    end_and_start_again(rounds, How::Killed).await;
 }
 
 #[tokio::test]
 #[ignore = "minutes; run by CI"]
 async fn i2_what_was_confirmed_survives_fifty_kills_at_random_moments() {
-    kill_rounds(50).await;
+    end_and_start_again(50, How::Killed).await;
+}
+
+#[tokio::test]
+async fn d9_a_stop_under_load_loses_nothing_and_counts_no_attempt() {
+    end_and_start_again(3, How::Stopped).await;
 }

@@ -38,3 +38,4 @@ mod shutdown;
 mod strace;
 mod streams;
 mod subscriptions;
+mod tried;

@@ -40,7 +40,7 @@ impl Broker {
         loop {
             match self.announce_some().await {
                 // More may be there.
-                Ok(count) if count > 0 => continue,
+                Ok(count) if count > 0 && !stop.is_cancelled() => {}
                 Ok(_) => tokio::select! {
                     () = self.inner.died.notified() => {}
                     () = stop.cancelled() => return,
@@ -59,6 +59,9 @@ impl Broker {
 
     async fn announce_some(&self) -> Result<usize, AnnounceError> {
         let rows = self.inner.ledger.unannounced(ROWS_AT_ONCE).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
         let mut events = Vec::new();
         for row in &rows {
             if let Some(event) = self.announcement(row).await? {
@@ -94,7 +97,15 @@ impl Broker {
             return Ok(None);
         }
         let payload = if row.entry.payload_size <= announcement::PAYLOAD_BYTES_MAX {
-            Some(self.inner.log.payload(&row.entry).await?)
+            match self.inner.log.payload(&row.entry).await {
+                Ok(payload) => Some(payload),
+                // The rest can be told; and one that can't be read must not hold up the others.
+                Err(error @ ReadError::Damaged(_)) => {
+                    tracing::error!(event_id = %event.id, %error, "announced without its payload");
+                    None
+                }
+                Err(error @ ReadError::Unavailable(_)) => return Err(error),
+            }
         } else {
             None
         };

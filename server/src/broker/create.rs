@@ -76,6 +76,12 @@ impl Broker {
     ///
     /// If the name is taken, the start lies beyond the log, there are too many, or the store fails.
     pub async fn create(&self, new: NewSubscription) -> Result<Arc<Identity>, CreateError> {
+        let broker = self.clone();
+        let created = self.to_the_end(async move { broker.create_now(new).await });
+        created.await.unwrap_or(Err(CreateError::Draining))
+    }
+
+    async fn create_now(&self, new: NewSubscription) -> Result<Arc<Identity>, CreateError> {
         let _changing = self.inner.changing.lock().await;
         if let Some(handle) = self.named(new.name.as_str()) {
             return Err(CreateError::Exists(handle.identity));
@@ -91,18 +97,25 @@ impl Broker {
         };
         let creation = match self.inner.ledger.create(config.clone()).await {
             Ok(creation) => creation,
-            // The registry holds all that the ledger holds, unless another hub shares the ledger.
-            Err(store::CreateError::Exists(_)) => {
-                return Err(
-                    CommitError::Unavailable("the name is taken in the ledger".into()).into()
-                );
-            }
+            Err(store::CreateError::Exists(creation)) => return self.adopt(creation).await,
             Err(store::CreateError::Commit(error)) => return Err(error.into()),
         };
         let identity = Arc::new(identity(creation, new, &config));
         self.open(Arc::clone(&identity)).await?;
         tracing::info!(subscription = %identity.name, start_after, "subscription created");
         Ok(identity)
+    }
+
+    /// Opens a subscription that the ledger has and the registry does not: one whose creation was written and answered as
+    /// failed.
+    async fn adopt(&self, creation: Creation) -> Result<Arc<Identity>, CreateError> {
+        let all = self.inner.ledger.subscriptions().await?;
+        let config = all.into_iter().find(|(of, _)| *of == creation).map(|(_, config)| config);
+        let identity = config.and_then(|config| Identity::new(creation, config).ok());
+        let unavailable = || CommitError::Unavailable("the name is taken in the ledger".into());
+        let identity = Arc::new(identity.ok_or_else(unavailable)?);
+        self.open(Arc::clone(&identity)).await?;
+        Err(CreateError::Exists(identity))
     }
 
     /// Opens a stream on a subscription that exists; `None` if it does not.
@@ -144,11 +157,9 @@ impl Broker {
     }
 
     fn run_ephemeral(&self, patterns: PatternSet, policy: Policy, start_after: u64) -> Handle {
-        let mut registry = self.inner.registry.write();
-        registry.last_ephemeral += 1;
-        let number = registry.last_ephemeral;
-        let now = self.inner.clock.steady();
-        let name = format!("ephemeral-{number}");
+        // At random, so that what was said about one of an earlier run is never taken for this one.
+        let number = uuid::Uuid::new_v4().as_u64_pair().1 >> 2;
+        let name = format!("ephemeral-{number:016x}");
         let identity = Arc::new(Identity {
             creation: Creation(EPHEMERAL | number),
             name: SubscriptionName::parse(&name).expect("made of letters, a dash and digits"),
@@ -157,10 +168,8 @@ impl Broker {
             created_at: self.inner.clock.wall(),
             start_after,
         });
-        // The steady clock has passed this on after every restart: so no lease id is issued twice.
-        let epoch = Epoch(now.as_micros().unsigned_abs());
-        let handle = self.run(identity, (epoch, Snapshot::starting_after(start_after)));
-        registry.by_creation.retain(|_, handle| !handle.mailbox.is_closed());
+        let mut registry = self.inner.registry.write();
+        let handle = self.run(identity, (Epoch(1), Snapshot::starting_after(start_after)));
         registry.by_creation.insert(handle.identity.creation, handle.clone());
         handle
     }
@@ -171,16 +180,18 @@ impl Broker {
     ///
     /// If the ledger could not be written: then it may still be there after a restart.
     pub async fn delete(&self, name: &SubscriptionName) -> Result<bool, CommitError> {
+        let (broker, name) = (self.clone(), name.clone());
+        let deleted = self.to_the_end(async move { broker.delete_now(&name).await });
+        deleted.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    async fn delete_now(&self, name: &SubscriptionName) -> Result<bool, CommitError> {
         let _changing = self.inner.changing.lock().await;
         let Some(handle) = self.named(name.as_str()) else { return Ok(false) };
         self.inner.ledger.delete(handle.identity.creation).await?;
-        {
-            let mut registry = self.inner.registry.write();
-            registry.by_name.remove(name);
-            registry.by_creation.remove(&handle.identity.creation);
-        }
-        // A task that is gone has nothing to end.
-        drop(handle.mailbox.send(Message::Close { end: End::Deleted }).await);
+        self.forget(handle.identity.creation);
+        // A task that is gone has nothing to end; a busy one finds out by its next commit.
+        drop(handle.mailbox.try_send(Message::Close { end: End::Deleted }));
         tracing::info!(subscription = %name, "subscription deleted");
         Ok(true)
     }

@@ -53,46 +53,48 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// If it gives no answer, or the log can't be read.
+    /// If it gives no answer.
     pub async fn view(
         &self,
         name: &SubscriptionName,
     ) -> Result<Option<SubscriptionView>, LookupError> {
         match self.named(name.as_str()) {
-            Some(handle) => self.view_of(&handle).await.map(Some),
+            Some(handle) => Ok(Some(self.view_of(&handle).await?)),
             None => Ok(None),
         }
     }
 
-    /// Returns subscriptions after a name (`None`: from the first), in order of their names.
-    ///
-    /// # Errors
-    ///
-    /// As [`Broker::view`].
-    pub async fn views(
-        &self,
-        after: Option<&str>,
-        count: usize,
-    ) -> Result<Vec<SubscriptionView>, LookupError> {
+    /// Returns subscriptions after a name (`None`: from the first), in order of their names. One that gives no answer is
+    /// left out.
+    pub async fn views(&self, after: Option<&str>, count: usize) -> Vec<SubscriptionView> {
         let handles: Vec<_> = {
             let registry = self.inner.registry.read();
             let all = registry.by_name.iter();
             let rest = all.filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
-            rest.map(|(_, handle)| handle.clone()).take(count).collect()
+            rest.map(|(_, handle)| handle.clone()).collect()
         };
-        let mut views = Vec::with_capacity(handles.len());
+        let mut views = Vec::with_capacity(handles.len().min(count));
         for handle in handles {
-            views.push(self.view_of(&handle).await?);
+            if views.len() == count {
+                break;
+            }
+            // One that gives no answer does not keep the others from being listed.
+            match self.view_of(&handle).await {
+                Ok(view) => views.push(view),
+                Err(NoAnswer) => {
+                    tracing::warn!(subscription = %handle.identity.name, "left out of a list: no answer");
+                }
+            }
         }
-        Ok(views)
+        views
     }
 
-    async fn view_of(&self, handle: &Handle) -> Result<SubscriptionView, LookupError> {
+    async fn view_of(&self, handle: &Handle) -> Result<SubscriptionView, NoAnswer> {
         let overview = handle.ask(|reply| Message::Inspect { reply }).await?;
         let oldest_received_at = match overview.first_open {
             Some(sequence) => {
-                let entry = read_one(&*self.inner.log, sequence).await?;
-                Some(entry.event.received_at)
+                let entry = read_one(&*self.inner.log, sequence).await.ok();
+                entry.map(|entry| entry.event.received_at)
             }
             None => None,
         };

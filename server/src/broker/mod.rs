@@ -9,6 +9,8 @@ mod announcer;
 
 mod create;
 
+mod ending;
+
 mod dead_letters;
 
 mod lookup;
@@ -33,6 +35,7 @@ use hookline_core::{
 use parking_lot::RwLock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use self::ending::Ending;
 use self::task::{Message, Task, Tools};
 pub use self::{
     create::{CreateError, NewSubscription, Start},
@@ -44,12 +47,10 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
+    limits::{SUBSCRIPTION_ANSWER_TIME_MAX, SUBSCRIPTION_MESSAGES_MAX},
     store::{CommitError, EventLog, Ledger, ReadError, SubscriptionConfig},
     tasks::{Group, Kind},
 };
-
-/// How many messages may wait for a subscription's task before those who ask wait themselves.
-const MAILBOX_MESSAGES: usize = 256;
 
 /// What a subscription is: fixed from its creation.
 #[derive(Debug)]
@@ -116,8 +117,11 @@ impl Handle {
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, NoAnswer> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(message(reply)).await.map_err(|_| NoAnswer)?;
-        answer.await.map_err(|_| NoAnswer)
+        let asked = async {
+            self.mailbox.send(message(reply)).await.map_err(|_| NoAnswer)?;
+            answer.await.map_err(|_| NoAnswer)
+        };
+        tokio::time::timeout(SUBSCRIPTION_ANSWER_TIME_MAX, asked).await.unwrap_or(Err(NoAnswer))
     }
 }
 
@@ -147,7 +151,6 @@ struct Inner {
 struct Registry {
     by_name: BTreeMap<SubscriptionName, Handle>,
     by_creation: BTreeMap<Creation, Handle>,
-    last_ephemeral: u64,
     draining: bool,
 }
 
@@ -228,10 +231,13 @@ impl Broker {
         identity: Arc<Identity>,
         opened: (hookline_core::delivery::Epoch, hookline_core::delivery::Snapshot),
     ) -> Handle {
-        let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES);
+        let (mailbox, messages) = mpsc::channel(SUBSCRIPTION_MESSAGES_MAX);
         let (leased_by_task, leased) = watch::channel(0);
         let task = Task::new(Arc::clone(&identity), self.tools(), opened, messages, leased_by_task);
-        self.inner.group.spawn(Kind::Contained, "subscription", task.run());
+        let mut ending = Ending::of(self, identity.creation);
+        self.inner.group.spawn(Kind::Contained, "subscription", async move {
+            ending.ended_with(task.run().await);
+        });
         Handle { identity, mailbox, leased }
     }
 
@@ -273,6 +279,19 @@ impl Broker {
     #[must_use]
     pub fn identity(&self, name: &SubscriptionName) -> Option<Arc<Identity>> {
         self.named(name.as_str()).map(|handle| handle.identity)
+    }
+
+    /// Carries something out to its end, although who asked for it may go away in the middle; `None` if that end is the
+    /// hub's.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.group.spawn(Kind::Contained, "create or delete", async move {
+            drop(reply.send(work.await));
+        });
+        answer.await.ok()
     }
 
     fn handles(&self) -> Vec<Handle> {

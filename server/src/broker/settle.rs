@@ -8,6 +8,7 @@ use hookline_core::{
 };
 
 use super::{Broker, Handle, Message, Settle};
+use crate::limits::SUBSCRIPTION_ANSWER_TIME_MAX;
 
 /// A lease that needs more time.
 #[derive(Clone, Debug)]
@@ -92,7 +93,8 @@ impl Broker {
             asked.push((route.places, answer));
         }
         for (places, answer) in asked {
-            let answers = answer.await.ok();
+            let answers = tokio::time::timeout(SUBSCRIPTION_ANSWER_TIME_MAX, answer).await;
+            let answers = answers.ok().and_then(Result::ok);
             let mut answers = answers.into_iter().flatten();
             for place in places {
                 if let Some(outcome) = outcomes.get_mut(place) {

@@ -13,7 +13,10 @@ use std::{
 };
 
 use futures_core::Stream;
-use hookline_core::delivery::{Counts, Grant, LeaseId, LossReason, StreamId};
+use hookline_core::{
+    delivery::{Counts, Grant, LeaseId, LossReason, StreamId},
+    time::Timestamp,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -171,6 +174,23 @@ impl Outbox {
         queue.items.len() < before
     }
 
+    /// Takes back the deliveries that were not sent by the end of their leases.
+    pub(super) fn take_unsent_due(&self, now: Timestamp) -> Vec<LeaseId> {
+        let mut due = Vec::new();
+        self.0.queue.lock().items.retain(|item| match item {
+            Item::Delivery { grant, .. } if grant.expires_at <= now => {
+                due.push(grant.lease.clone());
+                false
+            }
+            Item::Delivery { .. }
+            | Item::Ready { .. }
+            | Item::Heartbeat { .. }
+            | Item::LeaseLost { .. }
+            | Item::Draining { .. } => true,
+        });
+        due
+    }
+
     /// Returns what happened since the last call.
     pub(super) fn news(&self) -> News {
         let mut queue = self.0.queue.lock();
@@ -192,6 +212,15 @@ impl Outbox {
         queue.ended = Some(end);
         wake(queue);
         news
+    }
+}
+
+/// A task that ends without a word, by a panic, does not leave its streams waiting for ever.
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock();
+        queue.ended.get_or_insert(End::Unavailable);
+        wake(queue);
     }
 }
 
@@ -254,7 +283,6 @@ mod tests {
     use hookline_core::{
         delivery::{Creation, Epoch, Stamp},
         event::{Event, EventId, EventType, NewEvent, Sequence, SourceName},
-        time::Timestamp,
     };
 
     use super::*;
@@ -334,6 +362,26 @@ mod tests {
         assert!(!outbox.retract(&lease(1)));
         assert!(outbox.retract(&lease(2)));
         assert_eq!(outbox.end(End::Unavailable).unwritten, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_sent_when_its_lease_ends_is_taken_back() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        outbox.push(delivery(1));
+        outbox.push(delivery(2));
+        assert!(inbox.next().await.is_some());
+        assert_eq!(outbox.take_unsent_due(Timestamp::MIN), []);
+        assert_eq!(outbox.take_unsent_due(Timestamp::EPOCH), [lease(2)]);
+        assert_eq!(outbox.take_unsent_due(Timestamp::EPOCH), []);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_gone_without_a_word_ends_its_streams() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let (item, ()) = tokio::join!(inbox.next(), async { drop(outbox) });
+        assert!(matches!(item, Some(Err(End::Unavailable))));
     }
 
     #[tokio::test]

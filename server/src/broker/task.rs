@@ -5,22 +5,25 @@
 
 mod effects;
 
+mod messages;
+
+mod recovery;
+
 mod replies;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{
-        Config, Counts, Epoch, Input, LeaseId, Nack, NackAction, Outcome, Snapshot, Status,
-        StreamId, Subscription, Ticket,
-    },
+    delivery::{Epoch, Input, LeaseId, NackAction, Snapshot, StreamId, Subscription, Ticket},
     event::{EventId, Sequence},
     time::Timestamp,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::replies::Replies;
+pub(super) use self::messages::Message;
+pub use self::messages::{Overview, Settle};
+use self::{recovery::recovered, replies::Replies};
 use super::{
     Extension, Identity,
     stream::{Bell, End, Inbox, Item, Outbox, Position, channel},
@@ -28,62 +31,13 @@ use super::{
 use crate::{
     clock::Clock,
     limits::{HEARTBEAT_INTERVAL, PROGRESS_BYTES_MAX},
-    store::{BoxFuture, CommitError, EventLog, Ledger, ReadError},
+    store::{BoxFuture, CommitError, EventLog, Ledger},
 };
 
 /// How many messages are taken in before effects are carried out: what they write goes into one commit.
 const MESSAGES_AT_ONCE: usize = 256;
 /// The wait before a ledger that could not be opened, or an event that could not be read, is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// What a task is asked.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// Open a stream.
-    Subscribe { consumer: Arc<str>, max_in_flight: u32, reply: oneshot::Sender<Inbox> },
-    /// Settle leases; answered in their order.
-    Settle { settles: Vec<(LeaseId, Settle)>, reply: oneshot::Sender<Vec<Outcome>> },
-    /// Extend leases; answered in their order.
-    Extend {
-        extensions: Vec<(LeaseId, Extension)>,
-        reply: oneshot::Sender<Vec<Result<Timestamp, Outcome>>>,
-    },
-    /// Give dead letters back; answered with how many.
-    Redrive {
-        letters: Vec<(Sequence, hookline_core::delivery::DeadLetter)>,
-        reply: oneshot::Sender<Vec<Sequence>>,
-    },
-    /// Tell how it stands.
-    Inspect { reply: oneshot::Sender<Overview> },
-    /// Tell how one event stands, and what its consumer said about its progress.
-    Status { sequence: Sequence, reply: oneshot::Sender<(Status, String)> },
-    /// Lease nothing more and write down what runs; answered when that is durable.
-    Drain { grace: Duration, reply: oneshot::Sender<()> },
-    /// End all streams so, and end.
-    Close { end: End },
-}
-
-/// What a consumer says about a lease.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Settle {
-    /// Done.
-    Ack,
-    /// Failed, or given back.
-    Nack(Nack),
-}
-
-/// How a subscription stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Overview {
-    /// Where it stands in the log.
-    pub position: Position,
-    /// What its deliveries do.
-    pub counts: Counts,
-    /// The oldest event that is not finished.
-    pub first_open: Option<Sequence>,
-    /// Its consumers, with how many leases each holds.
-    pub consumers: Vec<(String, usize)>,
-}
 
 /// What a task works with.
 #[derive(Clone, Debug)]
@@ -92,19 +46,8 @@ pub(super) struct Tools {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
     /// Nudged after each commit that made dead letters.
-    pub(super) died: Arc<tokio::sync::Notify>,
+    pub(super) died: Arc<Notify>,
     pub(super) stop: CancellationToken,
-}
-
-impl Tools {
-    /// Waits before something that failed is tried again, or until the hub stops.
-    async fn pause(&self) {
-        let until = self.clock.steady() + RETRY_DELAY;
-        tokio::select! {
-            () = self.clock.sleep_until(until) => {}
-            () = self.stop.cancelled() => {}
-        }
-    }
 }
 
 /// One subscription's task.
@@ -125,8 +68,14 @@ pub(super) struct Task {
     ahead: effects::ReadAhead,
     /// What else is known of the events under leases.
     handed_out: BTreeMap<Sequence, HandedOut>,
+    /// Leases whose events could not be read: given back when it is time to try again.
+    unreadable: Vec<LeaseId>,
+    /// When that is; in the past if there are none.
+    reread_at: Timestamp,
+    /// Set once the hub stops: how long streams have.
+    draining: Option<Duration>,
     commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
-    fetch: Option<BoxFuture<'static, Result<effects::Fetched, ReadError>>>,
+    fetch: Option<BoxFuture<'static, effects::Fetched>>,
     next_heartbeat: Timestamp,
 }
 
@@ -164,7 +113,7 @@ impl Task {
         let head = tools.log.head();
         let now = tools.clock.steady();
         Self {
-            core: recover(&identity, epoch, snapshot, now),
+            core: recovered(&identity, epoch, snapshot, now),
             epoch,
             mailbox,
             head,
@@ -175,6 +124,9 @@ impl Task {
             replies: Replies::default(),
             ahead: effects::ReadAhead::default(),
             handed_out: BTreeMap::new(),
+            unreadable: Vec::new(),
+            reread_at: now,
+            draining: None,
             commit: None,
             fetch: None,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
@@ -183,8 +135,8 @@ impl Task {
         }
     }
 
-    /// Runs until the subscription is deleted, fenced or the hub stops.
-    pub(super) async fn run(mut self) {
+    /// Runs until the subscription is deleted, fenced or the hub stops; returns which.
+    pub(super) async fn run(mut self) -> End {
         self.head.mark_changed();
         let end = loop {
             match self.turn().await {
@@ -202,24 +154,25 @@ impl Task {
         }
         self.leased.send_replace(0);
         tracing::debug!(subscription = %self.identity.name, ?end, "subscription ended");
+        end
     }
 
     async fn turn(&mut self) -> Turn {
         while let Some(effect) = self.core.poll_effect() {
-            if let Err(error) = self.carry_out(effect).await {
-                tracing::error!(subscription = %self.identity.name, %error, "an event could not be read");
-                self.tools.pause().await;
-            }
+            self.carry_out(effect).await;
         }
         self.publish_leased();
         let timeout = self.core.poll_timeout().unwrap_or(self.next_heartbeat);
-        let deadline = timeout.min(self.next_heartbeat);
+        let mut deadline = timeout.min(self.next_heartbeat);
+        if !self.unreadable.is_empty() {
+            deadline = deadline.min(self.reread_at);
+        }
         let bell = Arc::clone(&self.bell);
         tokio::select! {
             biased;
             () = self.tools.stop.cancelled() => return Turn::End(End::Unavailable),
             (ticket, result) = finished(&mut self.commit) => return self.committed(ticket, result),
-            fetched = finished(&mut self.fetch) => self.fetched(fetched).await,
+            fetched = finished(&mut self.fetch) => self.fetched(fetched),
             message = self.mailbox.recv() => {
                 // The registry dropped its handle: the subscription is gone.
                 let Some(message) = message else { return Turn::End(End::Deleted) };
@@ -248,7 +201,13 @@ impl Task {
     fn look_at_the_clock(&mut self) {
         let now = self.tools.clock.steady();
         if self.core.poll_timeout().is_some_and(|due| due <= now) {
+            self.take_back_unsent(now);
             self.core.handle_timeout(now);
+        }
+        if !self.unreadable.is_empty() && self.reread_at <= now {
+            for lease in std::mem::take(&mut self.unreadable) {
+                self.handle(Input::Unwritten { lease });
+            }
         }
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + HEARTBEAT_INTERVAL;
@@ -256,6 +215,15 @@ impl Task {
             for stream in self.streams.values() {
                 stream.outbox.push(Item::Heartbeat { position, counts });
             }
+        }
+    }
+
+    /// Takes back what transports have not taken by the end of its lease, so that it is no failed attempt.
+    fn take_back_unsent(&mut self, now: Timestamp) {
+        let unsent: Vec<_> =
+            self.streams.values().flat_map(|open| open.outbox.take_unsent_due(now)).collect();
+        for lease in unsent {
+            self.handle(Input::Unwritten { lease });
         }
     }
 
@@ -289,9 +257,9 @@ impl Task {
             Message::Extend { extensions, reply } => {
                 let requests = self.replies.expect_extensions(extensions.len(), reply);
                 for ((lease, extension), request) in extensions.into_iter().zip(requests) {
-                    self.note_progress(&lease, extension.progress);
-                    let duration = extension.duration;
-                    self.handle(Input::Extend { request, lease, duration });
+                    let Extension { duration, progress, .. } = extension;
+                    self.handle(Input::Extend { request, lease: lease.clone(), duration });
+                    self.note_progress(&lease, progress);
                 }
             }
             Message::Redrive { letters, reply } => {
@@ -305,6 +273,7 @@ impl Task {
             }
             Message::Drain { grace, reply } => {
                 self.replies.expect_drained(reply);
+                self.draining = Some(grace);
                 self.handle(Input::Drain);
                 for stream in self.streams.values() {
                     stream.outbox.push(Item::Draining { grace });
@@ -315,9 +284,9 @@ impl Task {
         None
     }
 
-    fn log_settle(&mut self, lease: &LeaseId, settle: &Settle) {
+    fn log_settle(&self, lease: &LeaseId, settle: &Settle) {
         let LeaseId { sequence, attempt, consumer, .. } = lease;
-        let out = self.handed_out.remove(sequence);
+        let out = self.handed_out.get(sequence);
         let event_id = out.map(|out| tracing::field::display(out.event_id));
         let said = match settle {
             Settle::Ack => "ack",
@@ -408,37 +377,6 @@ impl Task {
         }
     }
 
-    /// Starts anew from the ledger, as after a restart: waiters are told to say it again, streams to come back.
-    async fn recover(&mut self) -> Result<(), End> {
-        self.replies = Replies::default();
-        for stream in std::mem::take(&mut self.streams).into_values() {
-            stream.outbox.end(End::Unavailable);
-        }
-        self.ahead = effects::ReadAhead::default();
-        self.handed_out.clear();
-        (self.commit, self.fetch) = (None, None);
-        loop {
-            match self.tools.ledger.open(self.identity.creation).await {
-                Ok((epoch, snapshot)) => {
-                    let now = self.tools.clock.steady();
-                    self.core = recover(&self.identity, epoch, snapshot, now);
-                    self.epoch = epoch;
-                    self.head.mark_changed();
-                    tracing::info!(subscription = %self.identity.name, "recovered from the ledger");
-                    return Ok(());
-                }
-                Err(CommitError::Missing) => return Err(End::Deleted),
-                Err(error) => {
-                    tracing::error!(subscription = %self.identity.name, %error, "could not open the ledger");
-                    self.tools.pause().await;
-                    if self.tools.stop.is_cancelled() {
-                        return Err(End::Unavailable);
-                    }
-                }
-            }
-        }
-    }
-
     fn position(&self) -> Position {
         let (done_floor, scanned) = self.core.position();
         Position { log_end: self.core.head().max(scanned), scanned, done_floor }
@@ -459,13 +397,6 @@ impl Task {
         let leased = self.core.leased().saturating_add(self.replies.owed());
         self.leased.send_if_modified(|before| std::mem::replace(before, leased) != leased);
     }
-}
-
-fn recover(identity: &Identity, epoch: Epoch, snapshot: Snapshot, now: Timestamp) -> Subscription {
-    let config = Config { creation: identity.creation, policy: identity.policy.clone() };
-    // Jitter has to differ between subscriptions and restarts; it need not be a secret.
-    let seed = identity.creation.0.rotate_left(32) ^ epoch.0 ^ now.as_micros().unsigned_abs();
-    Subscription::recover(config, epoch, snapshot, now, seed)
 }
 
 /// Waits for a future that may not be there; then for ever.

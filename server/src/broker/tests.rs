@@ -11,7 +11,7 @@ use hookline_core::{
     time::Timestamp,
 };
 
-use super::{Broker, End, Inbox, Item, LeaseOutcome, NewSubscription, Settle, Start};
+use super::{Broker, CreateError, End, Inbox, Item, LeaseOutcome, NewSubscription, Settle, Start};
 use crate::{
     clock::SystemClock,
     store::{
@@ -98,10 +98,9 @@ async fn next(inbox: &mut Inbox) -> Result<Item, End> {
 }
 
 async fn delivery(inbox: &mut Inbox) -> Grant {
-    match next(inbox).await.unwrap() {
-        Item::Delivery { grant, .. } => grant,
-        other => panic!("not a delivery: {other:?}"),
-    }
+    let item = next(inbox).await.unwrap();
+    let Item::Delivery { grant, .. } = item else { panic!("not a delivery: {item:?}") };
+    grant
 }
 
 fn reject() -> Settle {
@@ -246,6 +245,40 @@ async fn what_a_stream_was_never_asked_for_goes_to_the_next_uncounted() {
 }
 
 #[tokio::test]
+async fn a_subscription_whose_creation_was_answered_as_failed_is_adopted() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    let new = NewSubscription {
+        name: named("all"),
+        patterns: PatternSet::parse(["github"]).unwrap(),
+        start: Start::Earliest,
+        policy: Policy::default(),
+    };
+    hub.store.faults().fail_commit(Fault::AfterWrite);
+    assert!(matches!(hub.broker.create(new.clone()).await, Err(CreateError::Commit(_))));
+    assert!(matches!(hub.broker.create(new).await, Err(CreateError::Exists(_))));
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    drop(delivery(&mut inbox).await);
+}
+
+#[tokio::test]
+async fn a_name_is_free_again_once_its_subscription_is_deleted() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    assert!(hub.broker.delete(&named("all")).await.unwrap());
+    assert_eq!(next(&mut inbox).await.unwrap_err(), End::Deleted);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Gone);
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    let again = delivery(&mut inbox).await;
+    assert_ne!(again.lease.creation, grant.lease.creation);
+    assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Gone);
+}
+
+#[tokio::test]
 async fn an_ephemeral_subscription_is_gone_with_its_stream() {
     let hub = Hub::start(MemoryStore::new()).await;
     let patterns = PatternSet::parse(["github"]).unwrap();
@@ -259,7 +292,7 @@ async fn an_ephemeral_subscription_is_gone_with_its_stream() {
     let grant = delivery(&mut inbox).await;
     drop(inbox);
     let gone = async {
-        while hub.settle(&grant, Settle::Ack).await != LeaseOutcome::Retry {
+        while hub.settle(&grant, Settle::Ack).await != LeaseOutcome::Gone {
             tokio::task::yield_now().await;
         }
     };

@@ -82,8 +82,7 @@ impl SubscriptionService for Service {
         let after = page::place(&request.page_token, QUERY)?;
         let broker = &self.0.broker;
         // One more than the page holds tells whether there is another.
-        let views =
-            broker.views(after.as_deref(), size + 1).await.map_err(status::lookup_failed)?;
+        let views = broker.views(after.as_deref(), size + 1).await;
         let now = broker.clock().wall();
         let subscriptions = views.iter().map(|view| convert::subscription(view, now));
         Ok(Response::new(page_of(subscriptions, size, PAGE_BYTES_MAX)))

@@ -7,8 +7,8 @@ use hookline_core::{
     event::Sequence,
 };
 
-use super::{End, HandedOut, Item, Task};
-use crate::broker::lookup::read_one;
+use super::{End, HandedOut, Item, RETRY_DELAY, Task, Tools};
+use crate::broker::{Identity, lookup::read_one};
 use crate::store::{Commit, CommitError, Entry, ReadError, ReadLimit, ReadRange};
 
 /// The most bytes of entries that are kept from reading ahead; beyond that they are read again when handed out.
@@ -25,8 +25,8 @@ pub(super) struct ReadAhead {
 
 impl ReadAhead {
     fn keep(&mut self, entry: Arc<Entry>) {
-        let bytes = payload_bytes(&entry);
-        if self.bytes.saturating_add(bytes) <= AHEAD_BYTES_MAX
+        let bytes = entry.stored_bytes();
+        if self.bytes + bytes <= AHEAD_BYTES_MAX
             && self.entries.insert(entry.event.sequence, entry).is_none()
         {
             self.bytes += bytes;
@@ -35,7 +35,7 @@ impl ReadAhead {
 
     fn take(&mut self, sequence: Sequence) -> Option<Arc<Entry>> {
         let entry = self.entries.remove(&sequence)?;
-        self.bytes -= payload_bytes(&entry);
+        self.bytes -= entry.stored_bytes();
         Some(entry)
     }
 }
@@ -48,12 +48,12 @@ pub(super) struct Fetched {
 }
 
 impl Task {
-    pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), ReadError> {
+    pub(super) async fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Fetch { after, through, count } => self.begin_fetch(after, through, count),
             Effect::Persist { ticket, changes } => self.begin_commit(ticket, changes),
-            Effect::Ready { stream, held } => self.say_ready(stream, held).await?,
-            Effect::Deliver { stream, grant } => self.deliver(stream, grant).await?,
+            Effect::Ready { stream, held } => self.say_ready(stream, held).await,
+            Effect::Deliver { stream, grant } => self.deliver(stream, grant).await,
             Effect::LeaseLost { stream, lease, reason } => self.say_lost(stream, lease, reason),
             Effect::TakenOver { stream } => self.end_stream(stream, End::TakenOver),
             Effect::Settled { request, outcome } => self.replies.settled(request, outcome),
@@ -61,58 +61,42 @@ impl Task {
             Effect::Redriven { request, sequences } => self.replies.redriven(request, sequences),
             Effect::Drained => self.replies.drained(),
         }
-        Ok(())
     }
 
     fn begin_fetch(&mut self, after: u64, through: u64, count: usize) {
-        let (log, identity) = (Arc::clone(&self.tools.log), Arc::clone(&self.identity));
+        let (tools, identity) = (self.tools.clone(), Arc::clone(&self.identity));
         self.fetch = Some(Box::pin(async move {
-            let entries = log.read(ReadRange { after, limit: READ }).await?;
-            // Nothing beyond `after`: what lay there was trimmed.
-            let mut looked_at = if entries.is_empty() { through } else { after };
-            let mut matched = Vec::new();
-            for entry in entries {
-                looked_at = entry.event.sequence.get();
-                if identity.takes(&entry.event) {
-                    matched.push(entry);
-                }
-                if matched.len() == count {
-                    break;
+            match fetch(&tools, &identity, after, through, count).await {
+                Ok(Some(fetched)) => return fetched,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(subscription = %identity.name, after, %error, "the log could not be read");
                 }
             }
-            Ok(Fetched { through: looked_at, matched })
+            // The wait is the fetch's own: the task goes on. An answer that brings nothing makes the machine ask again.
+            tools.clock.sleep_until(tools.clock.steady() + RETRY_DELAY).await;
+            Fetched { through: after, matched: Vec::new() }
         }));
     }
 
-    pub(super) async fn fetched(&mut self, fetched: Result<Fetched, ReadError>) {
+    pub(super) fn fetched(&mut self, fetched: Fetched) {
         self.fetch = None;
-        let Fetched { through, matched } = match fetched {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                tracing::error!(subscription = %self.identity.name, %error, "the log could not be read");
-                self.tools.pause().await;
-                // An answer that brings nothing: the machine asks again.
-                Fetched { through: 0, matched: Vec::new() }
-            }
-        };
+        let Fetched { through, matched } = fetched;
         let sequences = matched.iter().map(|entry| entry.event.sequence).collect();
-        for entry in matched {
-            self.ahead.keep(entry);
-        }
         self.handle(Input::Fetched { through, matched: sequences });
+        for entry in matched {
+            // After a recovery much is read again that is finished: that is not handed out, so not kept.
+            if self.core.status(entry.event.sequence).record().is_some() {
+                self.ahead.keep(entry);
+            }
+        }
     }
 
     fn begin_commit(&mut self, ticket: Ticket, changes: Vec<Change>) {
-        for change in &changes {
-            if let Change::Dead { sequence, .. } = change {
-                self.handed_out.remove(sequence);
-            }
-        }
+        self.forget_ended(&changes);
         if self.identity.is_ephemeral() {
-            let died =
-                changes.iter().filter(|change| matches!(change, Change::Dead { .. })).count();
-            if 0 < died {
-                tracing::warn!(subscription = %self.identity.name, died, "dropped events that ran out of attempts");
+            for sequence in newly_dead(&changes) {
+                tracing::warn!(subscription = %self.identity.name, %sequence, "dropped an event that ran out of attempts");
             }
             self.commit = Some(Box::pin(async move { (ticket, Ok(())) }));
             return;
@@ -140,35 +124,78 @@ impl Task {
         }));
     }
 
-    async fn say_ready(&mut self, stream: StreamId, grants: Vec<Grant>) -> Result<(), ReadError> {
+    /// Drops what was kept of events whose leases have ended with these changes.
+    fn forget_ended(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Done { sequence, .. } | Change::Dead { sequence, .. } => {
+                    self.handed_out.remove(sequence);
+                    self.ahead.take(*sequence);
+                }
+                Change::Open { sequence, record } if record.lease.is_none() => {
+                    self.handed_out.remove(sequence);
+                }
+                Change::Open { .. } | Change::Position { .. } | Change::Redriven { .. } => {}
+            }
+        }
+    }
+
+    async fn say_ready(&mut self, stream: StreamId, grants: Vec<Grant>) {
         let mut held = Vec::with_capacity(grants.len());
         for grant in grants {
-            let entry = self.entry(&grant).await?;
-            held.push((grant, entry));
+            match self.entry(&grant).await {
+                Ok(entry) => {
+                    self.hand_out(&entry);
+                    held.push((grant, entry));
+                }
+                Err(error) => {
+                    // Without `ready` a stream is none: the consumer comes back, and its leases are kept meanwhile.
+                    self.log_unreadable(&grant, &error);
+                    return self.end_stream(stream, End::Unavailable);
+                }
+            }
         }
         let position = self.position();
         if let Some(open) = self.streams.get(&stream) {
             open.outbox.push(Item::Ready { position, held });
+            if let Some(grace) = self.draining {
+                open.outbox.push(Item::Draining { grace });
+            }
         }
-        Ok(())
     }
 
-    async fn deliver(&mut self, stream: StreamId, grant: Grant) -> Result<(), ReadError> {
-        let entry = self.entry(&grant).await;
+    async fn deliver(&mut self, stream: StreamId, grant: Grant) {
+        let entry = match self.entry(&grant).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.log_unreadable(&grant, &error);
+                if self.unreadable.is_empty() {
+                    self.reread_at = self.tools.clock.steady() + RETRY_DELAY;
+                }
+                return self.unreadable.push(grant.lease);
+            }
+        };
         // The stream may have ended while the effect waited.
-        let (Ok(entry), Some(open)) = (&entry, self.streams.get(&stream)) else {
-            self.handle(Input::Unwritten { lease: grant.lease });
-            return entry.map(drop);
+        let Some(open) = self.streams.get(&stream) else {
+            return self.handle(Input::Unwritten { lease: grant.lease });
         };
         let LeaseId { sequence, attempt, .. } = grant.lease;
         tracing::debug!(
             event_id = %entry.event.id, subscription = %self.identity.name, consumer = %open.consumer,
             %sequence, attempt, "deliver",
         );
-        open.outbox.push(Item::Delivery { grant, entry: Arc::clone(entry) });
+        open.outbox.push(Item::Delivery { grant, entry: Arc::clone(&entry) });
+        self.hand_out(&entry);
+    }
+
+    fn hand_out(&mut self, entry: &Entry) {
         let out = HandedOut { event_id: entry.event.id, progress: String::new() };
-        self.handed_out.insert(sequence, out);
-        Ok(())
+        self.handed_out.insert(entry.event.sequence, out);
+    }
+
+    fn log_unreadable(&self, grant: &Grant, error: &ReadError) {
+        let (subscription, sequence) = (&self.identity.name, grant.lease.sequence);
+        tracing::error!(%subscription, %sequence, %error, "an event could not be read");
     }
 
     fn say_lost(&mut self, stream: StreamId, lease: LeaseId, reason: LossReason) {
@@ -199,6 +226,34 @@ impl Task {
     }
 }
 
+/// Reads and matches; `None` if nothing can be read here yet.
+async fn fetch(
+    tools: &Tools,
+    identity: &Identity,
+    after: u64,
+    through: u64,
+    count: usize,
+) -> Result<Option<Fetched>, ReadError> {
+    let entries = tools.log.read(ReadRange { after, limit: READ }).await?;
+    if entries.is_empty() {
+        // What lay here was trimmed; or, over a network, it can't be seen yet.
+        let trimmed = tools.log.first().get() - 1;
+        let fetched = Fetched { through: trimmed.min(through), matched: Vec::new() };
+        return Ok((after < trimmed).then_some(fetched));
+    }
+    let mut fetched = Fetched { through: after, matched: Vec::new() };
+    for entry in entries {
+        fetched.through = entry.event.sequence.get();
+        if identity.takes(&entry.event) {
+            fetched.matched.push(entry);
+        }
+        if fetched.matched.len() == count {
+            break;
+        }
+    }
+    Ok(Some(fetched))
+}
+
 /// Returns the sequences whose dead letters have no row yet that holds their events.
 fn newly_dead(changes: &[Change]) -> Vec<Sequence> {
     let dead = changes.iter().filter_map(|change| match change {
@@ -210,9 +265,4 @@ fn newly_dead(changes: &[Change]) -> Vec<Sequence> {
         | Change::Redriven { .. } => None,
     });
     dead.collect()
-}
-
-/// The payload's size stands for the entry's: more than it takes where it is compressed or not in memory.
-fn payload_bytes(entry: &Entry) -> usize {
-    usize::try_from(entry.payload_size).unwrap_or(usize::MAX)
 }
