@@ -164,8 +164,13 @@ impl Opened {
                 ignored_fields: self.ignored_fields.clone(),
             }),
             Item::Delivery { grant, entry } => {
-                let event = convert::event(&**self.broker.log(), &entry, self.view).await;
-                let event = event.map_err(|error| status::read_failed(&error))?;
+                let event = match convert::event(&**self.broker.log(), &entry, self.view).await {
+                    Ok(event) => event,
+                    Err(error) => {
+                        self.give_back(&grant).await;
+                        return Err(status::read_failed(&error));
+                    }
+                };
                 let seal = self.broker.seal();
                 Message::Delivery(convert::delivery(seal, &self.identity, &grant, event))
             }
@@ -186,6 +191,19 @@ impl Opened {
             }
         };
         Ok(v1::SubscribeResponse { message: Some(message) })
+    }
+
+    /// Gives a delivery back that could not be made into a message: the consumer never saw it, so it counts nothing.
+    async fn give_back(&self, grant: &delivery::Grant) {
+        let release = Settle::Nack(delivery::Nack {
+            action: NackAction::Release,
+            reason: String::new(),
+            error_type: String::new(),
+            retry_after: None,
+        });
+        let lease = self.broker.seal().seal(&grant.lease);
+        // If that fails too, the lease ends as any other that is not heard of.
+        drop(self.broker.settle(vec![(lease, release)]).await);
     }
 
     fn ended(&self, end: End) -> Status {
