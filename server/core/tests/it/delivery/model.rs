@@ -12,7 +12,10 @@ const CASES: u64 = 200;
 const STEPS: usize = 300;
 
 /// Seeds that failed once; they run first.
-const REPLAYS: &[u64] = &[];
+const REPLAYS: &[u64] = &[
+    // A delivery that died while its due time lay ahead was taken for waiting after a crash.
+    40_935_333_299_835,
+];
 
 /// What the runs together must have gone through.
 const WAYS: [&str; 20] = [
@@ -74,17 +77,18 @@ fn i09_the_same_seed_twice_gives_the_same_effects() {
     }
 }
 
-/// More of the same, for as many seconds as `HOOKLINE_MODEL_SECONDS` says.
+/// More of the same, for as many seconds as `HOOKLINE_MODEL_SECONDS` says: the seeds that follow, or those from
+/// `HOOKLINE_MODEL_SEED`, for who looks for new ones. So a run on the same commit fails where it failed before.
 #[test]
 #[expect(
     clippy::disallowed_methods,
     reason = "how long to try is no matter of the code under test"
 )]
 fn more_random_runs_agree_with_the_reference_for_as_long_as_asked() {
-    let seconds = std::env::var("HOOKLINE_MODEL_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(0));
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let time = Duration::from_secs(number("HOOKLINE_MODEL_SECONDS").unwrap_or(0));
     let began = std::time::Instant::now();
-    let mut seed = u64::from(std::process::id()) << 32;
+    let mut seed = number("HOOKLINE_MODEL_SEED").unwrap_or(CASES);
     while began.elapsed() < time {
         run(seed);
         seed += 1;

@@ -201,7 +201,9 @@ impl Reference {
             delivery.live = Facts { lease: None, ..delivery.durable.clone() };
             delivery.run = delivery.durable.lease.clone();
             let waits = matches!(delivery.live.due, Due::At(due) if now < due);
-            delivery.waiting = delivery.run.is_none() && waits;
+            // The facts of what has ended keep the time that it was due before.
+            let open = delivery.live.end == End::Open;
+            delivery.waiting = open && delivery.run.is_none() && waits;
             delivery.looked_at = None;
             if let Some(run) = &mut delivery.run {
                 *self.ways.entry("lease lives on after a restart").or_default() += 1;
