@@ -18,7 +18,9 @@ const REPLAYS: &[u64] = &[
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 20] = [
+const WAYS: [&str; 22] = [
+    "two of a resource at once",
+    "past a failure of its resource",
     "applied at once",
     "already applied",
     "conflict",

@@ -13,7 +13,7 @@ use hookline_core::{
 
 use super::{
     harness::{MINUTE, SECOND, Step},
-    reference::{Consumer, Delivery, Due, End, Expected, Facts, Reference, Run},
+    reference::{Consumer, Delivery, Due, End, Expected, Facts, Reference, Run, resource},
 };
 
 impl Reference {
@@ -303,6 +303,21 @@ impl Reference {
             expires: grant.expires_at,
             checkpointed: false,
         });
+        self.note_resource(lease.sequence.get());
+    }
+
+    /// Notes when an event is handed out although an older one of its resource is not finished: without `ordering` a
+    /// resource holds nothing back.
+    fn note_resource(&mut self, n: u64) {
+        let older =
+            self.deliveries.range(..n).filter(|(older, _)| resource(**older) == resource(n));
+        let older: Vec<_> = older.map(|(_, older)| (older.run.is_some(), older.waiting)).collect();
+        if older.iter().any(|(runs, _)| *runs) {
+            self.went("two of a resource at once");
+        }
+        if older.iter().any(|(_, waits)| *waits) {
+            self.went("past a failure of its resource");
+        }
     }
 
     /// A commit takes along all that is to be written, and nothing else.

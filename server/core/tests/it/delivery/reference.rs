@@ -205,3 +205,11 @@ impl Reference {
         }
     }
 }
+
+/// How many resources the events of a run are about.
+const RESOURCES: u64 = 10;
+
+/// Returns which resource an event is about.
+pub(super) fn resource(n: u64) -> u64 {
+    n % RESOURCES
+}
