@@ -90,9 +90,9 @@ impl Trace {
         }
     }
 
-    /// A file may have been written again after the sync that this answer waited for: the writer goes on with what has no
-    /// waiters, such as forgetting old fingerprints, and syncs that by itself. What began before that sync ended must be
-    /// covered.
+    /// A file may have been written again after the sync that this answer waited for: where a commit has filled a segment,
+    /// sled pads what is left of it, later and on a thread of its own. The next sync covers that. What began before the
+    /// last sync ended must be covered.
     fn confirm(&mut self, line: &str) {
         for (file, writes) in &self.unsynced {
             let ended = self.sync_ended.get(file).copied().unwrap_or(usize::MAX);
