@@ -1,16 +1,13 @@
 //! The handler form, and stops.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use hookline_client::{Delivery, Error, NackAction, proto::Outcome};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tonic::Status;
 
 use crate::hub::{Hub, Stream, now};
@@ -88,14 +85,14 @@ async fn ok_acks_an_error_nacks_with_its_chain_a_panic_with_its_message() {
 
 #[tokio::test(start_paused = true)]
 async fn never_more_handlers_run_than_were_asked_for() {
-    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let counted = Arc::clone(&most);
-    let handler = move |delivery: Delivery| {
-        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+    // Each handler says that it has begun, and works until it is let go.
+    let (begun, go) = (watch::Sender::new(0), Arc::new(Semaphore::new(0)));
+    let (began, let_go) = (begun.subscribe(), Arc::clone(&go));
+    let handler = move |_delivery: Delivery| {
+        let (begun, go) = (begun.clone(), Arc::clone(&go));
         async move {
-            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_secs(delivery.event().sequence % 3 + 1)).await;
-            running.fetch_sub(1, Ordering::SeqCst);
+            begun.send_modify(|count| *count += 1);
+            go.acquire().await.unwrap().forget();
             Ok::<_, io::Error>(())
         }
     };
@@ -104,13 +101,18 @@ async fn never_more_handlers_run_than_were_asked_for() {
     for sequence in 1..=12 {
         stream.deliver(&format!("a{sequence}"), sequence).await;
     }
-    let mut acked = 0;
-    while acked < 12 {
+    for ended in 0..12 {
+        // As many as may, and not one more: time moves on only when nothing is left to do.
+        let may = (ended + 3).min(12);
+        began.clone().wait_for(|count| *count == may).await.unwrap();
+        let mut more = began.clone();
+        let one_more = more.wait_for(|count| may < *count);
+        assert!(timeout(Duration::from_secs(1), one_more).await.is_err(), "more than may");
+        let_go.add_permits(1);
         let (ids, reply) = hub.acked().await;
-        acked += ids.len();
+        assert_eq!(ids.len(), 1);
         reply.all(Outcome::Applied);
     }
-    assert_eq!(counted.load(Ordering::SeqCst), 3);
 }
 
 /// A handler that works until it is let go.

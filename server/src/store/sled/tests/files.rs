@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use hookline_core::event::Sequence;
+use hookline_core::{event::Sequence, pattern::PatternSet};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
@@ -168,7 +168,7 @@ fn copy(from: &Path, to: &Path) {
 fn config() -> SubscriptionConfig {
     SubscriptionConfig {
         name: hookline_core::event::SubscriptionName::parse("prs").unwrap(),
-        patterns: Vec::new(),
+        patterns: PatternSet::parse(["github"]).unwrap(),
         policy: hookline_core::delivery::Policy::default(),
         created_at: at(0),
         start_after: 0,
@@ -232,13 +232,17 @@ fn limited_child() {
         assert!(confirmed > 5);
         assert!(append(confirmed).await.is_err(), "still refused");
         setrlimit(Resource::Fsize, unlimited).unwrap();
-        let again = loop {
-            match append(confirmed).await {
-                Ok(appended) => break appended,
-                // The store is opened again within a second.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        // The store is opened again within a second.
+        let opened_again = async {
+            loop {
+                match append(confirmed).await {
+                    Ok(appended) => return appended,
+                    Err(_) => tokio::task::yield_now().await,
+                }
             }
         };
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), opened_again);
+        let again = in_time.await.unwrap();
         assert_eq!(again[0].sequence.get(), confirmed + 1);
         for n in 0..=confirmed {
             let after = ReadRange { after: n, limit: ReadLimit { count: 1, bytes: 1 } };
