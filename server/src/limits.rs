@@ -73,6 +73,24 @@ pub const SUBSCRIPTION_MESSAGES_MAX: usize = 256;
 /// How long a subscription may take to answer before who asked is told that there is no answer: a commit may take
 /// seconds, and most clients wait for half a minute.
 pub const SUBSCRIPTION_ANSWER_TIME_MAX: Duration = Duration::from_secs(25);
+/// How many messages a subscription takes in before it carries out what follows: what they write goes into one commit.
+pub const SUBSCRIPTION_MESSAGES_AT_ONCE: usize = 256;
+/// How many events a subscription reads from the log at a time: half of what it reads ahead.
+pub const FETCH_READ_ENTRIES: usize = 512;
+/// How many bytes it reads at a time.
+pub const FETCH_READ_BYTES: usize = MIB;
+/// The most bytes of events that a subscription keeps of what it has read ahead: beyond that they are read again when
+/// they are handed out.
+pub const AHEAD_BYTES_MAX: usize = 4 * MIB;
+/// How many dead letters are announced at a time: one append and one mark.
+pub const ANNOUNCED_AT_ONCE: usize = 64;
+/// How many dead letters a redrive reads at a time: they go back in one commit.
+pub const REDRIVE_READ_ENTRIES: usize = 256;
+/// How many bytes of them it reads at a time: a row holds its event.
+pub const REDRIVE_READ_BYTES: usize = 4 * MIB;
+/// The wait before something that the store could not do is tried again, and when a client is told to come back after
+/// UNAVAILABLE: a failed store looks each second whether it can be opened, and a restart takes about as long.
+pub const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The most dead letters that one call redrives: a mistake stays small, and a call short.
 pub const REDRIVE_MAX: u32 = 10_000;
 /// The dead letters that one call redrives when the request does not say.
@@ -143,8 +161,6 @@ pub const LIST_LOOKED_AT_MAX: usize = 100_000;
 pub const WATCH_READ_ENTRIES: usize = 64;
 /// How many bytes a watch reads ahead.
 pub const WATCH_READ_BYTES: usize = MIB;
-/// When a client is told to come back after UNAVAILABLE: a restart takes about as long.
-pub const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The most bytes of the patterns that a message shows: statuses travel in headers, and proxies and clients refuse
 /// headers above 8 KiB, where a hundred patterns can take 25 KB.
 pub const SHOWN_PATTERNS_BYTES_MAX: usize = KIB;
@@ -178,6 +194,8 @@ const _: () = {
     // What a sender may post it must be able to finish posting after a refusal.
     assert!(BODY_BYTES_MOST <= LINGER_BYTES_MAX);
     assert!(BODY_PROGRESS_TIME_MAX.as_secs() <= BODY_TIME_MAX.as_secs());
+    // What one read brings must fit what is kept.
+    assert!(FETCH_READ_BYTES <= AHEAD_BYTES_MAX);
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(PAYLOAD_BYTES_DEFAULT < CLIENT_MESSAGE_BYTES);
     assert!(PAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES);

@@ -4,6 +4,8 @@
 
 pub mod time;
 
+pub mod text;
+
 pub mod event;
 
 pub mod source;

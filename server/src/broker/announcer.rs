@@ -3,20 +3,14 @@
 //! A reconciler: it looks for rows that are not marked announced, appends an event for each, and marks them. What a
 //! crash leaves between the two is closed by the announcement's delivery key, which makes a second one a duplicate.
 
-use std::time::Duration;
-
-use hookline_core::event::DEAD_LETTER_SOURCE;
+use hookline_core::event::{DEAD_LETTER_SOURCE, NewEvent};
 
 use super::{Broker, announcement};
 use crate::{
+    limits::{ANNOUNCED_AT_ONCE, RETRY_DELAY},
     store::{AppendError, CommitError, DeadRow, ReadError},
     tasks::Kind,
 };
-
-/// How many rows are announced at once.
-const ROWS_AT_ONCE: usize = 64;
-/// The wait after a failure.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 enum AnnounceError {
@@ -58,7 +52,7 @@ impl Broker {
     }
 
     async fn announce_some(&self) -> Result<usize, AnnounceError> {
-        let rows = self.inner.ledger.unannounced(ROWS_AT_ONCE).await?;
+        let rows = self.inner.ledger.unannounced(ANNOUNCED_AT_ONCE).await?;
         if rows.is_empty() {
             return Ok(0);
         }
@@ -82,13 +76,9 @@ impl Broker {
 
     /// Returns the announcement of a row; `None` for what is itself an announcement, so that none makes a loop, and for
     /// a row of a subscription that is gone.
-    async fn announcement(
-        &self,
-        row: &DeadRow,
-    ) -> Result<Option<hookline_core::event::NewEvent>, ReadError> {
+    async fn announcement(&self, row: &DeadRow) -> Result<Option<NewEvent>, ReadError> {
         let event = &row.entry.event;
-        let handle = self.inner.registry.read().by_creation.get(&row.creation).cloned();
-        let Some(handle) = handle else { return Ok(None) };
+        let Some(handle) = self.by_creation(row.creation) else { return Ok(None) };
         tracing::warn!(
             event_id = %event.id, subscription = %handle.identity.name, reason = ?row.letter.reason,
             attempts = row.letter.attempts, "dead letter",

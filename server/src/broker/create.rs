@@ -89,9 +89,9 @@ impl Broker {
         self.check_room()?;
         let start_after = self.resolve(new.start).await?;
         let config = SubscriptionConfig {
-            patterns: new.patterns.patterns().iter().map(ToString::to_string).collect(),
-            name: new.name.clone(),
-            policy: new.policy.clone(),
+            patterns: new.patterns,
+            name: new.name,
+            policy: new.policy,
             created_at: self.inner.clock.wall(),
             start_after,
         };
@@ -100,7 +100,7 @@ impl Broker {
             Err(store::CreateError::Exists(creation)) => return self.adopt(creation).await,
             Err(store::CreateError::Commit(error)) => return Err(error.into()),
         };
-        let identity = Arc::new(identity(creation, new, &config));
+        let identity = Arc::new(Identity::new(creation, config));
         self.open(Arc::clone(&identity)).await?;
         tracing::info!(subscription = %identity.name, start_after, "subscription created");
         Ok(identity)
@@ -110,10 +110,10 @@ impl Broker {
     /// failed.
     async fn adopt(&self, creation: Creation) -> Result<Arc<Identity>, CreateError> {
         let all = self.inner.ledger.subscriptions().await?;
-        let config = all.into_iter().find(|(of, _)| *of == creation).map(|(_, config)| config);
-        let identity = config.and_then(|config| Identity::new(creation, config).ok());
-        let unavailable = || CommitError::Unavailable("the name is taken in the ledger".into());
-        let identity = Arc::new(identity.ok_or_else(unavailable)?);
+        // Deleted since by another hub that shares the ledger, if it is not there.
+        let found = all.into_iter().find(|(of, _)| *of == creation);
+        let (_, config) = found.ok_or(CommitError::Missing)?;
+        let identity = Arc::new(Identity::new(creation, config));
         self.open(Arc::clone(&identity)).await?;
         Err(CreateError::Exists(identity))
     }
@@ -225,16 +225,5 @@ impl Broker {
             Start::Sequence(sequence) => Ok(sequence.get().max(first) - 1),
             Start::Time(time) => Ok(log.position_at(time).await?.get() - 1),
         }
-    }
-}
-
-fn identity(creation: Creation, new: NewSubscription, config: &SubscriptionConfig) -> Identity {
-    Identity {
-        creation,
-        name: new.name,
-        patterns: new.patterns,
-        policy: new.policy,
-        created_at: config.created_at,
-        start_after: config.start_after,
     }
 }

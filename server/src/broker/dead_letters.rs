@@ -10,10 +10,13 @@ use hookline_core::{
 };
 
 use super::{Broker, Handle, Identity, Message, NoAnswer};
-use crate::store::{DeadRow, ReadError, ReadLimit, ReadRange};
+use crate::{
+    limits::{REDRIVE_READ_BYTES, REDRIVE_READ_ENTRIES},
+    store::{DeadRow, ReadError, ReadLimit, ReadRange},
+};
 
 /// How much one read of a ledger takes while dead letters are selected.
-const READ: ReadLimit = ReadLimit { count: 256, bytes: 4 * 1024 * 1024 };
+const READ: ReadLimit = ReadLimit { count: REDRIVE_READ_ENTRIES, bytes: REDRIVE_READ_BYTES };
 
 /// What a dead letter is named outside: `dl-<creation>-<sequence>-<generation>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,8 +153,9 @@ impl Broker {
         &self,
         id: DeadLetterId,
     ) -> Result<Option<(Arc<Identity>, DeadRow)>, ReadError> {
-        let handle = self.inner.registry.read().by_creation.get(&id.creation).cloned();
-        let Some(handle) = handle.filter(|handle| !handle.identity.is_ephemeral()) else {
+        let Some(handle) =
+            self.by_creation(id.creation).filter(|handle| !handle.identity.is_ephemeral())
+        else {
             return Ok(None);
         };
         let row = self.inner.ledger.dead_letter(id.creation, id.sequence).await?;

@@ -1,17 +1,11 @@
 //! What happens when a subscription's task ends: in order, or by a panic.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use hookline_core::delivery::Creation;
 
 use super::{Broker, End, Inner};
-use crate::{store::CommitError, tasks::Kind};
-
-/// The wait before a subscription whose task has panicked is opened again.
-const REOPEN_DELAY: Duration = Duration::from_secs(1);
+use crate::{limits::RETRY_DELAY, store::CommitError, tasks::Kind};
 
 /// Lives in a subscription's task and sees to the registry when that ends, however it does.
 pub(super) struct Ending {
@@ -65,13 +59,12 @@ impl Broker {
 
     /// Opens a subscription again whose task has panicked: everything durable is in its ledger.
     async fn reopen(&self, creation: Creation) {
-        let handle = self.inner.registry.read().by_creation.get(&creation).cloned();
-        let Some(handle) = handle else { return };
+        let Some(handle) = self.by_creation(creation) else { return };
         if handle.identity.is_ephemeral() {
             return self.forget(creation);
         }
         loop {
-            let until = self.inner.clock.steady() + REOPEN_DELAY;
+            let until = self.inner.clock.steady() + RETRY_DELAY;
             tokio::select! {
                 () = self.inner.clock.sleep_until(until) => {}
                 () = self.inner.group.stopping().cancelled() => return,

@@ -122,21 +122,13 @@ impl Broker {
             let creation = handle.identity.creation;
             let (status, progress) =
                 handle.ask(|reply| Message::Status { sequence, reply }).await?;
-            let settlement = match status {
-                Status::Done => self.inner.ledger.settlement(creation, sequence).await?,
+            let (settlement, dead_letter) = match status {
+                Status::Done => (self.inner.ledger.settlement(creation, sequence).await?, None),
+                Status::Dead => (None, self.inner.ledger.dead_letter(creation, sequence).await?),
                 Status::Unscanned
                 | Status::Ready(_)
                 | Status::Leased { .. }
-                | Status::Waiting { .. }
-                | Status::Dead => None,
-            };
-            let dead_letter = match status {
-                Status::Dead => self.inner.ledger.dead_letter(creation, sequence).await?,
-                Status::Unscanned
-                | Status::Ready(_)
-                | Status::Leased { .. }
-                | Status::Waiting { .. }
-                | Status::Done => None,
+                | Status::Waiting { .. } => (None, None),
             };
             delivered.push(Delivered {
                 identity: handle.identity,

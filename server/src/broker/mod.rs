@@ -9,9 +9,9 @@ mod announcer;
 
 mod create;
 
-mod ending;
-
 mod dead_letters;
+
+mod ending;
 
 mod lookup;
 
@@ -27,16 +27,14 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{Creation, Policy, Seal},
+    delivery::{Creation, Epoch, Policy, Seal, Snapshot},
     event::{Event, SubscriptionName},
-    pattern::{PatternSet, PatternSetError},
+    pattern::PatternSet,
     time::Timestamp,
 };
 use parking_lot::RwLock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use self::ending::Ending;
-use self::task::{Message, Task, Tools};
 pub use self::{
     create::{CreateError, NewSubscription, Start},
     dead_letters::{DeadLetterId, RedriveError, RedriveMode, Redriven, Selector},
@@ -44,6 +42,10 @@ pub use self::{
     settle::{Extension, LeaseOutcome},
     stream::{End, Inbox, Item, Position},
     task::{Overview, Settle},
+};
+use self::{
+    ending::Ending,
+    task::{Message, Task, Tools},
 };
 use crate::{
     clock::Clock,
@@ -73,15 +75,9 @@ pub struct Identity {
 const EPHEMERAL: u64 = 1 << 63;
 
 impl Identity {
-    fn new(creation: Creation, config: SubscriptionConfig) -> Result<Self, PatternSetError> {
-        Ok(Self {
-            creation,
-            patterns: PatternSet::parse(&config.patterns)?,
-            name: config.name,
-            policy: config.policy,
-            created_at: config.created_at,
-            start_after: config.start_after,
-        })
+    fn new(creation: Creation, config: SubscriptionConfig) -> Self {
+        let SubscriptionConfig { name, patterns, policy, created_at, start_after } = config;
+        Self { creation, name, patterns, policy, created_at, start_after }
     }
 
     /// Whether it is gone with its stream.
@@ -168,14 +164,6 @@ pub enum StartError {
         /// Why.
         source: CommitError,
     },
-    /// A stored subscription has patterns that this version does not know.
-    #[error("the patterns of `{name}` are not valid")]
-    Patterns {
-        /// The subscription.
-        name: SubscriptionName,
-        /// Why.
-        source: PatternSetError,
-    },
 }
 
 impl Broker {
@@ -205,12 +193,8 @@ impl Broker {
         let broker = Self { inner: Arc::new(inner) };
         for (creation, config) in broker.inner.ledger.subscriptions().await? {
             let name = config.name.clone();
-            let identity = Identity::new(creation, config)
-                .map_err(|source| StartError::Patterns { name: name.clone(), source })?;
-            broker
-                .open(Arc::new(identity))
-                .await
-                .map_err(|source| StartError::Open { name, source })?;
+            let opened = broker.open(Arc::new(Identity::new(creation, config))).await;
+            opened.map_err(|source| StartError::Open { name, source })?;
         }
         broker.start_announcer();
         Ok(broker)
@@ -226,11 +210,7 @@ impl Broker {
         Ok(handle)
     }
 
-    fn run(
-        &self,
-        identity: Arc<Identity>,
-        opened: (hookline_core::delivery::Epoch, hookline_core::delivery::Snapshot),
-    ) -> Handle {
+    fn run(&self, identity: Arc<Identity>, opened: (Epoch, Snapshot)) -> Handle {
         let (mailbox, messages) = mpsc::channel(SUBSCRIPTION_MESSAGES_MAX);
         let (leased_by_task, leased) = watch::channel(0);
         let task = Task::new(Arc::clone(&identity), self.tools(), opened, messages, leased_by_task);
@@ -296,6 +276,10 @@ impl Broker {
 
     fn handles(&self) -> Vec<Handle> {
         self.inner.registry.read().by_creation.values().cloned().collect()
+    }
+
+    fn by_creation(&self, creation: Creation) -> Option<Handle> {
+        self.inner.registry.read().by_creation.get(&creation).cloned()
     }
 
     fn named(&self, name: &str) -> Option<Handle> {

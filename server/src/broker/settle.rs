@@ -6,6 +6,7 @@ use hookline_core::{
     delivery::{Creation, LeaseId, Outcome},
     time::Timestamp,
 };
+use tokio::sync::oneshot;
 
 use super::{Broker, Handle, Message, Settle};
 use crate::limits::SUBSCRIPTION_ANSWER_TIME_MAX;
@@ -17,7 +18,7 @@ pub struct Extension {
     pub lease_id: String,
     /// From now; `None`: the policy's lease duration.
     pub duration: Option<Duration>,
-    /// How far the work is, for people; empty: nothing new.
+    /// How far the work is, for people, at most [`crate::limits::PROGRESS_BYTES_MAX`]; empty: nothing new.
     pub progress: String,
 }
 
@@ -68,7 +69,7 @@ impl Broker {
     async fn route<Q, A>(
         &self,
         items: Vec<(String, Q)>,
-        message: impl Fn(Vec<(LeaseId, Q)>, tokio::sync::oneshot::Sender<Vec<A>>) -> Message,
+        message: impl Fn(Vec<(LeaseId, Q)>, oneshot::Sender<Vec<A>>) -> Message,
     ) -> Vec<LeaseOutcome<A>> {
         let mut outcomes: Vec<LeaseOutcome<A>> = Vec::with_capacity(items.len());
         let mut routes: BTreeMap<Creation, Route<Q>> = BTreeMap::new();
@@ -87,7 +88,7 @@ impl Broker {
         // First all are asked, then all are waited for: one slow subscription holds up only this request.
         let mut asked = Vec::with_capacity(routes.len());
         for route in routes.into_values() {
-            let (reply, answer) = tokio::sync::oneshot::channel();
+            let (reply, answer) = oneshot::channel();
             // Where the task is gone, the answer is an error too.
             drop(route.handle.mailbox.send(message(route.questions, reply)).await);
             asked.push((route.places, answer));
@@ -103,10 +104,6 @@ impl Broker {
             }
         }
         outcomes
-    }
-
-    fn by_creation(&self, creation: Creation) -> Option<Handle> {
-        self.inner.registry.read().by_creation.get(&creation).cloned()
     }
 }
 

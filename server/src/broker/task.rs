@@ -30,14 +30,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    limits::{HEARTBEAT_INTERVAL, PROGRESS_BYTES_MAX},
+    limits::{HEARTBEAT_INTERVAL, SUBSCRIPTION_MESSAGES_AT_ONCE},
     store::{BoxFuture, CommitError, EventLog, Ledger},
 };
-
-/// How many messages are taken in before effects are carried out: what they write goes into one commit.
-const MESSAGES_AT_ONCE: usize = 256;
-/// The wait before a ledger that could not be opened, or an event that could not be read, is tried again.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What a task works with.
 #[derive(Clone, Debug)]
@@ -230,7 +225,7 @@ impl Task {
     /// Takes in a message and what else has come; returns how to end, if asked to.
     fn take_in(&mut self, first: Message) -> Option<End> {
         let mut next = Some(first);
-        for _ in 0..MESSAGES_AT_ONCE {
+        for _ in 0..SUBSCRIPTION_MESSAGES_AT_ONCE {
             let message = next.take().or_else(|| self.mailbox.try_recv().ok())?;
             if let Some(end) = self.answer(message) {
                 return Some(end);
@@ -301,12 +296,11 @@ impl Task {
         );
     }
 
-    fn note_progress(&mut self, lease: &LeaseId, mut progress: String) {
+    fn note_progress(&mut self, lease: &LeaseId, progress: String) {
         if !progress.is_empty()
             && self.core.is_running(lease)
             && let Some(out) = self.handed_out.get_mut(&lease.sequence)
         {
-            progress.truncate(progress.floor_char_boundary(PROGRESS_BYTES_MAX));
             out.progress = progress;
         }
     }

@@ -153,15 +153,6 @@ pub(super) fn duration(field: &str, value: &prost_types::Duration) -> Result<Dur
     }
 }
 
-/// Cuts text to a number of bytes, at the boundary of a character: what is cut later anyway need not wait in a mailbox.
-pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
-    if bytes_max < text.len() {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.shrink_to_fit();
-    }
-    text
-}
-
 /// Reads a policy: what is not given takes its default. A field that is not built is refused by name.
 pub(super) fn policy(policy: Option<&v1::SubscriptionPolicy>) -> Result<Policy, Status> {
     let mut read = Policy::default();
@@ -243,11 +234,5 @@ mod tests {
         }
         // The signs of a duration must agree.
         assert!(read(1, -1).unwrap_err().contains("has -1 nanos"));
-    }
-
-    #[test]
-    fn text_is_cut_between_characters() {
-        assert_eq!(cut("abc".to_owned(), 3), "abc");
-        assert_eq!(cut("ab\u{e9}".to_owned(), 3), "ab");
     }
 }

@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses: one place that says which code each has, and whether what was asked may have happened.
 
-use hookline_core::pattern::PatternSet;
+use hookline_core::{pattern::PatternSet, text::cut};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -111,12 +111,9 @@ pub(super) fn unseen(error: &LookupError) -> Status {
 
 /// Returns patterns for a message, which shows no more of them than fits one.
 pub(super) fn shown(patterns: &PatternSet) -> String {
-    let mut text = patterns.to_string();
-    if SHOWN_PATTERNS_BYTES_MAX < text.len() {
-        text.truncate(text.floor_char_boundary(SHOWN_PATTERNS_BYTES_MAX));
-        text.push_str("...");
-    }
-    text
+    let text = patterns.to_string();
+    let rest = if SHOWN_PATTERNS_BYTES_MAX < text.len() { "..." } else { "" };
+    cut(text, SHOWN_PATTERNS_BYTES_MAX) + rest
 }
 
 pub(super) fn redrive_failed(error: RedriveError) -> Status {

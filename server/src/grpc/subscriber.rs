@@ -10,6 +10,7 @@ use hookline_core::{
     },
     event::SubscriptionName,
     pattern::PatternSet,
+    text::cut,
     time::Timestamp,
 };
 use hookline_proto::v1::{self, subscribe_response, subscriber_service_server::SubscriberService};
@@ -286,7 +287,7 @@ impl SubscriberService for Service {
             let duration = extension.duration.as_ref();
             let duration = duration.map(|value| fields::duration(&field, value)).transpose()?;
             let v1::LeaseExtension { lease_id, progress, .. } = extension;
-            let progress = fields::cut(progress, PROGRESS_BYTES_MAX);
+            let progress = cut(progress, PROGRESS_BYTES_MAX);
             items.push(Extension { lease_id, duration, progress });
         }
         let outcomes = self.0.broker.extend(items).await;
@@ -317,8 +318,8 @@ fn read_nack(index: usize, nack: v1::Nack) -> Result<delivery::Nack, Status> {
     let retry_after = nack.retry_after.as_ref().map(|value| fields::duration(&field, value));
     Ok(delivery::Nack {
         action,
-        reason: fields::cut(nack.reason, REASON_BYTES_MAX),
-        error_type: fields::cut(nack.error_type, ERROR_TYPE_BYTES_MAX),
+        reason: cut(nack.reason, REASON_BYTES_MAX),
+        error_type: cut(nack.error_type, ERROR_TYPE_BYTES_MAX),
         retry_after: retry_after.transpose()?,
     })
 }

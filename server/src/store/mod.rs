@@ -22,6 +22,7 @@ use bytes::Bytes;
 use hookline_core::{
     delivery::{Change, Creation, DeadLetter, Epoch, Policy, Settlement, Snapshot},
     event::{Event, EventId, NewEvent, Sequence, SubscriptionName},
+    pattern::PatternSet,
     time::Timestamp,
 };
 use tokio::sync::watch;
@@ -227,8 +228,8 @@ pub struct ReadLimit {
 pub struct SubscriptionConfig {
     /// The name: unique among those that are there.
     pub name: SubscriptionName,
-    /// The patterns, in normal form and sorted.
-    pub patterns: Vec<String>,
+    /// What it takes.
+    pub patterns: PatternSet,
     /// How it leases and retries.
     pub policy: Policy,
     /// When it was created.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     event::{EventType, NewEvent},
     source::Kind,
+    text::cut,
     time::Timestamp,
     verify::Verified,
 };
@@ -58,7 +59,8 @@ struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
     fn add(&mut self, key: &str, value: Option<impl Into<String>>) {
-        if let Some(value) = value.map(|value| cut(value.into())).filter(|value| !value.is_empty())
+        if let Some(value) =
+            value.map(|value| cut(value.into(), TEXT_BYTES_MAX)).filter(|value| !value.is_empty())
         {
             self.0.insert(key.to_owned(), value);
         }
@@ -124,9 +126,9 @@ fn event(
         source: verified.source().name().clone(),
         event_type,
         timestamp: reading.timestamp.unwrap_or(received_at),
-        actor: cut(reading.actor),
-        resource_type: cut(reading.resource_type),
-        resource_id: cut(reading.resource_id),
+        actor: cut(reading.actor, TEXT_BYTES_MAX),
+        resource_type: cut(reading.resource_type, TEXT_BYTES_MAX),
+        resource_id: cut(reading.resource_id, TEXT_BYTES_MAX),
         payload,
         metadata: metadata.0,
         delivery_key: match id {
@@ -165,10 +167,4 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// Returns `sha256:` and the hash in hexadecimal.
 fn hash(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
-}
-
-/// Cuts text to [`TEXT_BYTES_MAX`], between characters.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
 }

@@ -7,14 +7,15 @@ use hookline_core::{
     event::Sequence,
 };
 
-use super::{End, HandedOut, Item, RETRY_DELAY, Task, Tools};
-use crate::broker::{Identity, lookup::read_one};
-use crate::store::{Commit, CommitError, Entry, ReadError, ReadLimit, ReadRange};
+use super::{End, HandedOut, Item, Task, Tools};
+use crate::{
+    broker::{Identity, lookup::read_one},
+    limits::{AHEAD_BYTES_MAX, FETCH_READ_BYTES, FETCH_READ_ENTRIES, RETRY_DELAY},
+    store::{Commit, CommitError, Entry, ReadError, ReadLimit, ReadRange},
+};
 
-/// The most bytes of entries that are kept from reading ahead; beyond that they are read again when handed out.
-const AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How much of the log one read takes.
-const READ: ReadLimit = ReadLimit { count: 512, bytes: 1024 * 1024 };
+const READ: ReadLimit = ReadLimit { count: FETCH_READ_ENTRIES, bytes: FETCH_READ_BYTES };
 
 /// Entries that were read and not handed out yet.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use hookline_core::{
 };
 
 use super::{End, Message, Task, effects, replies::Replies};
-use crate::{broker::Identity, store::CommitError};
+use crate::{broker::Identity, limits::RETRY_DELAY, store::CommitError};
 
 impl Task {
     /// Starts anew from the ledger, as after a restart: waiters are told to say it again, streams to come back.
@@ -40,7 +40,7 @@ impl Task {
 
     /// Waits before the ledger is tried again. Who asks meanwhile is told at once that there is no answer.
     async fn refuse_for_a_while(&mut self) -> Result<(), End> {
-        let until = self.tools.clock.steady() + super::RETRY_DELAY;
+        let until = self.tools.clock.steady() + RETRY_DELAY;
         loop {
             tokio::select! {
                 biased;

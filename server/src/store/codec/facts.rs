@@ -9,6 +9,7 @@ use hookline_core::{
         Stamp,
     },
     event::{Sequence, SubscriptionName},
+    pattern::PatternSet,
     time::Timestamp,
 };
 use prost::Message;
@@ -60,7 +61,7 @@ pub(in super::super) fn encode_config(config: &SubscriptionConfig) -> Vec<u8> {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     ConfigRow {
         name: config.name.as_str().to_owned(),
-        patterns: config.patterns.clone(),
+        patterns: config.patterns.patterns().iter().map(ToString::to_string).collect(),
         created_at: config.created_at.as_micros(),
         start_after: config.start_after,
         policy: Some(PolicyRow {
@@ -83,7 +84,8 @@ pub(in super::super) fn decode_config(bytes: Bytes) -> Result<SubscriptionConfig
     let policy = row.policy.ok_or_else(|| damaged("a config without a policy"))?;
     Ok(SubscriptionConfig {
         name: SubscriptionName::parse(&row.name).map_err(|error| damaged(error.to_string()))?,
-        patterns: row.patterns,
+        patterns: PatternSet::parse(&row.patterns)
+            .map_err(|error| damaged(format!("the patterns of `{}`: {error}", row.name)))?,
         policy: Policy {
             lease_duration: Duration::from_nanos(policy.lease_duration),
             max_lease: Duration::from_nanos(policy.max_lease),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hookline_core::{
     delivery::Policy,
     event::{EventType, NewEvent, Sequence, SourceName, SubscriptionName},
+    pattern::PatternSet,
     time::Timestamp,
 };
 use tempfile::TempDir;
@@ -158,7 +159,7 @@ fn noise(len: usize, seed: u64) -> Bytes {
 fn config(name: &str) -> SubscriptionConfig {
     SubscriptionConfig {
         name: SubscriptionName::parse(name).unwrap(),
-        patterns: vec!["github/pull_request.*".to_owned(), "!github/push".to_owned()],
+        patterns: PatternSet::parse(["github/pull_request.*", "!github/push"]).unwrap(),
         policy: Policy { max_attempts: 7, jitter: 0.25, ..Policy::default() },
         created_at: at(1),
         start_after: 0,

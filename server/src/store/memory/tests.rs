@@ -3,6 +3,7 @@
 use hookline_core::{
     delivery::{Change, Policy},
     event::{EventType, SourceName, SubscriptionName},
+    pattern::PatternSet,
 };
 
 use super::*;
@@ -27,7 +28,7 @@ fn event(key: &str) -> NewEvent {
 async fn own(store: &MemoryStore) -> (Creation, Epoch) {
     let config = SubscriptionConfig {
         name: SubscriptionName::parse("prs").unwrap(),
-        patterns: vec!["github".to_owned()],
+        patterns: PatternSet::parse(["github"]).unwrap(),
         policy: Policy::default(),
         created_at: Timestamp::EPOCH,
         start_after: 0,

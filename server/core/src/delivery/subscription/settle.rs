@@ -16,6 +16,7 @@ use crate::{
         record::{ERROR_TYPE_BYTES_MAX, HISTORY_MAX, REASON_BYTES_MAX},
     },
     event::Sequence,
+    text::cut,
     time::Timestamp,
 };
 
@@ -395,10 +396,4 @@ impl Subscription {
     fn extended(&mut self, request: RequestId, result: Result<Timestamp, Outcome>) {
         self.effects.push_back(Effect::Extended { request, result });
     }
-}
-
-/// Cuts text to a number of bytes, at the boundary of a character.
-fn cut(mut text: String, bytes_max: usize) -> String {
-    text.truncate(text.floor_char_boundary(bytes_max));
-    text
 }

@@ -14,6 +14,7 @@ use std::{
 use hookline_core::{
     delivery::{Change, Creation, DeadLetter, Reason, Record, Settlement},
     event::{Sequence, SubscriptionName},
+    pattern::PatternSet,
 };
 
 use super::{
@@ -281,7 +282,7 @@ async fn give_up(
 fn config() -> SubscriptionConfig {
     SubscriptionConfig {
         name: SubscriptionName::parse("prs").unwrap(),
-        patterns: vec!["github".to_owned()],
+        patterns: PatternSet::parse(["github"]).unwrap(),
         policy: hookline_core::delivery::Policy::default(),
         created_at: at(0),
         start_after: 0,

@@ -14,6 +14,7 @@ use hookline_core::{
         Attempt, AttemptEnd, Change, DeadLetter, Epoch, Policy, Reason, Record, Settlement, Stamp,
     },
     event::{Sequence, SubscriptionName},
+    pattern::PatternSet,
 };
 
 use super::{
@@ -32,7 +33,7 @@ fn sequence(n: u64) -> Sequence {
 fn config() -> SubscriptionConfig {
     SubscriptionConfig {
         name: SubscriptionName::parse("prs").unwrap(),
-        patterns: vec!["!github/push".to_owned(), "github".to_owned()],
+        patterns: PatternSet::parse(["!github/push", "github"]).unwrap(),
         policy: Policy { max_attempts: 3, ..Policy::default() },
         created_at: at(1),
         start_after: 2,
