@@ -3,9 +3,10 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 /// In alphabetical order, so that the descriptor set is the same on every machine.
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "hookline/v1/dead_letter.proto",
     "hookline/v1/event.proto",
+    "hookline/v1/source.proto",
     "hookline/v1/subscriber.proto",
     "hookline/v1/subscription.proto",
 ];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hookline_proto::v1::{
     dead_letter_service_client::DeadLetterServiceClient, event_service_client::EventServiceClient,
-    subscriber_service_client::SubscriberServiceClient,
+    source_service_client::SourceServiceClient, subscriber_service_client::SubscriberServiceClient,
     subscription_service_client::SubscriptionServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -101,6 +101,13 @@ impl Client {
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
         DeadLetterServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
+    }
+
+    /// Returns the generated client of `hookline.v1.SourceService`.
+    #[must_use]
+    pub fn sources(&self) -> SourceServiceClient<Channel> {
+        SourceServiceClient::new(self.channel.clone())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 

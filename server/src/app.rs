@@ -4,7 +4,6 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use hookline_core::source::Source;
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -29,7 +28,7 @@ pub struct App {
     broker: Broker,
     clock: Arc<dyn Clock>,
     readiness: http::Readiness,
-    refusals: Arc<http::RefusalCounts>,
+    counts: Arc<http::Counts>,
     health: HealthReporter,
     grace: Duration,
 }
@@ -104,20 +103,24 @@ impl App {
         let subscriptions = groups.subscriptions.clone();
         let broker =
             Broker::start(Arc::clone(&log), ledger, Arc::clone(&clock), subscriptions).await?;
-        let (readiness, refusals) =
-            (http::Readiness::default(), Arc::new(http::RefusalCounts::new(&config.sources)));
+        let (readiness, counts) =
+            (http::Readiness::default(), Arc::new(http::Counts::new(&config.sources)));
         let state = http::State {
             sources: config.sources.clone(),
             log,
             clock: Arc::clone(&clock),
             readiness: readiness.clone(),
-            refusals: Arc::clone(&refusals),
+            counts: Arc::clone(&counts),
             body_bytes_max: config.http.max_body,
         };
         let front = http::Server::bind(config.http.listen, state).await?;
-        let names = config.sources.iter().map(Source::name).map(ToString::to_string);
+        let sources = grpc::Sources {
+            configured: config.sources.as_slice().into(),
+            counts: Arc::clone(&counts),
+        };
         let stop = groups.grpc.stopping().clone();
-        let services = grpc::Server::bind(config.grpc.listen, broker.clone(), names, stop).await?;
+        let services =
+            grpc::Server::bind(config.grpc.listen, broker.clone(), sources, stop).await?;
         let app = Self {
             http_address: front.local_addr(),
             grpc_address: services.local_addr(),
@@ -128,7 +131,7 @@ impl App {
             broker,
             clock,
             readiness,
-            refusals,
+            counts,
         };
         app.serve(front, services);
         Ok(app)
@@ -165,8 +168,8 @@ impl App {
 
     /// Returns how often webhooks were refused, by source and cause.
     #[must_use]
-    pub fn refusals(&self) -> &http::RefusalCounts {
-        &self.refusals
+    pub fn counts(&self) -> &http::Counts {
+        &self.counts
     }
 
     /// Waits until a part has failed without which the hub can't work.

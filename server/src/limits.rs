@@ -171,8 +171,18 @@ pub const SHOWN_PATTERNS_BYTES_MAX: usize = KIB;
 pub const CONFIG_BYTES_MAX: usize = MIB;
 /// The most bytes of a file that holds a secret: keys in text form have a few hundred.
 pub const SECRET_FILE_BYTES_MAX: usize = 64 * KIB;
+/// The most bytes of a file with a request's headers: four times what the hub takes.
+pub const HEADER_FILE_BYTES_MAX: usize = 4 * HEADER_BYTES_MAX;
 /// The most configured sources: each has counters, and its name is in memory.
 pub const SOURCES_MAX: usize = 1_000;
+/// The least that `tolerance` may be: clocks differ by about that, and a queue in front of the hub takes as long.
+pub const TOLERANCE_LEAST: Duration = Duration::from_secs(1);
+/// The most that `tolerance` may be: no provider sends the same signature longer.
+pub const TOLERANCE_MOST: Duration = Duration::from_secs(86_400);
+/// The least that `replay_window` may be: a shorter one catches nothing.
+pub const REPLAY_WINDOW_LEAST: Duration = Duration::from_secs(1);
+/// The most that `replay_window` may be: what is looked through is remembered for seven days.
+pub const REPLAY_WINDOW_MOST: Duration = Duration::from_secs(7 * 86_400);
 /// How long a stop may take unless `[shutdown] grace` says otherwise: Kubernetes kills after 30 s, systemd after 90 s.
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(10);
 /// The most that `[shutdown] grace` may be.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod harness;
+mod sources;
 
 use std::{
     fs,
@@ -176,7 +177,7 @@ fn dead_letters_are_listed_and_redriven() {
 fn a_hub_that_is_not_there_is_told_in_one_line() {
     // The lowest port is nobody's: only root may take it.
     let address = "http://127.0.0.1:1".to_owned();
-    for command in [&["tail"][..], &["dead-letters", "list"]] {
+    for command in [&["tail"][..], &["dead-letters", "list"], &["sources"]] {
         let output = run(&[command, &["--address", &address]].concat());
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
@@ -189,7 +190,7 @@ fn a_hub_that_is_not_there_is_told_in_one_line() {
 fn all_mistakes_of_a_configuration_are_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("hookline.toml");
-    let text = "[http]\nlisten = \"nowhere\"\nmax_bodies = 1\n[sources.a]\nkind = \"gitlab\"\n";
+    let text = "[http]\nlisten = \"nowhere\"\nmax_bodies = 1\n[sources.a]\nkind = \"hooli\"\n";
     fs::write(&config, text).unwrap();
     let data = folder.path().join("data");
     let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
@@ -220,6 +221,9 @@ fn a_wrong_command_line_is_64_and_help_is_0() {
         &["send", "github"],
         &["send", "--url", "https://h/x", "github", "-"],
         &["send", "not a name", "-"],
+        &["send", "--at", "yesterday", "github", "-"],
+        &["sources", "kinds", "all"],
+        &["verify", "github", "-"],
         &["dead-letters", "redrive"],
         &["demo", "--log", "loud"],
     ] {
@@ -227,7 +231,7 @@ fn a_wrong_command_line_is_64_and_help_is_0() {
         assert_eq!(output.status.code(), Some(64), "{wrong:?}: {}", stderr(&output));
         assert!(!output.stderr.is_empty(), "{wrong:?}");
     }
-    for command in ["serve", "demo", "send", "tail", "dead-letters"] {
+    for command in ["serve", "demo", "send", "tail", "sources", "verify", "dead-letters"] {
         let output = run(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains("Usage: hookline"), "{command}");

@@ -24,15 +24,15 @@ struct Manifest {
 }
 
 #[derive(Deserialize)]
-struct Entry {
-    provider: String,
-    file: String,
-    body_format: String,
-    headers: BTreeMap<String, String>,
+pub(crate) struct Entry {
+    pub(crate) provider: String,
+    pub(crate) file: String,
+    pub(crate) body_format: String,
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 /// Returns the folder of real bodies; says so and returns `None` if there is none.
-fn payloads() -> Option<PathBuf> {
+pub(crate) fn payloads() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to read it")]
     let folder = std::env::var("HOOKLINE_PAYLOADS").map_or_else(
         |_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/payloads"),
@@ -45,10 +45,14 @@ fn payloads() -> Option<PathBuf> {
     None
 }
 
-fn entries(folder: &Path, provider: &str) -> Vec<Entry> {
+/// Returns all bodies of the corpus.
+pub(crate) fn all_entries(folder: &Path) -> Vec<Entry> {
     let text = fs::read_to_string(folder.join("MANIFEST.json")).unwrap();
-    let manifest: Manifest = serde_json::from_str(&text).unwrap();
-    let mut entries = manifest.entries;
+    serde_json::from_str::<Manifest>(&text).unwrap().entries
+}
+
+fn entries(folder: &Path, provider: &str) -> Vec<Entry> {
+    let mut entries = all_entries(folder);
     entries.retain(|entry| entry.provider == provider);
     assert!(entries.len() > 50, "only {} bodies of `{provider}`", entries.len());
     entries
@@ -84,7 +88,7 @@ fn github(folder: &Path, entry: Entry, number: usize) -> Post {
     Post { file: entry.file, webhook, json, key, expected }
 }
 
-fn form(json: &[u8]) -> Bytes {
+pub(crate) fn form(json: &[u8]) -> Bytes {
     let json = str::from_utf8(json).unwrap();
     let form =
         form_urlencoded::Serializer::new(String::new()).append_pair("payload", json).finish();

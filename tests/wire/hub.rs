@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) wrapper: Vec<String>,
     /// `[shutdown] grace`; two seconds if it is not said.
     pub(crate) grace: Option<&'static str>,
+    /// More of the hub's environment, which goes before what every hub is given.
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 /// A hub with the sources `github` and `stripe`. It is killed when it is dropped, and what it logged is shown if the
@@ -187,6 +189,7 @@ impl Running {
             command.env(format!("{key}__SECRETS"), format!("plain:{SECRET}"));
         }
         command.env("HOOKLINE_SHUTDOWN__GRACE", settings.grace.unwrap_or("2s"));
+        command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
         command.arg("--data").arg(folder.join("data"));
         let log = File::options().create(true).append(true).open(log_file(folder)).unwrap();

@@ -5,7 +5,8 @@
 //!
 //! What is ignored needs a tool or minutes, and is run by CI. The environment may say where things are:
 //! `HOOKLINE_PAYLOADS` (a folder of real bodies; without it those tests say so and pass), `HOOKLINE_PYTHON` (with
-//! `grpcio` and `grpcio-tools`), `HOOKLINE_GRPCURL`, and `HOOKLINE_KILL_ROUNDS`.
+//! `grpcio`, `grpcio-tools`, and `tests/sdk/python/requirements.txt`), `HOOKLINE_NODE`, `HOOKLINE_NODE_MODULES` (a folder
+//! of `tests/sdk/node/package-lock.json`), `HOOKLINE_GRPCURL`, and `HOOKLINE_KILL_ROUNDS`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -26,7 +27,10 @@ mod corpus;
 mod dead_letters;
 mod http;
 mod hub;
+#[path = "../../server/core/tests/it/kinds/keys.rs"]
+mod keys;
 mod kill;
+mod kinds;
 mod leases;
 mod log;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]

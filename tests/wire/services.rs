@@ -8,9 +8,10 @@ use tonic_health::pb::{
 
 use crate::hub::{Hub, soon};
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "hookline.v1.DeadLetterService",
     "hookline.v1.EventService",
+    "hookline.v1.SourceService",
     "hookline.v1.SubscriberService",
     "hookline.v1.SubscriptionService",
 ];

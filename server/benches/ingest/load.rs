@@ -11,8 +11,9 @@ use std::{
 use hookline_core::{
     source::{Kind, Secret},
     time::Timestamp,
-    verify::sign,
+    verify::{Draft, sign},
 };
+use http::HeaderMap;
 
 use crate::servers::Server;
 
@@ -46,7 +47,9 @@ impl Load {
                  Content-Length: {}\r\nX-GitHub-Event: {event}\r\n",
                 body.len(),
             );
-            for (name, value) in sign(Kind::GitHub, &secret, &body, Timestamp::EPOCH) {
+            let draft = Draft { url: "", headers: &HeaderMap::new(), body: &body.clone().into() };
+            let schemes = Kind::GITHUB.provider().schemes;
+            for (name, value) in sign(schemes, &secret, draft, Timestamp::EPOCH)? {
                 write!(head, "{name}: {}\r\n", value.to_str()?)?;
             }
             head.push_str("X-GitHub-Delivery: ");

@@ -1,6 +1,6 @@
 //! Events, their names and their parts. What is made here is valid: the rest of the code does not check again.
 
-use std::{borrow::Borrow, collections::BTreeMap, fmt, num::NonZeroU64};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -17,6 +17,8 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 128;
 pub const DEAD_LETTER_SOURCE: &str = "dead-letter";
 /// The source of events that agents publish without naming another.
 pub const AGENT_SOURCE: &str = "agent";
+/// The key of the metadata with the hash of the posted body, for events of sources that look for replays.
+pub const METADATA_BODY_HASH: &str = "body_hash";
 /// The event type of a verified body that could not be read.
 pub const UNPARSED: &str = "unparsed";
 
@@ -267,6 +269,9 @@ pub struct NewEvent {
     pub metadata: BTreeMap<String, String>,
     /// The provider's id of the delivery, for dedupe; empty: never deduped.
     pub delivery_key: String,
+    /// How long ago an event of the same source and `body_hash` (see [`METADATA_BODY_HASH`]) makes this one its replay,
+    /// whatever their delivery keys are; `None`: never. Asked when the event is appended, and not kept.
+    pub replay_window: Option<Duration>,
 }
 
 /// An event in the log.

@@ -10,6 +10,8 @@ pub mod event;
 
 pub mod source;
 
+pub mod provider;
+
 pub mod verify;
 
 pub mod normalize;

@@ -1,59 +1,18 @@
 //! Configured senders: a name, a provider's kind, and what its signatures are checked with.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use crate::event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, SourceName};
+pub use crate::provider::{Kind, UnknownKind};
+use crate::{
+    event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, SourceName},
+    normalize::Mapping,
+    time::Timestamp,
+    verify::{KeyError, Keyring, Scheme},
+};
 
-/// The most secrets of a source that are live at once: the old one and the new one, while one is rotated.
-pub const SECRETS_MAX: usize = 2;
-
-/// A provider: it says how requests are signed, and what their parts mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// github.com and GitHub Enterprise: repository, organization and app webhooks.
-    GitHub,
-    /// Stripe: snapshot and thin events.
-    Stripe,
-}
-
-/// The text is not the name of a kind.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind `{0}`, known are {known}", known = known_kinds())]
-pub struct UnknownKind(pub String);
-
-impl Kind {
-    /// All kinds, by name.
-    pub const ALL: [Self; 2] = [Self::GitHub, Self::Stripe];
-
-    /// Parses the name of a kind, as in the configuration.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such kind; says which there are.
-    pub fn parse(text: &str) -> Result<Self, UnknownKind> {
-        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| UnknownKind(text.to_owned()))
-    }
-
-    /// Returns the name of the kind, as in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GitHub => "github",
-            Self::Stripe => "stripe",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-fn known_kinds() -> String {
-    Kind::ALL.map(|kind| format!("`{kind}`")).join(", ")
-}
+/// The most secrets of a source: the old one and the new one while one is rotated, of each of two schemes (GitLab has a
+/// token and a signing secret).
+pub const SECRETS_MAX: usize = 4;
 
 /// A secret shared with a sender. It can't be printed, nor compared, so that it leaks neither into a log nor by time.
 #[derive(Clone)]
@@ -87,13 +46,80 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret, and until when it counts.
+#[derive(Clone, Debug)]
+pub struct LiveSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// From when on it is no longer taken, by the wall clock; `None`: for ever.
+    pub not_after: Option<Timestamp>,
+}
+
+impl From<Secret> for LiveSecret {
+    fn from(secret: Secret) -> Self {
+        Self { secret, not_after: None }
+    }
+}
+
+/// Where a sender posts, as the sender sees it: behind a proxy the hub can't know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicUrl {
+    /// What stands before the path of every request, such as `https://hooks.example.com`.
+    Base(Box<str>),
+    /// The whole address of one source. Its query is the request's, unless it has one itself: then that is what counts.
+    Exact(Box<str>),
+}
+
+impl PublicUrl {
+    /// Returns the address of a request with this path and query.
+    #[must_use]
+    pub fn of(&self, target: &str) -> String {
+        match self {
+            Self::Base(base) => format!("{}{target}", base.trim_end_matches('/')),
+            Self::Exact(url) if url.contains('?') => url.to_string(),
+            Self::Exact(url) => match target.split_once('?') {
+                Some((_, query)) => format!("{url}?{query}"),
+                None => url.to_string(),
+            },
+        }
+    }
+}
+
+/// How a sender that has no kind of its own signs, and where in its requests things stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Custom {
+    /// How it signs; none only of an unsigned source.
+    pub schemes: Vec<Scheme>,
+    /// Where things stand.
+    pub mapping: Mapping,
+}
+
+/// What may be configured of a source beside its kind and secrets.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where the sender posts; needed where the signature has it in it.
+    pub url: Option<PublicUrl>,
+    /// How old, or how far ahead, a signature may be, in place of the kind's own bound.
+    pub tolerance: Option<Duration>,
+    /// Whether the provider's older ways to sign count too: [`Scheme::legacy`].
+    pub legacy_signatures: bool,
+    /// How long a body that comes again under another delivery id counts as a replay; `None`: never.
+    pub replay_window: Option<Duration>,
+    /// What a sender says in its handshake (Meta's `hub.verify_token`).
+    pub verify_token: Option<Secret>,
+    /// Of a source of kind `custom`, and only of such a one.
+    pub custom: Option<Custom>,
+}
+
 /// A configured sender.
 #[derive(Clone, Debug)]
 pub struct Source {
     name: SourceName,
     kind: Kind,
     /// Empty exactly if the source is unsigned.
-    secrets: Vec<Secret>,
+    secrets: Vec<LiveSecret>,
+    keyring: Keyring,
+    settings: Settings,
 }
 
 /// Why a source was refused.
@@ -113,29 +139,78 @@ pub enum SourceError {
         /// How many it has.
         count: usize,
     },
+    /// A secret is none of this kind.
+    #[error("the secret {index} of the source `{name}` can't be used: {error}")]
+    Key {
+        /// The source.
+        name: SourceName,
+        /// The secret's place, from 0.
+        index: usize,
+        /// Why.
+        error: KeyError,
+    },
+    /// The signature has the address in it, which is not configured.
+    #[error("the source `{0}` signs the address it posts to, which is not configured")]
+    NoUrl(SourceName),
+    /// A description where there is none to be, or none where there must be one.
+    #[error("the source `{0}` must have a description of its own exactly if its kind is `custom`")]
+    Custom(SourceName),
 }
 
 impl Source {
-    /// Makes a source whose requests must be signed with one of the secrets (1 or 2).
+    /// Makes a source of its kind's defaults, whose requests must be signed with one of the secrets.
     ///
     /// # Errors
     ///
-    /// If the name is reserved, or there are no secrets, or too many.
+    /// As [`Source::new`].
     pub fn signed(name: SourceName, kind: Kind, secrets: Vec<Secret>) -> Result<Self, SourceError> {
+        let secrets = secrets.into_iter().map(LiveSecret::from).collect();
+        Self::new(name, kind, secrets, Settings::default())
+    }
+
+    /// Makes a source whose requests must be signed with one of the secrets (1 to [`SECRETS_MAX`]).
+    ///
+    /// # Errors
+    ///
+    /// If the name is reserved, the secrets are none, too many, or not of the kind, or the settings do not fit the kind.
+    pub fn new(
+        name: SourceName,
+        kind: Kind,
+        secrets: Vec<LiveSecret>,
+        settings: Settings,
+    ) -> Result<Self, SourceError> {
         match secrets.len() {
-            0 => Err(SourceError::NoSecret(name)),
-            1..=SECRETS_MAX => Ok(Self { name: unreserved(name)?, kind, secrets }),
-            count => Err(SourceError::TooManySecrets { name, count }),
+            0 => return Err(SourceError::NoSecret(name)),
+            1..=SECRETS_MAX => {}
+            count => return Err(SourceError::TooManySecrets { name, count }),
         }
+        let mut source = Self::unsigned(name, kind, settings)?;
+        if source.schemes().iter().any(Scheme::needs_url) && source.settings.url.is_none() {
+            return Err(SourceError::NoUrl(source.name));
+        }
+        let keyring = Keyring::new(source.schemes(), &secrets);
+        source.keyring = keyring.map_err(|(index, error)| SourceError::Key {
+            name: source.name.clone(),
+            index,
+            error,
+        })?;
+        source.secrets = secrets;
+        Ok(source)
     }
 
     /// Makes a source whose requests are taken without a look at signatures, because the configuration says so.
     ///
     /// # Errors
     ///
-    /// If the name is reserved.
-    pub fn unsigned(name: SourceName, kind: Kind) -> Result<Self, SourceError> {
-        Ok(Self { name: unreserved(name)?, kind, secrets: Vec::new() })
+    /// If the name is reserved, or the settings do not fit the kind.
+    pub fn unsigned(name: SourceName, kind: Kind, settings: Settings) -> Result<Self, SourceError> {
+        if matches!(name.as_str(), DEAD_LETTER_SOURCE | AGENT_SOURCE) {
+            return Err(SourceError::Reserved(name));
+        }
+        if settings.custom.is_some() != (kind == Kind::CUSTOM) {
+            return Err(SourceError::Custom(name));
+        }
+        Ok(Self { name, kind, secrets: Vec::new(), keyring: Keyring::default(), settings })
     }
 
     /// Returns the name, which is the last part of `/webhooks/{source}`.
@@ -156,16 +231,38 @@ impl Source {
         self.secrets.is_empty()
     }
 
-    /// Returns the live secrets; none for an unsigned source.
+    /// Returns the secrets, those that have run out among them; none for an unsigned source.
     #[must_use]
-    pub fn secrets(&self) -> &[Secret] {
+    pub fn secrets(&self) -> &[LiveSecret] {
         &self.secrets
     }
-}
 
-fn unreserved(name: SourceName) -> Result<SourceName, SourceError> {
-    if matches!(name.as_str(), DEAD_LETTER_SOURCE | AGENT_SOURCE) {
-        return Err(SourceError::Reserved(name));
+    /// Returns how requests may be signed.
+    #[must_use]
+    pub fn schemes(&self) -> &[Scheme] {
+        match &self.settings.custom {
+            Some(custom) => &custom.schemes,
+            None => self.kind.provider().schemes,
+        }
     }
-    Ok(name)
+
+    /// Returns what else is configured.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Returns the address at which a request with this path and query was posted; `None` if it is not configured.
+    #[must_use]
+    pub fn url_of(&self, target: &str) -> Option<String> {
+        self.settings.url.as_ref().map(|url| url.of(target))
+    }
+
+    pub(crate) const fn tolerance(&self) -> Option<Duration> {
+        self.settings.tolerance
+    }
+
+    pub(crate) const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
 }

@@ -48,6 +48,7 @@ pub(super) fn announce(
         payload: body(subscription, row, &id, payload),
         metadata,
         delivery_key: id.to_string(),
+        replay_window: None,
     }
 }
 

@@ -290,6 +290,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             metadata: [].into(),
             delivery_key: String::new(),
+            replay_window: None,
         }
     }
 

@@ -300,6 +300,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             metadata: [].into(),
             delivery_key: String::new(),
+            replay_window: None,
         };
         let id = EventId::new(Timestamp::EPOCH, [0; 10]);
         let event = Event { id, sequence, received_at: Timestamp::EPOCH, content };

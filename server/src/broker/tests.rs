@@ -89,6 +89,7 @@ fn event(event_type: &str) -> NewEvent {
         payload: Bytes::from_static(br#"{"zen":"Anything added dilutes everything else."}"#),
         metadata: [].into(),
         delivery_key: String::new(),
+        replay_window: None,
     }
 }
 

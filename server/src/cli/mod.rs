@@ -9,12 +9,16 @@ mod serve;
 mod send;
 mod tail;
 
+mod sources;
+mod verify;
+
 mod dead_letters;
 
 mod event_json;
 mod hub;
 mod post;
 mod text;
+mod time_arg;
 
 use std::{
     error::Error,
@@ -45,6 +49,8 @@ enum Command {
     Serve(serve::Args),
     Send(send::Args),
     Tail(tail::Args),
+    Sources(sources::Args),
+    Verify(verify::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
 }
@@ -67,6 +73,8 @@ pub fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Send(args) => end(send::run(args).await),
             Command::Tail(args) => end(tail::run(args).await),
+            Command::Sources(args) => end(sources::run(args).await),
+            Command::Verify(args) => end(verify::run(args).await),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
         }
     })
@@ -103,6 +111,9 @@ enum CommandError {
     /// A webhook was answered by another status than 2xx, which has been printed.
     #[error("the webhook was not accepted: status {0}")]
     Status(u16),
+    /// A request does not verify, and why has been printed.
+    #[error("the request would be refused")]
+    Unverified,
     /// The standard output failed.
     #[error("could not write to the standard output")]
     Output(#[from] io::Error),

@@ -3,7 +3,7 @@
 use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -15,6 +15,10 @@ use tokio::time::timeout;
 const POST_TIME_MAX: Duration = Duration::from_secs(30);
 /// The most bytes of an answer that are read: a hub answers with some hundred.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("hookline/", env!("CARGO_PKG_VERSION")));
 
 /// A client for `http://` addresses.
 #[derive(Clone, Debug)]
@@ -51,24 +55,19 @@ impl Poster {
         Self(Client::builder(TokioExecutor::new()).build_http())
     }
 
-    /// Posts a body of JSON with these headers, and waits for the answer.
+    /// Posts a body with these headers, and waits for the answer. What has no content type is said to be JSON.
     pub(super) async fn post(
         &self,
         url: &Uri,
-        headers: Vec<(HeaderName, HeaderValue)>,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, PostError> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("hookline/", env!("CARGO_PKG_VERSION")));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = request
+        headers.entry(header::CONTENT_TYPE).or_insert(JSON);
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let mut request = Request::post(url)
             .body(Full::new(body))
             .map_err(|source| PostError::Request { url: url.clone().into(), source })?;
+        request.headers_mut().extend(headers);
         timeout(POST_TIME_MAX, self.exchange(url, request))
             .await
             .unwrap_or_else(|_| Err(PostError::TimedOut { url: url.clone().into() }))

@@ -4,7 +4,9 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use hookline_core::{
     event::NameError,
-    source::{SECRETS_MAX, UnknownKind},
+    normalize::{PATHS_MAX, PointerError},
+    source::{Kind, SECRETS_MAX, SourceError, UnknownKind},
+    verify::KeyError,
 };
 
 use crate::{
@@ -178,11 +180,106 @@ pub enum Problem {
     #[error("{0} sources are more than {max}", max = limits::SOURCES_MAX)]
     SourceCount(usize),
     /// No kind.
-    #[error("is missing: say who posts, one of {0}")]
-    KindMissing(String),
+    #[error("is missing: say who posts; `hookline sources kinds` lists who is known")]
+    KindMissing,
     /// A kind that is not known.
+    #[error("{error}{}", .nearest.map(|kind| format!("; is `{kind}` meant?")).unwrap_or_default())]
+    Kind {
+        /// What was said.
+        error: UnknownKind,
+        /// The nearest one, if it is near.
+        nearest: Option<Kind>,
+    },
+    /// A secret that the kind can't use.
+    #[error("{error}, which a source of kind `{kind}` needs (the value is not shown)")]
+    Key {
+        /// The kind.
+        kind: Kind,
+        /// What is wrong.
+        error: KeyError,
+    },
+    /// A kind that signs the address, and no address.
+    #[error(
+        "is missing: `{0}` signs the address it posts to, so say it here, or what stands before `/webhooks` \
+         in `http.public_url`"
+    )]
+    UrlMissing(Kind),
+    /// A source that does not fit together.
     #[error(transparent)]
-    Kind(#[from] UnknownKind),
+    Source(SourceError),
+    /// Not an address on the web.
+    #[error("`{0}` is not an address: write one such as `https://hooks.example.com`")]
+    Url(String),
+    /// Not a time.
+    #[error("`{0}` is not a time: write one such as `2026-12-01T00:00:00Z`")]
+    Time(String),
+    /// None of the words.
+    #[error("is `{found}`, but must be one of {}", .known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))]
+    Choice {
+        /// What was said.
+        found: String,
+        /// What may be said.
+        known: Vec<&'static str>,
+    },
+    /// Not one character.
+    #[error("`{0}` is not one character of ASCII")]
+    Character(String),
+    /// Not the name of a header.
+    #[error("`{0}` is not the name of a header")]
+    Header(String),
+    /// Not a place in a request.
+    #[error("`{0}` is no place: write `header:NAME`, `body:/json/pointer` or `text:TEXT`")]
+    Place(String),
+    /// Not a JSON pointer.
+    #[error(transparent)]
+    Pointer(#[from] PointerError),
+    /// Too many members of the body.
+    #[error("{0} members of the body are more than {max}", max = PATHS_MAX)]
+    PathCount(usize),
+    /// A custom source without a signature.
+    #[error(
+        "is missing: say how the sender signs, or `unsigned = true` to take what anybody posts"
+    )]
+    SignatureMissing,
+    /// A signature that nobody looks at.
+    #[error("contradicts `unsigned = true`")]
+    SignatureOfUnsigned,
+    /// A custom source without an event type.
+    #[error(
+        "is missing: say where the event type stands, such as `header:X-Event` or `body:/type`"
+    )]
+    TypeMissing,
+    /// Nowhere, or two places.
+    #[error("say where the signature stands: either `header` or `query`")]
+    PlaceCount,
+    /// A separator without a label.
+    #[error("is missing: a signature behind a `field_separator` has a label")]
+    LabelMissing,
+    /// Not a place of a time.
+    #[error("must be `header:NAME`, `item:LABEL` or `body:/json/pointer`")]
+    TimePlace,
+    /// Not a template.
+    #[error(
+        "`{0}` is no template: parts are {{body}}, {{timestamp}}, {{id}}, {{url}} and {{method}}"
+    )]
+    Template(String),
+    /// A template without the body.
+    #[error("must have {0} in it: what is not signed can be changed by anybody")]
+    Unsigned(&'static str),
+    /// A time that is not signed, or one that is signed and stands nowhere.
+    #[error("must have {{timestamp}} in it exactly if `timestamp` is a header or an item")]
+    TimeMismatch,
+    /// An id that stands nowhere.
+    #[error("has {{id}} in it, so `id_header` must say where the id stands")]
+    IdMissing,
+    /// A duration out of bounds.
+    #[error("`{}` is less than {}", humantime::format_duration(*.found), humantime::format_duration(*.least))]
+    DurationLeast {
+        /// The duration.
+        found: Duration,
+        /// The least.
+        least: Duration,
+    },
     /// No secret.
     #[error(
         "is missing: name one, such as `env:NAME` or `file:PATH`, or say `unsigned = true` \
@@ -193,11 +290,16 @@ pub enum Problem {
     #[error("contradicts `secrets`: a source with secrets is always verified")]
     UnsignedWithSecrets,
     /// Too many secrets.
-    #[error("{0} secrets are more than {max}: the old one and the new one", max = SECRETS_MAX)]
+    #[error("{0} secrets are more than {max}: the old one and the new one, of each of two schemes", max = SECRETS_MAX)]
     SecretCount(usize),
     /// A secret without a prefix. It may be the secret itself, so it is not shown.
     #[error("must begin with `env:`, `file:` or `plain:` (the value is not shown)")]
     SecretForm,
+    /// What can't be the name of a variable.
+    #[error(
+        "what stands after `env:` is not the name of a variable: letters, digits and `_` (the value is not shown)"
+    )]
+    VariableName,
     /// A variable that is not there.
     #[error("the environment variable `{0}` is not set")]
     VariableMissing(String),

@@ -4,6 +4,7 @@
 //! `[http] listen` is `HOOKLINE_HTTP__LISTEN` in the environment: two underscores between the parts, so that names may
 //! hold one. The environment and the files come in as an argument; [`Process`] is the real one.
 
+mod custom;
 mod environment;
 mod error;
 mod layers;
@@ -79,6 +80,9 @@ pub struct Http {
     pub listen: SocketAddr,
     /// `max_body`: the most bytes of a body, 64 KiB to 32 MiB. Default 25 MiB.
     pub max_body: usize,
+    /// `public_url`: what stands before `/webhooks/...` in the addresses that senders post to, such as
+    /// `https://hooks.example.com`. Needed by kinds that sign the address, unless the source has a `url` of its own.
+    pub public_url: Option<String>,
 }
 
 /// `[grpc]`
@@ -155,6 +159,7 @@ impl Config {
                 limits::BODY_BYTES_LEAST..=limits::BODY_BYTES_MOST,
                 errors,
             ),
+            public_url: section.url("public_url", errors),
         };
         section.finish(errors);
 
@@ -187,7 +192,10 @@ impl Config {
         };
         section.finish(errors);
 
-        let sources = source::read(root.section("sources", errors), environment, errors);
+        let sources = {
+            let section = root.section("sources", errors);
+            source::read(section, http.public_url.as_deref(), environment, errors)
+        };
         root.finish(errors);
 
         if http.listen == grpc.listen && http.listen.port() != 0 {

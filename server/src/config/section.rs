@@ -1,6 +1,9 @@
 //! Reading one table of the tree: each key by its type, and at last the keys that nobody asked for.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
 use super::{
     ConfigError, Problem,
@@ -9,7 +12,7 @@ use super::{
 
 /// The sections with fixed keys, for guessing what was meant.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("http", &["listen", "max_body"]),
+    ("http", &["listen", "max_body", "public_url"]),
     ("grpc", &["listen"]),
     ("store", &["path"]),
     ("shutdown", &["grace"]),
@@ -94,6 +97,59 @@ impl Section {
         self.read(key, errors, read).unwrap_or(default)
     }
 
+    /// Takes the address of a web server.
+    pub(super) fn url(
+        &mut self,
+        key: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<String> {
+        let read = |value| {
+            let text = text_of(value, "an address, such as \"https://hooks.example.com\"")?;
+            let url: Result<http::Uri, _> = text.parse();
+            let is_web = |url: &http::Uri| {
+                matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
+            };
+            let is_address = url.as_ref().is_ok_and(is_web);
+            if is_address { Ok(text) } else { Err(Problem::Url(text)) }
+        };
+        self.read(key, errors, read)
+    }
+
+    /// Takes one of several words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&'static str, T)],
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<T> {
+        let read = |value| {
+            let text = text_of(value, "text")?;
+            let found = choices.iter().find(|(word, _)| *word == text);
+            found.map(|(_, choice)| *choice).ok_or_else(|| Problem::Choice {
+                found: text,
+                known: choices.iter().map(|(word, _)| *word).collect(),
+            })
+        };
+        self.read(key, errors, read)
+    }
+
+    /// Takes one character of ASCII.
+    pub(super) fn character(
+        &mut self,
+        key: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<char> {
+        let read = |value| {
+            let text = text_of(value, "a character")?;
+            let mut characters = text.chars();
+            match (characters.next(), characters.next()) {
+                (Some(character), None) if character.is_ascii() => Ok(character),
+                (Some(_) | None, _) => Err(Problem::Character(text)),
+            }
+        };
+        self.read(key, errors, read)
+    }
+
     /// Takes a path that is not empty.
     pub(super) fn path(
         &mut self,
@@ -150,6 +206,26 @@ impl Section {
         self.read(key, errors, read).unwrap_or(default)
     }
 
+    /// Takes a duration within bounds, if there is one.
+    pub(super) fn span(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<Duration>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<Duration> {
+        let (least, most) = (*bounds.start(), *bounds.end());
+        let found = self.table.contains_key(key).then(|| self.duration(key, least, most, errors));
+        let path = self.key(key);
+        found.filter(|found| {
+            let is_enough = least <= *found;
+            if !is_enough {
+                let problem = Problem::DurationLeast { found: *found, least };
+                errors.push(ConfigError::at(path, problem));
+            }
+            is_enough
+        })
+    }
+
     /// Takes true or false.
     pub(super) fn flag(&mut self, key: &'static str, errors: &mut Vec<ConfigError>) -> bool {
         let read = |value: Value| match value {
@@ -163,12 +239,55 @@ impl Section {
         self.read(key, errors, read).unwrap_or_default()
     }
 
-    /// Takes a list of texts, each with its key; `None` if it is not there, or is no list.
+    /// Takes a table, if there is one.
+    pub(super) fn present(
+        &mut self,
+        key: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<Self> {
+        self.table.contains_key(key).then(|| self.section(key, errors))
+    }
+
+    /// Takes a table of texts with keys of any name: each with its name and its whole key.
+    pub(super) fn texts(
+        &mut self,
+        key: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) -> Vec<(String, String, String)> {
+        let inner = self.section(key, errors);
+        let path = inner.path.clone();
+        let text = |(name, node): (String, Node)| {
+            let key = format!("{path}.{name}");
+            match text_of(node.value, "text") {
+                Ok(text) => Some((name, key, text)),
+                Err(problem) => {
+                    errors.push(ConfigError { key, origin: Some(node.origin), problem });
+                    None
+                }
+            }
+        };
+        inner.table.into_iter().filter_map(text).collect()
+    }
+
+    /// Takes a list of texts, or a text alone; `None` if it is not there, or is neither.
     pub(super) fn list(
         &mut self,
         key: &'static str,
         errors: &mut Vec<ConfigError>,
     ) -> Option<Vec<String>> {
+        let items = self.items(key, "", &[], errors)?;
+        Some(items.into_iter().map(|item| item.text).collect())
+    }
+
+    /// Takes a list whose items are texts, or tables with a text under `main` and texts under some of `more`; `None` if
+    /// it is not there, or is no list.
+    pub(super) fn items(
+        &mut self,
+        key: &'static str,
+        main: &'static str,
+        more: &[&'static str],
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<Vec<Item>> {
         let path = self.key(key);
         let Node { value, origin } = self.take(key)?;
         let mut told = |key, problem| {
@@ -181,14 +300,14 @@ impl Section {
                 return None;
             }
         };
-        // One that is no text keeps its place, so that the others keep theirs.
-        let texts = values.into_iter().enumerate().map(|(index, value)| {
-            text_of(value, "text").unwrap_or_else(|problem| {
-                told(format!("{path}[{index}]"), problem);
-                String::new()
+        // One that is wrong keeps its place, so that the others keep theirs.
+        let items = values.into_iter().enumerate().map(|(index, value)| {
+            Item::read(value, main, more).unwrap_or_else(|(key, problem)| {
+                told(format!("{path}[{index}]{key}"), problem);
+                Item::default()
             })
         });
-        Some(texts.collect())
+        Some(items.collect())
     }
 
     fn read<T>(
@@ -223,6 +342,47 @@ impl Section {
     }
 }
 
+/// An item of a list: a text, and what else its table says.
+#[derive(Default)]
+pub(super) struct Item {
+    pub(super) text: String,
+    pub(super) more: BTreeMap<String, String>,
+}
+
+impl Item {
+    fn read(
+        value: Value,
+        main: &'static str,
+        more: &[&'static str],
+    ) -> Result<Self, (String, Problem)> {
+        let table = match value {
+            Value::Toml(toml::Value::Table(table)) if !main.is_empty() => table,
+            other @ (Value::Table(_) | Value::Toml(_) | Value::Text(_)) => {
+                let text = text_of(other, "text").map_err(|problem| (String::new(), problem))?;
+                return Ok(Self { text, more: BTreeMap::new() });
+            }
+        };
+        let mut item = Self::default();
+        for (key, value) in table {
+            // TOML has times of its own.
+            let text = if let toml::Value::Datetime(time) = value {
+                time.to_string()
+            } else {
+                text_of(Value::Toml(value), "text")
+                    .map_err(|problem| (format!(".{key}"), problem))?
+            };
+            if key == main {
+                item.text = text;
+            } else if more.contains(&key.as_str()) {
+                item.more.insert(key, text);
+            } else {
+                return Err((format!(".{key}"), Problem::UnknownKey { nearest: None }));
+            }
+        }
+        Ok(item)
+    }
+}
+
 fn table_of(path: &str, node: Node, errors: &mut Vec<ConfigError>) -> Option<Table> {
     match node.value {
         Value::Table(table) => Some(table),
@@ -248,6 +408,7 @@ fn list_of(value: Value) -> Result<Vec<Value>, Problem> {
     let toml_list = |values: Vec<_>| values.into_iter().map(Value::Toml).collect();
     match value {
         Value::Toml(toml::Value::Array(values)) => Ok(toml_list(values)),
+        Value::Toml(text @ toml::Value::String(_)) => Ok(vec![Value::Toml(text)]),
         Value::Text(text) if text.trim_start().starts_with('[') => {
             let table: toml::Table =
                 format!("list = {}", text.trim()).parse().map_err(|_| Problem::List)?;

@@ -4,15 +4,20 @@ use std::path::{Path, PathBuf};
 
 use hookline_core::{
     event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, SourceName},
-    source::{EmptySecret, Kind, SECRETS_MAX, Secret, Source},
+    normalize::times,
+    source::{
+        EmptySecret, Kind, LiveSecret, PublicUrl, SECRETS_MAX, Secret, Settings, Source,
+        SourceError,
+    },
 };
 
-use super::{ConfigError, Environment, Problem, Section};
+use super::{ConfigError, Environment, Problem, Section, custom, section::Item};
 use crate::limits;
 
 /// Reads all sources, by name.
 pub(super) fn read(
     section: Section,
+    public_url: Option<&str>,
     environment: &dyn Environment,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<Source> {
@@ -23,7 +28,7 @@ pub(super) fn read(
     }
     sources
         .into_iter()
-        .filter_map(|(name, section)| read_source(&name, section, environment, errors))
+        .filter_map(|(name, section)| read_source(&name, section, public_url, environment, errors))
         .collect()
 }
 
@@ -31,10 +36,11 @@ pub(super) fn read(
 fn read_source(
     name: &str,
     mut section: Section,
+    public_url: Option<&str>,
     environment: &dyn Environment,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Source> {
-    let key = format!("sources.{name}");
+    let (key, before) = (format!("sources.{name}"), errors.len());
     let parsed = parse_name(name).map_err(|problem| errors.push(ConfigError::at(&key, problem)));
     let kind = read_kind(&mut section, errors);
     let secrets = read_secrets(&mut section, environment, errors);
@@ -48,14 +54,64 @@ fn read_source(
         }
         (None, true) | (Some(_), false) => {}
     }
+    let mut settings = read_settings(&mut section, public_url, environment, errors);
+    if kind == Some(Kind::CUSTOM) {
+        settings.custom = custom::read(&mut section, unsigned, errors);
+    }
     section.finish(errors);
     let (name, kind) = (parsed.ok()?, kind?);
+    if before < errors.len() {
+        // What is left of a source with mistakes makes none.
+        return None;
+    }
     let source = match secrets {
-        None if unsigned => Source::unsigned(name, kind),
-        // Mistakes in the secrets have been told: what is left of them makes no source.
-        secrets => Source::signed(name, kind, secrets.unwrap_or_default()),
+        None => Source::unsigned(name, kind, settings),
+        Some(secrets) => Source::new(name, kind, secrets, settings),
     };
-    source.ok()
+    source.map_err(|error| errors.push(source_error(&key, kind, error))).ok()
+}
+
+/// Tells what a source says of its parts, at the key where it can be mended.
+fn source_error(key: &str, kind: Kind, error: SourceError) -> ConfigError {
+    match error {
+        SourceError::Key { index, error, .. } => {
+            ConfigError::at(format!("{key}.secrets[{index}]"), Problem::Key { kind, error })
+        }
+        SourceError::NoUrl(_) => ConfigError::at(format!("{key}.url"), Problem::UrlMissing(kind)),
+        other @ (SourceError::Reserved(_)
+        | SourceError::NoSecret(_)
+        | SourceError::TooManySecrets { .. }
+        | SourceError::Custom(_)) => ConfigError::at(key, Problem::Source(other)),
+    }
+}
+
+fn read_settings(
+    section: &mut Section,
+    public_url: Option<&str>,
+    environment: &dyn Environment,
+    errors: &mut Vec<ConfigError>,
+) -> Settings {
+    let base = public_url.map(|base| PublicUrl::Base(base.into()));
+    let url = section.url("url", errors).map(|url| PublicUrl::Exact(url.into()));
+    let least = limits::TOLERANCE_LEAST;
+    let tolerance = section.span("tolerance", least..=limits::TOLERANCE_MOST, errors);
+    let legacy_signatures = section.flag("legacy_signatures", errors);
+    let windows = limits::REPLAY_WINDOW_LEAST..=limits::REPLAY_WINDOW_MOST;
+    let replay_window = section.span("replay_window", windows, errors);
+    let key = section.key("verify_token");
+    let verify_token = section.text("verify_token", errors).and_then(|spec| {
+        resolve(&spec, environment)
+            .map_err(|problem| errors.push(ConfigError::at(key, problem)))
+            .ok()
+    });
+    Settings {
+        url: url.or(base),
+        tolerance,
+        legacy_signatures,
+        replay_window,
+        verify_token,
+        custom: None,
+    }
 }
 
 fn parse_name(name: &str) -> Result<SourceName, Problem> {
@@ -70,12 +126,17 @@ fn read_kind(section: &mut Section, errors: &mut Vec<ConfigError>) -> Option<Kin
     let before = errors.len();
     let Some(found) = section.text("kind", errors) else {
         if errors.len() == before {
-            let known = Kind::ALL.map(|kind| format!("`{kind}`")).join(", ");
-            errors.push(ConfigError::at(key, Problem::KindMissing(known)));
+            errors.push(ConfigError::at(key, Problem::KindMissing));
         }
         return None;
     };
-    Kind::parse(&found).map_err(|error| errors.push(ConfigError::at(key, error.into()))).ok()
+    let nearest = || {
+        let near =
+            Kind::all().filter(|kind| strsim::damerau_levenshtein(kind.as_str(), &found) <= 3);
+        near.min_by_key(|kind| strsim::damerau_levenshtein(kind.as_str(), &found))
+    };
+    let unknown = |error| Problem::Kind { error, nearest: nearest() };
+    Kind::parse(&found).map_err(|error| errors.push(ConfigError::at(key, unknown(error)))).ok()
 }
 
 /// Reads the secrets; `None` if there are none. Of those that are wrong an empty list is left, since they are told.
@@ -83,24 +144,33 @@ fn read_secrets(
     section: &mut Section,
     environment: &dyn Environment,
     errors: &mut Vec<ConfigError>,
-) -> Option<Vec<Secret>> {
+) -> Option<Vec<LiveSecret>> {
     let key = section.key("secrets");
     let before = errors.len();
-    let Some(specs) = section.list("secrets", errors) else {
+    let Some(items) = section.items("secrets", "secret", &["not_after"], errors) else {
         return (before < errors.len()).then(Vec::new);
     };
-    if SECRETS_MAX < specs.len() {
-        errors.push(ConfigError::at(key, Problem::SecretCount(specs.len())));
+    if SECRETS_MAX < items.len() {
+        errors.push(ConfigError::at(key, Problem::SecretCount(items.len())));
         return Some(Vec::new());
     }
     let mut secrets = Vec::new();
-    for (index, spec) in specs.iter().enumerate() {
-        match resolve(spec, environment) {
+    for (index, item) in items.iter().enumerate() {
+        match read_secret(item, environment) {
             Ok(secret) => secrets.push(secret),
             Err(problem) => errors.push(ConfigError::at(format!("{key}[{index}]"), problem)),
         }
     }
-    (!specs.is_empty()).then_some(secrets)
+    (!items.is_empty()).then_some(secrets)
+}
+
+fn read_secret(item: &Item, environment: &dyn Environment) -> Result<LiveSecret, Problem> {
+    let secret = resolve(&item.text, environment)?;
+    let not_after = item
+        .more
+        .get("not_after")
+        .map(|text| times::parse_date(text).ok_or_else(|| Problem::Time(text.clone())));
+    Ok(LiveSecret { secret, not_after: not_after.transpose()? })
 }
 
 /// Finds the secret that `env:NAME`, `file:PATH` or `plain:TEXT` names.
@@ -122,6 +192,11 @@ pub(crate) fn resolve(spec: &str, environment: &dyn Environment) -> Result<Secre
 }
 
 fn from_variable(name: &str, environment: &dyn Environment) -> Result<String, Problem> {
+    // It may be something else that was written here by mistake, even a secret.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(is_name) {
+        return Err(Problem::VariableName);
+    }
     let found = environment.variables().into_iter().find(|(variable, _)| variable == name);
     let (_, value) = found.ok_or_else(|| Problem::VariableMissing(name.to_owned()))?;
     value.into_string().map_err(|_| Problem::VariableNotText(name.to_owned()))

@@ -21,13 +21,16 @@ mod events;
 
 mod dead_letters;
 
+mod sources;
+
 use std::{net::SocketAddr, sync::Arc};
 
+use hookline_core::source::Source;
 use hookline_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{
         dead_letter_service_server::DeadLetterServiceServer,
-        event_service_server::EventServiceServer,
+        event_service_server::EventServiceServer, source_service_server::SourceServiceServer,
         subscriber_service_server::SubscriberServiceServer,
         subscription_service_server::SubscriptionServiceServer,
     },
@@ -40,6 +43,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use self::accept::Patient;
 use crate::{
     broker::Broker,
+    http::Counts,
     limits::{
         CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
         REQUEST_BYTES_MAX,
@@ -47,19 +51,28 @@ use crate::{
 };
 
 /// The services by their full names, for health.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "hookline.v1.SubscriberService",
     "hookline.v1.SubscriptionService",
     "hookline.v1.EventService",
     "hookline.v1.DeadLetterService",
+    "hookline.v1.SourceService",
 ];
+
+/// Who may post webhooks, and what came of their posts.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The configured sources, by name.
+    pub configured: Arc<[Source]>,
+    /// What the HTTP front counts.
+    pub counts: Arc<Counts>,
+}
 
 /// What the services share.
 #[derive(Clone, Debug)]
 struct Shared {
     broker: Broker,
-    /// The names of configured sources, under which nobody publishes.
-    sources: Arc<[String]>,
+    sources: Sources,
     /// Cancelled when streams that belong to no subscription are to end.
     stop: CancellationToken,
 }
@@ -99,14 +112,14 @@ impl Server {
     pub async fn bind(
         address: SocketAddr,
         broker: Broker,
-        sources: impl IntoIterator<Item = String>,
+        sources: Sources,
         stop: CancellationToken,
     ) -> Result<Self, BindError> {
         let listen = |source| BindError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
         let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
-        let shared = Shared { broker, sources: sources.into_iter().collect(), stop };
+        let shared = Shared { broker, sources, stop };
         let (health, router) = router(&shared)?;
         Ok(Self { incoming, address: bound, shared, health, router })
     }
@@ -157,6 +170,7 @@ fn router(
     let subscriptions = SubscriptionServiceServer::new(subscriptions::Service(shared.clone()));
     let events = EventServiceServer::new(events::Service(shared.clone()));
     let dead_letters = DeadLetterServiceServer::new(dead_letters::Service(shared.clone()));
+    let sources = SourceServiceServer::new(sources::Service(shared.clone()));
     let router = tonic::transport::Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -177,6 +191,7 @@ fn router(
             dead_letters
                 .max_decoding_message_size(CALL_BYTES_MAX)
                 .max_encoding_message_size(usize::MAX),
-        );
+        )
+        .add_service(sources.max_decoding_message_size(CALL_BYTES_MAX));
     Ok((health, router))
 }

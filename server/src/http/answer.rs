@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
+};
+use hookline_core::{
+    normalize::{Answer, Reply},
+    source::Kind,
 };
 use serde::Serialize;
 
-use super::refusals::Cause;
+use super::counts::Cause;
 use crate::{limits, store::Appended};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -43,10 +47,19 @@ pub(super) async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 
-/// The answer to another method than POST.
-pub(super) fn post_only() -> Response {
-    let post = [(header::ALLOW, HeaderValue::from_static("POST"))];
-    (post, error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")).into_response()
+/// The answer to a method that the kind does not come with.
+pub(super) fn not_allowed(kind: Kind) -> Response {
+    let methods = kind.provider().handshake.methods.iter().map(Method::as_str);
+    let allowed: Vec<_> = std::iter::once("POST").chain(methods).collect();
+    let allow = HeaderValue::try_from(allowed.join(", ")).expect("methods are header text");
+    let refused = error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    ([(header::ALLOW, allow)], refused).into_response()
+}
+
+/// The answer that a provider asked for.
+pub(super) fn handshake(answer: Answer) -> Response {
+    let headers: HeaderMap = answer.headers.into_iter().collect();
+    (answer.status, headers, answer.body).into_response()
 }
 
 /// The answer to a request that was refused.
@@ -90,17 +103,26 @@ enum TakenBody {
 }
 
 /// The answer to a request whose events are durable; `duplicate` if the log had all of them before.
-pub(super) fn taken(events: &[Appended]) -> Response {
+pub(super) fn taken(events: &[Appended], reply: Reply) -> Response {
+    let status = match reply {
+        Reply::Ids => StatusCode::OK,
+        Reply::IdsWith(status) => status,
+        Reply::Empty(status) => return status.into_response(),
+        Reply::Json(text) => return ([(header::CONTENT_TYPE, JSON)], text).into_response(),
+    };
+    json(status, &ids(events))
+}
+
+fn ids(events: &[Appended]) -> TakenBody {
     let all_seen = !events.is_empty() && events.iter().all(|event| event.duplicate);
     let status = if all_seen { "duplicate" } else { "accepted" };
-    let body = match events {
+    match events {
         [event] => TakenBody::One { status, event_id: event.id.to_string() },
         events => {
             let event_ids = events.iter().map(|event| event.id.to_string()).collect();
             TakenBody::Many { status, event_ids }
         }
-    };
-    json(StatusCode::OK, &body)
+    }
 }
 
 /// The answer, as bytes, to a request whose headers were not complete in time: there is no request to answer yet, so

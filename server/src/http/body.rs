@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::refusals::Cause;
+use super::counts::Cause;
 use crate::limits;
 
 /// A whole body, and its part of the budget, given back on drop.

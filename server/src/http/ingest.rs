@@ -10,16 +10,16 @@ use axum::{
 use bytes::Bytes;
 use hookline_core::{
     event::{EventType, NewEvent, SOURCE_BYTES_MAX},
-    normalize::normalize,
+    normalize::{Answer, Received, Reply, probe, receive},
     source::Source,
     time::Timestamp,
-    verify::{self, verify},
+    verify::{self, VerifyError},
 };
-use http::{HeaderMap, Method, request::Parts};
+use http::{Method, request::Parts, uri::PathAndQuery};
 use tokio::time::sleep;
 use tracing::Level;
 
-use super::{Front, answer, body, refusals::Cause};
+use super::{Front, answer, body, counts::Cause};
 use crate::{limits, store::Appended};
 
 /// Takes a post, whatever its method and source.
@@ -32,17 +32,22 @@ pub(super) async fn post(
     let named = path.as_ref().ok().and_then(|path| path.iter().find(|(key, _)| *key == "source"));
     let name = named.map(|(_, name)| name);
     let Some(source) = name.and_then(|name| front.sources.get(name)) else {
-        front.refusals.add_unknown();
+        front.counts.add_unknown();
         // A stranger's text: cut, and with what is not text escaped.
         let name: Option<String> = name.map(|name| name.chars().take(SOURCE_BYTES_MAX).collect());
         tracing::debug!(source = ?name, "webhook to an unknown source");
         return answer::unknown();
     };
-    if request.method() != Method::POST {
-        return answer::post_only();
+    if !source.kind().takes(request.method()) {
+        return answer::not_allowed(source.kind());
     }
     match take(&front, source, request).await {
-        Ok(appended) => answer::taken(&appended),
+        Ok(Taken::Events(appended, reply)) => answer::taken(&appended, reply),
+        Ok(Taken::Handshake(answer)) => {
+            front.counts.add_handshake(source.name());
+            answer::handshake(answer)
+        }
+        Ok(Taken::NoHandshake) => answer::not_allowed(source.kind()),
         Err(refusal) => {
             note(&front, source, &refusal);
             answer::refused(refusal.cause)
@@ -56,17 +61,29 @@ struct Refusal {
     detail: Option<String>,
 }
 
+impl From<&VerifyError> for Refusal {
+    fn from(error: &VerifyError) -> Self {
+        Self { cause: Cause::from(error), detail: Some(error.to_string()) }
+    }
+}
+
 impl From<Cause> for Refusal {
     fn from(cause: Cause) -> Self {
         Self { cause, detail: None }
     }
 }
 
-async fn take(
-    front: &Front,
-    source: &Arc<Source>,
-    request: Request,
-) -> Result<Vec<Appended>, Refusal> {
+/// What became of a request that was not refused.
+enum Taken {
+    /// Its events are durable.
+    Events(Vec<Appended>, Reply),
+    /// It was a handshake.
+    Handshake(Answer),
+    /// It came with a handshake's method, and is none.
+    NoHandshake,
+}
+
+async fn take(front: &Front, source: &Arc<Source>, request: Request) -> Result<Taken, Refusal> {
     if body::is_declared_above(front.body_bytes_max, request.headers()) {
         return Err(Cause::BodyTooLarge.into());
     }
@@ -78,15 +95,32 @@ async fn take(
     }
     let _post = post.map_err(|_| Cause::Overload)?;
     let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        return shake_hands(source, &parts);
+    }
     let held = read(front, body).await?;
     let received_at = front.clock.wall();
-    let events = judge(source, parts, held.bytes.clone(), received_at).await?;
+    let (events, reply) = match judge(source, parts, held.bytes.clone(), received_at).await? {
+        Received::Events { events, reply } => (events, reply),
+        Received::Answer(answer) => return Ok(Taken::Handshake(answer)),
+    };
     let told = tracing::enabled!(Level::DEBUG).then(|| labels(&events));
     let appended = front.log.append(events, received_at).await;
     let appended = appended
         .map_err(|error| Refusal { cause: Cause::Store, detail: Some(error.to_string()) })?;
+    front.counts.add_taken(source.name(), &appended, received_at);
     tell(source, &appended, told.unwrap_or_default());
-    Ok(appended)
+    Ok(Taken::Events(appended, reply))
+}
+
+/// Answers what comes with a handshake's own method, whatever its body.
+fn shake_hands(source: &Source, parts: &Parts) -> Result<Taken, Refusal> {
+    let body = &Bytes::new();
+    match probe(source, verify_request(parts, body)) {
+        Some(Ok(answer)) => Ok(Taken::Handshake(answer)),
+        Some(Err(error)) => Err(Refusal::from(&error)),
+        None => Ok(Taken::NoHandshake),
+    }
 }
 
 /// Reads the body; when the hub stops only a moment longer.
@@ -108,13 +142,13 @@ async fn judge(
     parts: Parts,
     body: Bytes,
     received_at: Timestamp,
-) -> Result<Vec<NewEvent>, Refusal> {
+) -> Result<Received, Refusal> {
     if body.len() <= limits::BODY_INLINE_BYTES_MAX {
-        return judge_now(source, &parts.headers, &body, received_at);
+        return judge_now(source, &parts, &body, received_at);
     }
     let source = Arc::clone(source);
     let judging =
-        tokio::task::spawn_blocking(move || judge_now(&source, &parts.headers, &body, received_at));
+        tokio::task::spawn_blocking(move || judge_now(&source, &parts, &body, received_at));
     match judging.await {
         Ok(judged) => judged,
         Err(error) => match error.try_into_panic() {
@@ -127,15 +161,16 @@ async fn judge(
 
 fn judge_now(
     source: &Source,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: &Bytes,
     received_at: Timestamp,
-) -> Result<Vec<NewEvent>, Refusal> {
-    let request = verify::Request { headers, body };
-    match verify(source, request, received_at) {
-        Ok(verified) => Ok(normalize(&verified, received_at)),
-        Err(error) => Err(Refusal { cause: Cause::from(&error), detail: Some(error.to_string()) }),
-    }
+) -> Result<Received, Refusal> {
+    receive(source, verify_request(parts, body), received_at).map_err(|error| Refusal::from(&error))
+}
+
+fn verify_request<'a>(parts: &'a Parts, body: &'a Bytes) -> verify::Request<'a> {
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    verify::Request { method: &parts.method, target, headers: &parts.headers, body }
 }
 
 /// Returns what the log lines will say of the events.
@@ -154,6 +189,7 @@ fn tell(source: &Source, appended: &[Appended], labels: Vec<(EventType, String)>
             subject = %format_args!("{}/{event_type}", source.name()),
             delivery_key,
             duplicate = event.duplicate,
+            replayed = event.replayed,
             "webhook taken"
         );
     }
@@ -163,7 +199,7 @@ fn tell(source: &Source, appended: &[Appended], labels: Vec<(EventType, String)>
 fn note(front: &Front, source: &Source, refusal: &Refusal) {
     let (name, cause) = (source.name(), refusal.cause.as_str());
     let detail = refusal.detail.as_deref();
-    match front.refusals.add(name, refusal.cause, front.clock.steady()) {
+    match front.counts.add_refused(name, refusal.cause, front.clock.steady()) {
         Some(count) => {
             tracing::warn!(source = %name, cause, detail, count, "webhook refused");
         }

@@ -2,14 +2,16 @@
 //!
 //! A request meets, in this order: its source (404), its method (405), its declared size (413), the hub's end (503), the
 //! number of posts at once (429), its part of the memory for bodies (429), the body itself (413, 408), its signature
-//! (401), the normalizer, and the log (503). Nothing of a body is used before its signature is right.
+//! (401), the normalizer, and the log (503). Nothing of a body is used before its signature is right, but for the
+//! handshakes that a provider does not sign, which bring no event.
 
 mod answer;
 mod body;
 mod connection;
+mod counts;
 mod health;
 mod ingest;
-mod refusals;
+mod metrics;
 mod stall;
 
 #[cfg(test)]
@@ -29,8 +31,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    counts::{Cause, Counts, Outcome},
     health::Readiness,
-    refusals::{Cause, RefusalCounts},
 };
 use crate::{
     clock::Clock,
@@ -50,8 +52,8 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// What `/readyz` says.
     pub readiness: Readiness,
-    /// Where refusals are counted.
-    pub refusals: Arc<RefusalCounts>,
+    /// Where it is counted what came of requests.
+    pub counts: Arc<Counts>,
     /// The most bytes of a body, at most [`limits::BODY_BYTES_MOST`].
     pub body_bytes_max: usize,
 }
@@ -63,7 +65,7 @@ struct Front {
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
-    refusals: Arc<RefusalCounts>,
+    counts: Arc<Counts>,
     body_bytes_max: usize,
     /// A permit for each post in work.
     posts: Arc<Semaphore>,
@@ -81,7 +83,7 @@ impl Front {
             log: state.log,
             clock: state.clock,
             readiness: state.readiness,
-            refusals: state.refusals,
+            counts: state.counts,
             body_bytes_max: state.body_bytes_max.min(limits::BODY_BYTES_MOST),
             posts: Arc::new(Semaphore::new(limits::POSTS_MAX)),
             budget: Arc::new(Semaphore::new(limits::BODY_BUDGET_BYTES)),
@@ -97,6 +99,7 @@ fn router(front: Arc<Front>) -> Router {
         .route("/webhooks/{source}/", any(ingest::post))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .method_not_allowed_fallback(answer::method_not_allowed)
         .fallback(answer::not_found)
         .with_state(front)

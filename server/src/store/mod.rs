@@ -154,6 +154,8 @@ pub struct Appended {
     pub sequence: Sequence,
     /// Whether the log had it already.
     pub duplicate: bool,
+    /// Whether it was known by its body alone: a duplicate under another delivery key.
+    pub replayed: bool,
 }
 
 /// An event as it lies in the log: its payload apart, so that matching never touches it.

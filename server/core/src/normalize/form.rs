@@ -1,57 +1,76 @@
 //! Bodies of type `application/x-www-form-urlencoded`.
 
-use std::{borrow::Cow, collections::BTreeMap};
-
 use bytes::Bytes;
-use serde_json::Value;
+use serde::ser::{SerializeMap as _, Serializer as _};
+
+use super::Form;
+use crate::verify::Fields;
 
 /// Returns the JSON of a form: the exact bytes of its first field `payload`; without one, its fields as a JSON object,
-/// where a repeated field is an array. `None` for a form without fields.
-pub(super) fn json(body: &Bytes) -> Option<Bytes> {
+/// where a repeated field is an array. `None` for a form without fields. They are taken apart here unless they were
+/// before.
+pub(super) fn json(body: &Bytes, fields: Option<Fields<'_>>) -> Option<(Bytes, Form)> {
     let payload = body.split(|&byte| byte == b'&').find_map(|field| {
         let (name, value) = field.split_at_checked(field.iter().position(|&byte| byte == b'=')?)?;
-        (decode(name) == b"payload").then(|| decode(value.get(1..).unwrap_or_default()))
+        is_payload(name).then(|| decode(value.get(1..).unwrap_or_default()))
     });
     match payload {
-        Some(payload) => Some(payload.into()),
-        None => fields(body),
+        Some(payload) => Some((payload.into(), Form::Payload)),
+        None => {
+            let fields = fields.unwrap_or_else(|| form_urlencoded::parse(body).collect());
+            write(fields, body.len()).map(|json| (json, Form::Fields))
+        }
     }
 }
 
-fn fields(body: &[u8]) -> Option<Bytes> {
-    let mut fields: BTreeMap<Cow<'_, str>, Value> = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(body) {
-        let value = Value::String(value.into_owned());
-        match fields.get_mut(&name) {
-            None => {
-                fields.insert(name, value);
-            }
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
-        }
-    }
+fn is_payload(name: &[u8]) -> bool {
+    name == b"payload" || (name.contains(&b'%') && decode(name) == b"payload")
+}
+
+fn write(mut fields: Fields<'_>, size: usize) -> Option<Bytes> {
     if fields.is_empty() {
         return None;
     }
-    serde_json::to_vec(&fields).ok().map(Into::into)
+    // Fields of one name stay in their order.
+    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut json = Vec::with_capacity(size + 16 * fields.len());
+    let mut serializer = serde_json::Serializer::new(&mut json);
+    let mut map = serializer.serialize_map(None).ok()?;
+    for group in fields.chunk_by(|(a, _), (b, _)| a == b) {
+        let written = match group {
+            [(name, value)] => map.serialize_entry(name, value),
+            group => {
+                let name = group.first().map_or("", |(name, _)| name);
+                let values: Vec<_> = group.iter().map(|(_, value)| value).collect();
+                map.serialize_entry(name, &values)
+            }
+        };
+        written.ok()?;
+    }
+    map.end().ok()?;
+    Some(json.into())
 }
 
 /// Decodes `+` and `%XX` into bytes, which need not be UTF-8: the library's decoder would replace those that are not.
 fn decode(encoded: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        let escaped = (byte == b'%').then(|| after.split_at_checked(2)).flatten();
+    while let Some(at) = rest.iter().position(|&byte| matches!(byte, b'%' | b'+')) {
+        let (plain, marked) = rest.split_at(at);
+        decoded.extend_from_slice(plain);
         let mut unescaped = [0];
-        match escaped {
-            Some((digits, after)) if hex::decode_to_slice(digits, &mut unescaped).is_ok() => {
-                decoded.extend_from_slice(&unescaped);
-                rest = after;
-            }
-            Some(_) | None => decoded.push(if byte == b'+' { b' ' } else { byte }),
-        }
+        let is_escape = matches!(marked, [b'%', high, low, ..]
+            if hex::decode_to_slice([*high, *low], &mut unescaped).is_ok());
+        let (byte, length) = match marked.first() {
+            _ if is_escape => (unescaped, 3),
+            Some(b'+') => ([b' '], 1),
+            // What is no escape stands for itself.
+            Some(_) | None => ([b'%'], 1),
+        };
+        decoded.extend_from_slice(&byte);
+        rest = marked.get(length..).unwrap_or_default();
     }
+    decoded.extend_from_slice(rest);
     decoded
 }
 
@@ -68,10 +87,11 @@ mod tests {
             ("a=1&b=%C3%A9&a=2&a=3&c", "{\"a\":[\"1\",\"2\",\"3\"],\"b\":\"\u{e9}\",\"c\":\"\"}"),
             ("payload=100%", "100%"),
         ] {
-            let found = json(&Bytes::from_static(body.as_bytes())).unwrap();
+            let (found, _) = json(&Bytes::from_static(body.as_bytes()), None).unwrap();
             assert_eq!(str::from_utf8(&found).unwrap(), want, "{body}");
         }
-        assert_eq!(json(&Bytes::from_static(b"payload=%ff")).unwrap(), &b"\xff"[..]);
-        assert_eq!(json(&Bytes::new()), None);
+        let (found, form) = json(&Bytes::from_static(b"payload=%ff"), None).unwrap();
+        assert_eq!((&found[..], form), (&b"\xff"[..], Form::Payload));
+        assert_eq!(json(&Bytes::new(), None), None);
     }
 }

@@ -1,27 +1,35 @@
-//! From a verified request to events: one file per provider, and shared pieces for what they have in common.
+//! From a request to events: what all providers have in common. What is a provider's own is in [`crate::provider`].
 //!
-//! Nothing here fails. Who sent the request is known, and many providers never send an event again that was refused:
+//! Reading never fails. Who sent the request is known, and many providers never send an event again that was refused:
 //! so what can't be read becomes an event of type `unparsed` with the bytes as they came.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use sha2::{Digest, Sha256};
 
+pub use self::json::PATHS_MAX;
+pub(crate) use self::mapping::pick;
+pub use self::mapping::{From, Mapping, Pick, PointerError, pointer};
 use crate::{
-    event::{EventType, NewEvent},
-    source::Kind,
+    event::{EventType, METADATA_BODY_HASH, NewEvent},
+    provider::Read,
+    source::Source,
     text::cut,
     time::Timestamp,
-    verify::Verified,
+    verify::{self, Checked, InBody, Request, VerifyError},
 };
 
+pub(crate) mod batch;
 mod form;
-mod github;
-mod json;
-mod stripe;
-mod times;
+pub(crate) mod json;
+pub(crate) mod lenient;
+mod mapping;
+pub(crate) mod paths;
+#[cfg(test)]
+mod reads;
+pub mod times;
 mod traceparent;
 
 /// The most bytes of an actor, a resource's id or type, or a value of the metadata; what is beyond is cut off. Nothing
@@ -29,122 +37,355 @@ mod traceparent;
 pub const TEXT_BYTES_MAX: usize = 1_024;
 /// The most bytes of a delivery key; of a longer id its SHA-256 is taken, since to cut it would make two ids one.
 pub const DELIVERY_KEY_BYTES_MAX: usize = 256;
+/// The most events of one request; a body with more is kept as one that could not be read. The largest batches that
+/// providers send have some thousand, and each event is in memory until all are written.
+pub const EVENTS_MAX: usize = 10_000;
+/// The media type of forms.
+const FORM: &str = "application/x-www-form-urlencoded";
 
-/// What the body of a request holds.
-enum Content {
-    /// A JSON body, or the JSON of a form.
-    Json(Bytes),
-    /// Neither: kept as it came.
-    Raw,
+/// What a request turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received {
+    /// Events, one at least, that are to be in the log before the sender is answered.
+    Events {
+        /// The events, in the order of the body.
+        events: Vec<NewEvent>,
+        /// What the sender is told then.
+        reply: Reply,
+    },
+    /// A handshake, to be answered at once.
+    Answer(Answer),
 }
 
-/// What a provider's normalizer finds in a readable body. The rest is the same for all.
+/// An answer that a provider asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers, the content's type among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Makes an answer without a body.
+    pub(crate) const fn empty(status: StatusCode) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// Makes an answer of text that is shown as it is, whatever a browser makes of it.
+    pub(crate) fn text(text: String) -> Self {
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+            (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        Self { status: StatusCode::OK, headers, body: text.into() }
+    }
+
+    /// Makes an answer of JSON.
+    pub(crate) fn json(body: &serde_json::Value) -> Self {
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Self { status: StatusCode::OK, headers, body: body.to_string().into() }
+    }
+}
+
+/// What a sender is told once its events are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// 200, with the events' ids in JSON.
+    #[default]
+    Ids,
+    /// Another status of success, with the ids.
+    IdsWith(StatusCode),
+    /// This status without a body: a body would be shown to a person, or be refused.
+    Empty(StatusCode),
+    /// 200 with this JSON, which tells the provider what to do.
+    Json(&'static str),
+}
+
+/// A verified post, taken apart as far as it is the same for all providers.
+pub(crate) struct Post<'a> {
+    checked: Checked<'a>,
+    /// The media type, lower-cased, without parameters.
+    pub(crate) media_type: Option<String>,
+    /// The JSON of the body, or of a form; absent if it is neither.
+    json: Option<Bytes>,
+    /// What the body was a form of.
+    pub(crate) form: Form,
+}
+
+/// What a body of type `application/x-www-form-urlencoded` held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// It is no form.
+    No,
+    /// JSON in its field `payload`.
+    Payload,
+    /// Fields.
+    Fields,
+}
+
+impl<'a> Post<'a> {
+    fn new(mut checked: Checked<'a>) -> Self {
+        let (request, fields) = (checked.request(), checked.take_fields());
+        let media_type = media_type(request.headers);
+        let (json, form) = if media_type.as_deref() == Some(FORM) {
+            match form::json(request.body, fields) {
+                Some((json, form)) => (Some(json), form),
+                None => (None, Form::No),
+            }
+        } else {
+            // A missing or wrong media type does not matter: a body that is JSON is taken as JSON.
+            (Some(request.body.clone()), Form::No)
+        };
+        Self { checked, media_type, json, form }
+    }
+
+    /// Returns the source.
+    pub(crate) const fn source(&self) -> &'a Source {
+        self.checked.source()
+    }
+
+    /// Returns the request.
+    pub(crate) const fn request(&self) -> Request<'a> {
+        self.checked.request()
+    }
+
+    /// Returns the secret that made the signature.
+    pub(crate) const fn secret(&self) -> Option<&'a crate::source::Secret> {
+        self.checked.secret()
+    }
+
+    /// Returns a header's text; `None` if it is absent, empty, not UTF-8, or there with different values.
+    pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
+        header(self.request().headers, name).filter(|text| !text.is_empty())
+    }
+
+    /// Returns what may be JSON, as text without a byte order mark; `None` if it is not UTF-8, which JSON has to be.
+    pub(crate) fn text(&self) -> Option<&str> {
+        json::text(self.json.as_ref()?)
+    }
+
+    /// Returns a part of [`Post::text`] as bytes that share its memory.
+    pub(crate) fn slice(&self, part: &str) -> Bytes {
+        match &self.json {
+            Some(json) if !part.is_empty() => json.slice_ref(part.as_bytes()),
+            Some(_) | None => Bytes::new(),
+        }
+    }
+}
+
+/// What a provider's reader makes of a post.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// One event, with the whole body.
+    Event(Reading),
+    /// Many events, each with its part of the body.
+    Batch(Vec<Item>),
+    /// No event.
+    Answer(Answer),
+}
+
+/// An event of a batch.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) payload: Bytes,
+    /// `None`: it can't be read.
+    pub(crate) reading: Option<Reading>,
+}
+
+/// What a reader finds. The rest is the same for all providers.
 #[derive(Debug, Default)]
-struct Reading {
-    /// What the provider calls the event.
-    event_type: String,
-    /// The provider's id of the delivery; none: the body's hash stands for it.
-    delivery_id: Option<String>,
+pub(crate) struct Reading {
+    /// What the provider calls the event, without a prefix that all its events have; empty: it can't be read.
+    pub(crate) event_type: String,
+    /// What the provider calls the event with its prefix, where it has one.
+    pub(crate) event_type_raw: Option<String>,
+    /// The provider's id of the delivery; none: that of the header, else the body's hash.
+    pub(crate) delivery_id: Option<String>,
     /// None: the time of receipt.
-    timestamp: Option<Timestamp>,
-    actor: String,
-    resource_type: String,
-    resource_id: String,
-    metadata: Metadata,
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) actor: String,
+    pub(crate) resource_type: String,
+    pub(crate) resource_id: String,
+    pub(crate) metadata: Metadata,
+    /// What the body says of its sender, where a scheme asks for it.
+    pub(crate) in_body: InBody,
+    pub(crate) reply: Reply,
 }
 
 /// Facts beside the event. Empty ones are left out.
 #[derive(Clone, Debug, Default)]
-struct Metadata(BTreeMap<String, String>);
+pub(crate) struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
-    fn add(&mut self, key: &str, value: Option<impl Into<String>>) {
+    pub(crate) fn add(&mut self, key: &str, value: Option<impl Into<String>>) {
         if let Some(value) =
             value.map(|value| cut(value.into(), TEXT_BYTES_MAX)).filter(|value| !value.is_empty())
         {
             self.0.insert(key.to_owned(), value);
         }
     }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
 }
 
-/// Makes events of a verified request; at least one.
+/// Returns the answer to a handshake that is not signed, or the reason for which it is refused; `None` if the request is
+/// none. Of a method that is not POST, a request that is no handshake has no meaning.
+#[must_use]
+pub fn probe(source: &Source, request: Request<'_>) -> Option<Result<Answer, VerifyError>> {
+    (source.kind().provider().handshake.probe)(source, request)
+}
+
+/// Takes a post that came at `received_at` by the wall clock: verifies it, and makes events of it.
 ///
 /// Metadata of every event: `content_type` (the posted media type, lower-cased, without parameters; absent if there
 /// was none), `traceparent` (if the request brought a valid one), `event_type_raw` (the provider's own text, where
-/// `event_type` differs from it), `timestamp_source` = `received` (where the body tells no time). Providers add theirs.
+/// `event_type` differs from it), `timestamp_source` = `received` (where the body tells no time), `actor_type` (what the
+/// actor is, in the provider's word, where it says so), `body_hash` (where replays are looked for). Providers add theirs.
 /// Signatures, credentials and other headers are not kept.
-#[must_use]
-pub fn normalize(verified: &Verified<'_>, received_at: Timestamp) -> Vec<NewEvent> {
-    let headers = verified.headers();
-    let media_type = media_type(headers);
-    let mut metadata = Metadata::default();
-    metadata.add("content_type", media_type.clone());
-    metadata.add("traceparent", traceparent::of(headers));
-
-    let content = content(media_type.as_deref(), verified.body());
-    let header_id = match verified.source().kind() {
-        Kind::GitHub => github::delivery_id(headers),
-        Kind::Stripe => None,
-    };
-    let read = |json: &Bytes| {
-        let text = json::text(json)?;
-        match verified.source().kind() {
-            Kind::GitHub => github::read(headers, text),
-            Kind::Stripe => stripe::read(text),
+///
+/// # Errors
+///
+/// If the request is not signed as the source's kind signs, with one of its secrets, and in time.
+pub fn receive(
+    source: &Source,
+    request: Request<'_>,
+    received_at: Timestamp,
+) -> Result<Received, VerifyError> {
+    if let Some(answer) = probe(source, request) {
+        return answer.map(Received::Answer);
+    }
+    debug_assert_eq!(request.method, Method::POST, "only posts bring events");
+    let checked = verify::check(source, request, received_at)?;
+    let post = Post::new(checked);
+    let checked = &post.checked;
+    let outcome = match source.kind().provider().read {
+        Read::Mapping(mapping) => mapping.read(&post).map(Outcome::Event),
+        Read::Code(read) => read(&post),
+        Read::Custom => {
+            let custom = source.settings().custom.as_ref();
+            custom.and_then(|custom| custom.mapping.read(&post)).map(Outcome::Event)
         }
     };
-    let (payload, reading) = match content {
-        Content::Json(json) => match read(&json) {
-            Some(reading) => (json, Some(reading)),
-            None => (verified.body().clone(), None),
-        },
-        Content::Raw => (verified.body().clone(), None),
+    let items = match outcome {
+        Some(Outcome::Answer(answer)) => {
+            // A body of the kinds whose proof stands in it is never a handshake.
+            checked.finish([&InBody::default()], received_at)?;
+            return Ok(Received::Answer(answer));
+        }
+        Some(Outcome::Event(reading)) => {
+            let json = post.json.clone().filter(|_| !reading.event_type.is_empty());
+            let payload = json.unwrap_or_else(|| request.body.clone());
+            vec![Item { payload, reading: Some(reading) }]
+        }
+        Some(Outcome::Batch(items)) if (1..=EVENTS_MAX).contains(&items.len()) => items,
+        Some(Outcome::Batch(_)) | None => {
+            vec![Item { payload: request.body.clone(), reading: None }]
+        }
     };
-    let reading = reading.unwrap_or_default();
-    vec![event(verified, received_at, metadata, payload, header_id, reading)]
+    // What can't be read proves nothing.
+    let unproven = InBody::default();
+    let proofs = items.iter().map(|item| item.reading.as_ref().map_or(&unproven, |it| &it.in_body));
+    checked.finish(proofs, received_at)?;
+    Ok(events(&post, items, received_at))
 }
 
-/// Puts the event together; of an empty reading, an unparsed one.
-fn event(
-    verified: &Verified<'_>,
+fn events(post: &Post<'_>, items: Vec<Item>, received_at: Timestamp) -> Received {
+    let is_batch = 1 < items.len();
+    let reply = items.first().and_then(|item| item.reading.as_ref()).map(|it| it.reply);
+    let common = Common::of(post, received_at);
+    let event = |(index, item): (usize, Item)| common.event(item, is_batch.then_some(index));
+    let events = items.into_iter().enumerate().map(event).collect();
+    Received::Events { events, reply: reply.unwrap_or_default() }
+}
+
+/// What the events of a request have in common.
+struct Common<'p, 'a> {
+    post: &'p Post<'a>,
     received_at: Timestamp,
-    mut metadata: Metadata,
-    payload: Bytes,
-    header_id: Option<String>,
-    reading: Reading,
-) -> NewEvent {
-    let event_type = EventType::normalize(&reading.event_type).unwrap_or_else(EventType::unparsed);
-    metadata.0.extend(reading.metadata.0);
-    if event_type.as_str() != reading.event_type {
-        metadata.add("event_type_raw", Some(reading.event_type));
+    metadata: Metadata,
+    header_id: Option<&'a str>,
+}
+
+impl<'p, 'a> Common<'p, 'a> {
+    fn of(post: &'p Post<'a>, received_at: Timestamp) -> Self {
+        let mut metadata = Metadata::default();
+        metadata.add("content_type", post.media_type.clone());
+        metadata.add("traceparent", traceparent::of(post.request().headers));
+        let ids = post.source().kind().provider().id_headers;
+        let header_id = ids.iter().find_map(|name| post.header(name));
+        Self { post, received_at, metadata, header_id }
     }
-    if reading.timestamp.is_none() {
-        metadata.add("timestamp_source", Some("received"));
+
+    /// Puts an event together; without a reading, an unparsed one.
+    fn event(&self, item: Item, index: Option<usize>) -> NewEvent {
+        let source = self.post.source();
+        let reading = item.reading.unwrap_or_default();
+        let event_type =
+            EventType::normalize(&reading.event_type).unwrap_or_else(EventType::unparsed);
+        let mut metadata = self.metadata.clone();
+        metadata.0.extend(reading.metadata.0);
+        let raw = reading.event_type_raw.unwrap_or(reading.event_type);
+        if event_type.as_str() != raw {
+            metadata.add("event_type_raw", Some(raw));
+        }
+        if reading.timestamp.is_none() {
+            metadata.add("timestamp_source", Some("received"));
+        }
+        let replay_window = source.settings().replay_window;
+        if replay_window.is_some() {
+            metadata.add(METADATA_BODY_HASH, Some(self.at(&self.body_hash(), index)));
+        }
+        NewEvent {
+            source: source.name().clone(),
+            event_type,
+            timestamp: reading.timestamp.unwrap_or(self.received_at),
+            actor: cut(reading.actor, TEXT_BYTES_MAX),
+            resource_type: cut(reading.resource_type, TEXT_BYTES_MAX),
+            resource_id: cut(reading.resource_id, TEXT_BYTES_MAX),
+            payload: item.payload,
+            metadata: metadata.0,
+            delivery_key: self.delivery_key(reading.delivery_id, index),
+            replay_window,
+        }
     }
-    let id = reading.delivery_id.or(header_id).filter(|id| !id.is_empty());
-    NewEvent {
-        source: verified.source().name().clone(),
-        event_type,
-        timestamp: reading.timestamp.unwrap_or(received_at),
-        actor: cut(reading.actor, TEXT_BYTES_MAX),
-        resource_type: cut(reading.resource_type, TEXT_BYTES_MAX),
-        resource_id: cut(reading.resource_id, TEXT_BYTES_MAX),
-        payload,
-        metadata: metadata.0,
-        delivery_key: match id {
+
+    /// Returns the item's own id, else that of the request with the item's place, else the body's hash with it.
+    fn delivery_key(&self, own: Option<String>, index: Option<usize>) -> String {
+        let own = own.filter(|id| !id.is_empty());
+        let id = own.or_else(|| self.header_id.map(|id| self.at(id, index)));
+        match id {
             Some(id) if id.len() <= DELIVERY_KEY_BYTES_MAX => id,
             Some(id) => hash(id.as_bytes()),
-            None => hash(verified.body()),
-        },
+            None if self.has_no_id() => String::new(),
+            None => self.at(&self.body_hash(), index),
+        }
+    }
+
+    /// Whether the source is described without an id, so that two bodies that are the same may be two events.
+    fn has_no_id(&self) -> bool {
+        let custom = self.post.source().settings().custom.as_ref();
+        custom.is_some_and(|custom| custom.mapping.id.is_empty())
+    }
+
+    fn body_hash(&self) -> String {
+        hash(self.post.request().body)
+    }
+
+    fn at(&self, text: &str, index: Option<usize>) -> String {
+        index.map_or_else(|| text.to_owned(), |index| format!("{text}#{index}"))
     }
 }
 
-/// Finds the JSON in a body. A missing or wrong media type does not matter: a body that is JSON is taken as JSON.
-fn content(media_type: Option<&str>, body: &Bytes) -> Content {
-    if media_type != Some("application/x-www-form-urlencoded") {
-        return Content::Json(body.clone());
-    }
-    form::json(body).map_or(Content::Raw, Content::Json)
+/// Whether a body that says it is a form has a field with these bytes, `name=value`, as they are posted. Looked for
+/// before anything is known of the sender, so nothing is decoded.
+pub(crate) fn has_field(request: Request<'_>, field: &[u8]) -> bool {
+    let mut fields = request.body.split(|&byte| byte == b'&');
+    media_type(request.headers).as_deref() == Some(FORM) && fields.any(|it| it == field)
 }
 
 /// Returns the media type without its parameters, in lower case.

@@ -1,12 +1,15 @@
 //! Times in all the forms that providers write them.
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+};
 
-use super::json::Field;
+use super::json::{Field, Fields};
 use crate::time::Timestamp;
 
 /// Parses the time in a field; `None` if there is none that can be read.
-pub(super) fn parse(field: &Field<'_>) -> Option<Timestamp> {
+pub(crate) fn parse(field: &Field<'_>) -> Option<Timestamp> {
     match field {
         Field::Text(text) => parse_text(text),
         Field::Number(number) => parse_number(number),
@@ -14,8 +17,13 @@ pub(super) fn parse(field: &Field<'_>) -> Option<Timestamp> {
     }
 }
 
+/// Parses the first of the times at these paths that can be read.
+pub(crate) fn first(fields: &Fields<'_, '_>, paths: &[&str]) -> Option<Timestamp> {
+    paths.iter().find_map(|path| parse(fields.at(path)))
+}
+
 /// Parses a number in text, or a date with a time.
-pub(super) fn parse_text(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_text(text: &str) -> Option<Timestamp> {
     let text = text.trim_ascii();
     parse_number(text).or_else(|| parse_date(text))
 }
@@ -42,11 +50,17 @@ fn parse_number(text: &str) -> Option<Timestamp> {
     Timestamp::from_micros(units.checked_mul(micros_per_unit)?.checked_add(fraction)?)
 }
 
-/// Parses RFC 3339, and what is nearly that: a space for the `T`, ` UTC` for the `Z`, an offset without its colon or
-/// its minutes, no zone (read as UTC), no time of day (read as midnight).
-fn parse_date(text: &str) -> Option<Timestamp> {
+/// Parses a date with a time; `None` if it can't be read.
+///
+/// RFC 3339, and what is nearly that: a space for the `T`, ` UTC` for the `Z`, an offset without its colon or
+/// its minutes, no zone (read as UTC), no time of day (read as midnight); and RFC 2822.
+#[must_use]
+pub fn parse_date(text: &str) -> Option<Timestamp> {
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
         return Some(time.into());
+    }
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return OffsetDateTime::parse(text, &Rfc2822).ok().map(Into::into);
     }
     let (date, rest) = text.split_at_checked(10)?;
     let rest = rest.strip_prefix(['T', 't', ' ']).unwrap_or(rest);
@@ -89,6 +103,7 @@ mod tests {
             ("2024-10-18T14:42:53.064834", "2024-10-18T14:42:53.064834Z"),
             ("2024-10-18T14:42:53.064834123Z", "2024-10-18T14:42:53.064834Z"),
             ("2017-10-25", "2017-10-25T00:00:00Z"),
+            ("Wed, 15 Jul 2026 09:04:52 +0000", "2026-07-15T09:04:52Z"),
         ] {
             assert_eq!(parse_text(text).map(|t| t.to_string()).as_deref(), Some(want), "{text}");
         }

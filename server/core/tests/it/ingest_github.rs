@@ -187,7 +187,7 @@ fn what_cannot_be_read_is_kept_as_it_came() {
             ("x-github-event", "issues"),
             ("x-github-delivery", "d-1"),
         ]);
-        let event = ingest(Kind::GitHub, headers, body);
+        let event = ingest(Kind::GITHUB, headers, body);
         assert_eq!(event.event_type.as_str(), "unparsed", "{body:?}");
         assert_eq!(event.payload, body);
         assert_eq!(event.delivery_key, "d-1");
@@ -213,9 +213,9 @@ fn surrogates_and_depth_where_nothing_is_looked_for_lose_no_event() {
 #[test]
 fn without_an_id_the_body_is_the_key_and_without_a_name_the_event_is_unparsed() {
     let hash = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-    let nameless = ingest(Kind::GitHub, headers([("x-github-delivery", "d")]), "{}");
+    let nameless = ingest(Kind::GITHUB, headers([("x-github-delivery", "d")]), "{}");
     assert_eq!((nameless.event_type.as_str(), nameless.delivery_key.as_str()), ("unparsed", "d"));
-    let keyless = ingest(Kind::GitHub, headers([("x-github-event", "ping")]), "{}");
+    let keyless = ingest(Kind::GITHUB, headers([("x-github-event", "ping")]), "{}");
     assert_eq!((keyless.event_type.as_str(), keyless.delivery_key.as_str()), ("ping", hash));
 
     let two = headers([
@@ -223,13 +223,13 @@ fn without_an_id_the_body_is_the_key_and_without_a_name_the_event_is_unparsed() 
         ("x-github-delivery", "a"),
         ("x-github-delivery", "b"),
     ]);
-    assert_eq!(ingest(Kind::GitHub, two, "{}").delivery_key, hash);
+    assert_eq!(ingest(Kind::GITHUB, two, "{}").delivery_key, hash);
     let mut not_text = headers([("x-github-event", "ping")]);
     not_text.insert("x-github-delivery", HeaderValue::from_bytes(b"\xff").unwrap());
-    assert_eq!(ingest(Kind::GitHub, not_text, "{}").delivery_key, hash);
+    assert_eq!(ingest(Kind::GITHUB, not_text, "{}").delivery_key, hash);
     let long = "x".repeat(257);
     let long = headers([("x-github-event", "ping"), ("x-github-delivery", long.as_str())]);
-    let key = ingest(Kind::GitHub, long, "{}").delivery_key;
+    let key = ingest(Kind::GITHUB, long, "{}").delivery_key;
     assert!(key.starts_with("sha256:") && key.len() == 71 && key != hash, "{key}");
 }
 
@@ -248,7 +248,7 @@ fn the_payload_is_the_json_of_a_form_and_anything_else_as_posted() {
         ("multipart/form-data; boundary=x", "--x", "--x", "unparsed"),
     ] {
         let headers = headers([("content-type", content_type), ("x-github-event", "issues")]);
-        let event = ingest(Kind::GitHub, headers, body);
+        let event = ingest(Kind::GITHUB, headers, body);
         assert_eq!(event.payload, Bytes::from_static(payload.as_bytes()), "{body}");
         assert_eq!(event.event_type.as_str(), event_type, "{body}");
         let essence = content_type.split(';').next().unwrap().trim().to_lowercase();
@@ -268,7 +268,7 @@ fn metadata_holds_the_trace_and_no_credentials() {
         ("x-github-hook-installation-target-id", "6"),
         ("x-github-hook-installation-target-type", "repository"),
     ]);
-    let event = ingest(Kind::GitHub, headers, r#"{"action":"opened","installation":{"id":3}}"#);
+    let event = ingest(Kind::GITHUB, headers, r#"{"action":"opened","installation":{"id":3}}"#);
     let found: Vec<_> = event.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(
         found,

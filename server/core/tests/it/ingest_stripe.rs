@@ -107,7 +107,7 @@ fn a_time_that_cannot_be_read_is_the_time_of_receipt() {
 #[test]
 fn what_is_no_event_is_kept_as_it_came() {
     for body in ["", "{}", r#"{"id":"evt_1"}"#, r#"{"id":"evt_1","type":""}"#, "[]", "{\"type\""] {
-        let event = ingest(Kind::Stripe, HeaderMap::new(), body);
+        let event = ingest(Kind::STRIPE, HeaderMap::new(), body);
         assert_eq!(event.event_type.as_str(), "unparsed", "{body}");
         assert_eq!(event.payload, body);
         assert!(event.delivery_key.starts_with("sha256:"), "{body}");

@@ -49,8 +49,8 @@ impl Secrets {
             Source::signed(name, kind, vec![secret.clone()]).expect("not reserved, and one secret")
         };
         vec![
-            source("github", Kind::GitHub, &self.github),
-            source("stripe", Kind::Stripe, &self.stripe),
+            source("github", Kind::GITHUB, &self.github),
+            source("stripe", Kind::STRIPE, &self.stripe),
         ]
     }
 }
@@ -130,7 +130,7 @@ impl Hub {
 fn config(folder: &Path, secrets: &Secrets) -> Config {
     let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Config {
-        http: Http { listen: free_port, max_body: limits::BODY_BYTES_DEFAULT },
+        http: Http { listen: free_port, max_body: limits::BODY_BYTES_DEFAULT, public_url: None },
         grpc: Grpc { listen: free_port },
         store: Store { path: folder.join("data") },
         shutdown: Shutdown { grace: GRACE },

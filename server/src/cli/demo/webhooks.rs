@@ -1,8 +1,11 @@
 //! The webhooks of the story, posted as their providers would.
 
 use bytes::Bytes;
-use hookline_core::{source::Kind, verify};
-use http::{HeaderValue, StatusCode, Uri};
+use hookline_core::{
+    source::Kind,
+    verify::{self, Draft},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
 
 use super::{
@@ -15,6 +18,9 @@ use crate::cli::{
     send,
     text::Colour,
 };
+
+const GITHUB_EVENT: HeaderName = HeaderName::from_static("x-github-event");
+const GITHUB_DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 
 /// One webhook.
 #[derive(Debug)]
@@ -147,17 +153,19 @@ async fn post(
     webhook: &'static Webhook,
 ) -> Result<Posted, DemoError> {
     let (kind, own) = match webhook.sent_as {
-        SentAs::GitHub { .. } => (Kind::GitHub, &secrets.github),
-        SentAs::Stripe => (Kind::Stripe, &secrets.stripe),
+        SentAs::GitHub { .. } => (Kind::GITHUB, &secrets.github),
+        SentAs::Stripe => (Kind::STRIPE, &secrets.stripe),
     };
     let secret = if webhook.end == End::Refused { &secrets.forger } else { own };
     let body = Bytes::from_static(webhook.body.as_bytes());
-    let mut headers = verify::sign(kind, secret, &body, send::now());
-    if let SentAs::GitHub { event, delivery_id } = webhook.sent_as {
-        let id = HeaderValue::from_static(delivery_id);
-        headers.extend(send::github_headers(HeaderValue::from_static(event), Some(id)));
-    }
     let url: Uri = format!("{hub}/webhooks/{kind}").parse().expect("an address and a name");
+    let draft = Draft { url: "", headers: &HeaderMap::new(), body: &body };
+    let signed = verify::sign(kind.provider().schemes, secret, draft, send::now());
+    let mut headers: HeaderMap = signed.expect("both sign with any text").into_iter().collect();
+    if let SentAs::GitHub { event, delivery_id } = webhook.sent_as {
+        headers.insert(GITHUB_EVENT, HeaderValue::from_static(event));
+        headers.insert(GITHUB_DELIVERY, HeaderValue::from_static(delivery_id));
+    }
     let Answer { status, body } = poster.post(&url, headers, body).await?;
     // A refusal has no such members, and a body that is something else fails the checks.
     let answer: AnswerBody = serde_json::from_str(&body).unwrap_or_default();

@@ -36,6 +36,7 @@ fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>) {
         payload: bytes::Bytes::new(),
         metadata: (0..metadata).map(|number| (number.to_string(), text())).collect(),
         delivery_key: text(),
+        replay_window: None,
     };
     let id = EventId::new(Timestamp::EPOCH, [0; 10]);
     let event = Event { id, sequence, received_at: Timestamp::EPOCH, content };

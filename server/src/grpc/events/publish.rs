@@ -37,6 +37,7 @@ pub(super) async fn publish(
         payload: request.payload,
         metadata: metadata(request.metadata)?,
         delivery_key: text("delivery_key", request.delivery_key)?,
+        replay_window: None,
     };
     let subject = format!("{}/{}", event.source, event.event_type);
     let appended = broker.log().append(vec![event], now).await;
@@ -59,7 +60,7 @@ fn source(shared: &Shared, name: &str) -> Result<SourceName, Status> {
     if name == DEAD_LETTER_SOURCE {
         return Err(status::invalid("source", "`dead-letter` is reserved for dead letters"));
     }
-    if shared.sources.iter().any(|configured| configured == name) {
+    if shared.sources.configured.iter().any(|source| source.name().as_str() == name) {
         let problem = format!("`{name}` is a source of webhooks; nobody else publishes as it");
         return Err(status::invalid("source", problem));
     }

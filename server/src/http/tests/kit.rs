@@ -6,9 +6,9 @@ use axum::{body::Body, http::Request, response::Response};
 use bytes::Bytes;
 use hookline_core::{
     event::{EventId, NewEvent, Sequence},
-    source::{Kind, Secret},
+    source::{Kind, Secret, Settings},
     time::Timestamp,
-    verify,
+    verify::{self, Draft},
 };
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
@@ -61,6 +61,7 @@ impl FakeLog {
             id: EventId::new(Timestamp::EPOCH, random),
             sequence: Sequence::new(sequence).unwrap(),
             duplicate: seen.is_some(),
+            replayed: false,
         }
     }
 }
@@ -132,15 +133,22 @@ pub(super) struct Hub {
 
 /// What the front of a test works with, and the parts that the test keeps.
 pub(super) fn state() -> (State, Arc<FakeLog>, ManualClock) {
+    state_of(sources())
+}
+
+fn sources() -> Vec<Source> {
     let name = |name| SourceName::parse(name).unwrap();
     let signed = |source, kind| {
         Source::signed(name(source), kind, vec![Secret::new(SECRET).unwrap()]).unwrap()
     };
-    let sources = vec![
-        signed("github", Kind::GitHub),
-        signed("stripe", Kind::Stripe),
-        Source::unsigned(name("open"), Kind::GitHub).unwrap(),
-    ];
+    vec![
+        signed("github", Kind::GITHUB),
+        signed("stripe", Kind::STRIPE),
+        Source::unsigned(name("open"), Kind::GITHUB, Settings::default()).unwrap(),
+    ]
+}
+
+fn state_of(sources: Vec<Source>) -> (State, Arc<FakeLog>, ManualClock) {
     let log = Arc::new(FakeLog {
         events: Mutex::default(),
         broken: Mutex::default(),
@@ -150,7 +158,7 @@ pub(super) fn state() -> (State, Arc<FakeLog>, ManualClock) {
     });
     let clock = ManualClock::at(Timestamp::from_secs(1_763_900_000).unwrap());
     let state = State {
-        refusals: Arc::new(RefusalCounts::new(&sources)),
+        counts: Arc::new(Counts::new(&sources)),
         sources,
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         clock: Arc::new(clock.clone()),
@@ -162,7 +170,11 @@ pub(super) fn state() -> (State, Arc<FakeLog>, ManualClock) {
 
 impl Hub {
     pub(super) fn new() -> Self {
-        let (state, log, clock) = state();
+        Self::with(sources())
+    }
+
+    pub(super) fn with(sources: Vec<Source>) -> Self {
+        let (state, log, clock) = state_of(sources);
         Self { front: Arc::new(Front::new(state)), log, clock }
     }
 
@@ -178,17 +190,18 @@ impl Hub {
     pub(super) fn github(&self, path: &str, body: impl Into<Bytes>) -> Request<Body> {
         let body = body.into();
         let mut request = Request::post(path).body(Body::from(body.clone())).unwrap();
-        *request.headers_mut() = self.headers(Kind::GitHub, &body);
+        *request.headers_mut() = self.headers(Kind::GITHUB, &body);
         request
     }
 
     /// The headers that a provider would sign this body with now.
     pub(super) fn headers(&self, kind: Kind, body: &[u8]) -> HeaderMap {
-        let secret = Secret::new(SECRET).unwrap();
-        let mut headers: HeaderMap =
-            verify::sign(kind, &secret, body, self.clock.wall()).into_iter().collect();
+        let (secret, body) = (Secret::new(SECRET).unwrap(), &Bytes::copy_from_slice(body));
+        let draft = Draft { url: "", headers: &HeaderMap::new(), body };
+        let signed = verify::sign(kind.provider().schemes, &secret, draft, self.clock.wall());
+        let mut headers: HeaderMap = signed.unwrap().into_iter().collect();
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
-        if kind == Kind::GitHub {
+        if kind == Kind::GITHUB {
             headers.insert("x-github-event", "issues".parse().unwrap());
             headers.insert("x-github-delivery", "d-1".parse().unwrap());
         }
@@ -198,7 +211,7 @@ impl Hub {
     /// The same as bytes, but for the framing of the body.
     pub(super) fn head(&self, body: &[u8], framing: &str) -> String {
         let mut head = "POST /webhooks/github HTTP/1.1\r\nhost: hub\r\n".to_owned();
-        for (name, value) in &self.headers(Kind::GitHub, body) {
+        for (name, value) in &self.headers(Kind::GITHUB, body) {
             head += &format!("{name}: {}\r\n", value.to_str().unwrap());
         }
         format!("{head}{framing}\r\n\r\n")
@@ -212,7 +225,7 @@ impl Hub {
     }
 
     pub(super) fn refused(&self, cause: Cause) -> u64 {
-        self.front.refusals.count(&SourceName::parse("github").unwrap(), cause)
+        self.front.counts.refused(&SourceName::parse("github").unwrap(), cause)
     }
 
     pub(super) fn event_types(&self) -> Vec<String> {

@@ -68,7 +68,7 @@ async fn a_stripe_webhook_is_taken_within_the_tolerance_of_its_time() {
     let hub = Hub::new();
     let body = r#"{"id":"evt_1","object":"event","type":"invoice.paid","created":1763900000}"#;
     let mut request = Request::post("/webhooks/stripe").body(Body::from(body)).unwrap();
-    *request.headers_mut() = hub.headers(Kind::Stripe, body.as_bytes());
+    *request.headers_mut() = hub.headers(Kind::STRIPE, body.as_bytes());
     assert_eq!(hub.send(request).await.status, 200);
     assert_eq!(hub.event_types(), ["invoice.paid"]);
 }
@@ -102,11 +102,11 @@ async fn every_bad_signature_gets_the_same_answer_and_is_counted_by_its_cause() 
     }
 
     let mut stale = Request::post("/webhooks/stripe").body(Body::from(BODY)).unwrap();
-    *stale.headers_mut() = hub.headers(Kind::Stripe, BODY.as_bytes());
+    *stale.headers_mut() = hub.headers(Kind::STRIPE, BODY.as_bytes());
     hub.clock.advance(std::time::Duration::from_secs(301));
     answers.push(hub.send(stale).await);
     let stripe = SourceName::parse("stripe").unwrap();
-    assert_eq!(hub.front.refusals.count(&stripe, Cause::SignatureStale), 1);
+    assert_eq!(hub.front.counts.refused(&stripe, Cause::SignatureStale), 1);
 
     for answer in answers {
         answer.assert_error(401);
@@ -132,8 +132,8 @@ async fn an_unknown_source_is_not_found_before_anything_else_is_looked_at() {
             answer.assert_error(404);
         }
     }
-    assert_eq!(hub.front.refusals.unknown_source_count(), 10);
-    for path in ["/", "/metrics", "/webhooks", "/webhooks/", "/webhooks/github/x"] {
+    assert_eq!(hub.front.counts.unknown_source_count(), 10);
+    for path in ["/", "/webhooks", "/webhooks/", "/webhooks/github/x"] {
         let request = Request::post(path).body(never_read()).unwrap();
         hub.send(request).await.assert_error(404);
     }

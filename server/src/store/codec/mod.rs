@@ -145,6 +145,7 @@ pub(super) fn entry(row: EntryRow, dead_letter: Option<Creation>) -> Result<Entr
                 payload: Bytes::new(),
                 metadata: event.metadata.into_iter().collect(),
                 delivery_key: event.delivery_key,
+                replay_window: None,
             },
         },
     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_core::{
-    event::{EventId, NewEvent, SourceName},
+    event::{EventId, METADATA_BODY_HASH, NewEvent, SourceName},
     time::Timestamp,
 };
 
@@ -27,6 +27,7 @@ on_every_store! {
     i1_copies_at_once_are_one_event,
     i1_after_seven_days_a_delivery_key_is_forgotten,
     i1_the_same_key_of_another_source_is_another_event,
+    a_body_under_another_delivery_key_is_a_replay_within_its_window,
     an_empty_delivery_key_is_no_key,
     trimmed_events_are_gone_and_sequences_go_on,
     the_head_reaches_those_who_wait_for_it,
@@ -246,6 +247,33 @@ async fn i1_the_same_key_of_another_source_is_another_event(mut bench: Bench) {
     bench.step().await;
     let appended = bench.append(vec![other, event("k", "x")], at(0)).await;
     assert_eq!(appended.iter().map(|a| a.duplicate).collect::<Vec<_>>(), [false, true]);
+}
+
+/// An event of a source that looks for replays.
+fn with_body(key: &str, hash: &str, window: Duration) -> NewEvent {
+    let mut event = NewEvent { replay_window: Some(window), ..event(key, "x") };
+    event.metadata.insert(METADATA_BODY_HASH.to_owned(), hash.to_owned());
+    event
+}
+
+async fn a_body_under_another_delivery_key_is_a_replay_within_its_window(mut bench: Bench) {
+    const WINDOW: Duration = Duration::from_secs(600);
+    let first = bench.append(vec![with_body("k", "a", WINDOW)], at(0)).await;
+    bench.step().await;
+    let new = [("k", "a"), ("l", "a"), ("m", "b")];
+    let new = new.map(|(key, hash)| with_body(key, hash, WINDOW)).to_vec();
+    let answers = bench.append(new, at(600)).await;
+    let told: Vec<_> = answers.iter().map(|it| (it.duplicate, it.replayed)).collect();
+    assert_eq!(told, [(true, false), (true, true), (false, false)]);
+    assert_eq!(answers[1].id, first[0].id);
+    bench.step().await;
+    let late = bench.append(vec![with_body("n", "a", WINDOW)], at(601)).await;
+    assert!(!late[0].duplicate, "the window is over");
+    bench.step().await;
+    let other = NewEvent { source: SourceName::parse("x").unwrap(), ..with_body("o", "a", WINDOW) };
+    let unasked = NewEvent { replay_window: None, ..with_body("p", "a", WINDOW) };
+    let answers = bench.append(vec![other, unasked], at(602)).await;
+    assert!(answers.iter().all(|answer| !answer.duplicate), "of this source, and if asked");
 }
 
 async fn an_empty_delivery_key_is_no_key(mut bench: Bench) {

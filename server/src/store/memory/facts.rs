@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{Change, Creation, Epoch, Settlement, Snapshot},
-    event::{Event, EventId, NewEvent, Sequence},
+    event::{Event, EventId, METADATA_BODY_HASH, NewEvent, Sequence},
     time::Timestamp,
 };
 
@@ -60,19 +60,31 @@ impl Facts {
             let age = received_at.as_micros() - known.event.received_at.as_micros();
             age < DEDUPE_MICROS && known.event.sequence.get() >= self.first
         });
-        if let Some(known) = known {
+        let replayed = known.is_none();
+        if let Some(known) = known.or_else(|| self.replayed(&event, received_at)) {
             let (id, sequence) = (known.event.id, known.event.sequence);
-            return Appended { id, sequence, duplicate: true };
+            return Appended { id, sequence, duplicate: true, replayed };
         }
         let sequence = Sequence::new(self.head() + 1).expect("sequences begin with 1");
         let [a, b, c, d, e, f, _, _, _, g, h, i, j, ..] = uuid::Uuid::new_v4().into_bytes();
         let id = EventId::new(received_at, [a, b, c, d, e, f, g, h, i, j]);
         let payload_size = u64::try_from(event.payload.len()).expect("a length fits 64 bits");
-        let content = NewEvent { payload: Bytes::new(), ..event };
+        let content = NewEvent { payload: Bytes::new(), replay_window: None, ..event };
         let event = Event { id, sequence, received_at, content };
         self.keys.insert(key, self.entries.len());
         self.entries.push(Arc::new(Entry { event, payload_size, packed }));
-        Appended { id, sequence, duplicate: false }
+        Appended { id, sequence, duplicate: false, replayed: false }
+    }
+
+    /// Returns the event whose body this one repeats, if its source looks for that.
+    fn replayed(&self, event: &NewEvent, received_at: Timestamp) -> Option<&Arc<Entry>> {
+        let (window, hash) = (event.replay_window?, event.metadata.get(METADATA_BODY_HASH)?);
+        self.after(0).iter().rev().find(|known| {
+            let content = &known.event.content;
+            content.source == event.source
+                && content.metadata.get(METADATA_BODY_HASH) == Some(hash)
+                && received_at.since(known.event.received_at) <= window
+        })
     }
 
     pub(super) fn ledger(&mut self, creation: Creation) -> Result<&mut LedgerFacts, CommitError> {

@@ -22,6 +22,7 @@ fn event(key: &str) -> NewEvent {
         payload: Bytes::from_static(b"{}"),
         metadata: BTreeMap::new(),
         delivery_key: key.to_owned(),
+        replay_window: None,
     }
 }
 

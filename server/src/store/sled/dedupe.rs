@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use hookline_core::{
-    event::{NewEvent, Sequence},
+    event::{METADATA_BODY_HASH, NewEvent, Sequence},
     time::Timestamp,
 };
 
@@ -20,17 +20,24 @@ const DAY_MICROS: i64 = 24 * 3_600 * 1_000_000;
 
 /// Returns the fingerprint of an event's delivery key; `None` if it has none. Stored: it never changes.
 pub(super) fn fingerprint(event: &NewEvent) -> Option<u64> {
-    if event.delivery_key.is_empty() {
-        return None;
-    }
+    (!event.delivery_key.is_empty()).then(|| fingerprint_of(event, &[0], &event.delivery_key))
+}
+
+/// Returns the fingerprint of an event's body, of a source that looks for replays. Stored: it never changes.
+pub(super) fn body_fingerprint(event: &NewEvent) -> Option<u64> {
+    let hash = event.metadata.get(METADATA_BODY_HASH)?;
+    event.replay_window.map(|_| fingerprint_of(event, &[0, 0], hash))
+}
+
+fn fingerprint_of(event: &NewEvent, separator: &[u8], key: &str) -> u64 {
     // FNV-1a, then the finalizer of MurmurHash3, which spreads its high bits. A source's name has no zero byte.
-    let bytes = event.source.as_str().bytes().chain([0]).chain(event.delivery_key.bytes());
+    let bytes = event.source.as_str().bytes().chain(separator.iter().copied()).chain(key.bytes());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    Some(hash ^ (hash >> 33))
+    hash ^ (hash >> 33)
 }
 
 /// Returns the number of the day since the Unix epoch.

@@ -9,7 +9,7 @@
 //! | 0 `Meta` | item `u8` | by item: [`Meta`] | the store's |
 //! | 1 `Pack` | first `s` | times and count of its events, then a message with the events, see `pack.rs` | until trimmed |
 //! | 2 `Chunk` | `s`, number `u32` | up to 64 KiB of the stored payload of event `s` | until trimmed |
-//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
+//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per delivery key, and per body of a source that looks for replays: fingerprint `u64`, sequence `u64` | 8 days |
 //! | 16 `Config` | `c` | message: the subscription as created | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
 //! | 18 `Position` | `c` | floor `u64`, scanned `u64` | until deleted |

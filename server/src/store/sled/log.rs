@@ -36,6 +36,7 @@ pub(super) struct Prepared {
     /// Sealed values.
     pub(super) chunks: Vec<Vec<u8>>,
     pub(super) fingerprint: Option<u64>,
+    pub(super) body_fingerprint: Option<u64>,
     pub(super) random: [u8; 10],
 }
 
@@ -78,7 +79,18 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
         packed: codec::encode_packed(&packed),
     };
     let fingerprint = dedupe::fingerprint(&content);
-    Prepared { content, payload_size, packed, encoded, chunks, fingerprint, random: random() }
+    let body_fingerprint = dedupe::body_fingerprint(&content);
+    let random = random();
+    Prepared {
+        content,
+        payload_size,
+        packed,
+        encoded,
+        chunks,
+        fingerprint,
+        body_fingerprint,
+        random,
+    }
 }
 
 fn split(bytes: &[u8], zstd: bool) -> (Packed, Vec<Vec<u8>>) {
@@ -95,10 +107,11 @@ fn random() -> [u8; 10] {
 
 /// Gives a prepared event its place.
 pub(super) fn entry(prepared: Prepared, id: EventId, sequence: Sequence, at: Timestamp) -> Entry {
+    let content = NewEvent { replay_window: None, ..prepared.content };
     Entry {
         payload_size: prepared.payload_size,
         packed: prepared.packed,
-        event: Event { id, sequence, received_at: at, content: prepared.content },
+        event: Event { id, sequence, received_at: at, content },
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use hookline_core::{
     delivery::{Creation, Epoch},
-    event::{NewEvent, Sequence},
+    event::{METADATA_BODY_HASH, NewEvent, Sequence},
     time::Timestamp,
 };
 use parking_lot::RwLock;
@@ -340,6 +340,12 @@ fn refuse(command: Command, group: &mut Group) {
 /// What two events must have in common to be the same delivery.
 pub(super) fn is_same_delivery(kept: &NewEvent, new: &NewEvent) -> bool {
     kept.source == new.source && kept.delivery_key == new.delivery_key
+}
+
+/// Whether two events have the same body, as far as their sources look for replays.
+pub(super) fn is_same_body(kept: &NewEvent, new: &NewEvent) -> bool {
+    let hash = |event: &NewEvent| event.metadata.get(METADATA_BODY_HASH).cloned();
+    kept.source == new.source && hash(new).is_some() && hash(kept) == hash(new)
 }
 
 /// The subscriptions by creation.

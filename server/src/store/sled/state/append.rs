@@ -14,7 +14,7 @@ use super::{
         keys::{self, Kind},
         log::{self, Prepared, Reader},
         pack::Filling,
-        writer::{Failure, Group, is_same_delivery},
+        writer::{Failure, Group, is_same_body, is_same_delivery},
     },
     Chore, Opened,
 };
@@ -39,7 +39,12 @@ impl Opened {
                 .fingerprint
                 .map(|_| (event.content.source.clone(), event.content.delivery_key.clone()));
             let first = match key.as_ref().and_then(|key| keys_of_call.get(key)) {
-                Some(first) => Some(*first),
+                Some((id, sequence)) => Some(Appended {
+                    id: *id,
+                    sequence: *sequence,
+                    duplicate: true,
+                    replayed: false,
+                }),
                 None => match self.first_of(&event, received_at, group, shared) {
                     Ok(first) => first,
                     Err(error) => {
@@ -47,8 +52,8 @@ impl Opened {
                     }
                 },
             };
-            if let Some((id, sequence)) = first {
-                answers.push(Appended { id, sequence, duplicate: true });
+            if let Some(first) = first {
+                answers.push(first);
                 continue;
             }
             let sequence = next;
@@ -57,7 +62,7 @@ impl Opened {
             if let Some(key) = key {
                 keys_of_call.insert(key, (id, sequence));
             }
-            answers.push(Appended { id, sequence, duplicate: false });
+            answers.push(Appended { id, sequence, duplicate: false, replayed: false });
             new.push((event, id, sequence));
         }
         for (event, _, sequence) in &mut new {
@@ -76,15 +81,39 @@ impl Opened {
         Sequence::new(self.next).expect("sequences begin with 1")
     }
 
-    /// Returns the event that this one is a copy of.
+    /// Returns the event that this one is a copy of: the same delivery, else a replay of its body.
     pub(super) fn first_of(
         &self,
         event: &Prepared,
         received_at: Timestamp,
         group: &Group,
         shared: &Shared,
+    ) -> Result<Option<Appended>, ReadError> {
+        let is_same = |kept: &Entry| {
+            is_same_delivery(&kept.event.content, &event.content)
+                && dedupe::is_remembered(kept.event.received_at, received_at)
+        };
+        let found = self.find(event.fingerprint, is_same, group, shared)?;
+        if let Some((id, sequence)) = found {
+            return Ok(Some(Appended { id, sequence, duplicate: true, replayed: false }));
+        }
+        let window = event.content.replay_window.unwrap_or_default();
+        let is_replayed = |kept: &Entry| {
+            is_same_body(&kept.event.content, &event.content)
+                && received_at.since(kept.event.received_at) <= window
+        };
+        let found = self.find(event.body_fingerprint, is_replayed, group, shared)?;
+        Ok(found.map(|(id, sequence)| Appended { id, sequence, duplicate: true, replayed: true }))
+    }
+
+    fn find(
+        &self,
+        fingerprint: Option<u64>,
+        is_it: impl Fn(&Entry) -> bool,
+        group: &Group,
+        shared: &Shared,
     ) -> Result<Option<(EventId, Sequence)>, ReadError> {
-        let Some(fingerprint) = event.fingerprint else { return Ok(None) };
+        let Some(fingerprint) = fingerprint else { return Ok(None) };
         for sequence in self.dedupe.candidates(fingerprint) {
             let kept = match self.kept(sequence, group, shared) {
                 Ok(kept) => kept,
@@ -92,11 +121,7 @@ impl Opened {
                 Err(ReadError::Damaged(_)) => None,
                 Err(error @ ReadError::Unavailable(_)) => return Err(error),
             };
-            let same = kept.filter(|kept| {
-                is_same_delivery(&kept.event.content, &event.content)
-                    && dedupe::is_remembered(kept.event.received_at, received_at)
-            });
-            if let Some(same) = same {
+            if let Some(same) = kept.filter(|kept| is_it(kept)) {
                 return Ok(Some((same.event.id, same.event.sequence)));
             }
         }
@@ -137,7 +162,8 @@ impl Opened {
         }
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
         pack.push(&event.encoded, id, sequence, received_at);
-        if let Some(fingerprint) = event.fingerprint {
+        let fingerprints = [event.fingerprint, event.body_fingerprint];
+        for fingerprint in fingerprints.into_iter().flatten() {
             let day = dedupe::day(received_at);
             if group.fingerprints_first.is_some_and(|(of, _)| of != day) {
                 let (of, first) = group.fingerprints_first.take().expect("it was looked at");

@@ -47,6 +47,7 @@ fn event(key: &str, payload: impl Into<Bytes>) -> NewEvent {
         payload: payload.into(),
         metadata: [("content_type".to_owned(), "application/json".to_owned())].into(),
         delivery_key: key.to_owned(),
+        replay_window: None,
     }
 }
 

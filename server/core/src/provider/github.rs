@@ -13,17 +13,40 @@
 //! | the repository | `repository` | `owner/repo` |
 //! | no repository | `organization`, `installation`, ... | the id |
 
-use http::HeaderMap;
-
 use self::rules::{Named, Rule};
-use super::{
-    Metadata, Reading, header,
-    json::{self, Fields},
-    times,
+use super::{Handshake, Provider, Read, split_ref};
+use crate::{
+    normalize::{
+        Metadata, Outcome, Post, Reading,
+        json::{self, Fields},
+        paths::Paths,
+        times,
+    },
+    time::Timestamp,
+    verify::scheme::{Encoding, Proof, Scheme},
 };
-use crate::time::Timestamp;
 
 mod rules;
+
+pub(super) const PROVIDER: Provider = Provider {
+    name: "github",
+    title: "GitHub",
+    schemes: &[SCHEME],
+    event_header: Some("x-github-event"),
+    // GitHub keeps it when a delivery is sent again.
+    id_headers: &["x-github-delivery"],
+    handshake: Handshake::NONE,
+    read: Read::Code(read),
+};
+
+/// `X-Hub-Signature-256: sha256=<hex>` over the raw body: of a form the form's bytes, not the JSON inside.
+///
+/// The legacy `X-Hub-Signature` (SHA-1) comes with the same delivery and is never looked at: who can strip a header
+/// must not choose the weaker hash. Nothing signs a time or the delivery's id.
+///
+/// Source: GitHub docs, "Validating webhook deliveries".
+const SCHEME: Scheme = Scheme::over_body("x-hub-signature-256", Some('='), PROOFS, Encoding::Hex);
+const PROOFS: &[Proof] = &[Proof::sha256("sha256")];
 
 /// What is read of every event.
 const COMMON_PATHS: [&str; 11] = [
@@ -40,35 +63,42 @@ const COMMON_PATHS: [&str; 11] = [
     "issue.pull_request",
 ];
 
-/// Returns the id of the delivery; GitHub keeps it when a delivery is sent again.
-pub(super) fn delivery_id(headers: &HeaderMap) -> Option<String> {
-    header(headers, "x-github-delivery").map(str::to_owned)
+/// Reads a body; `None` if it is not a JSON object, or the request does not say what event it is.
+fn read(post: &Post<'_>) -> Option<Outcome> {
+    let event = post.header("x-github-event")?;
+    read_like(event, event, post).map(Outcome::Event)
 }
 
-/// Reads a body; `None` if it is not a JSON object, or the request does not say what event it is.
-pub(super) fn read(headers: &HeaderMap, text: &str) -> Option<Reading> {
-    let event = header(headers, "x-github-event").filter(|event| !event.is_empty())?;
-    if let Some(rule) = rules::of(event) {
-        return read_by(rule, headers, text);
+/// Reads a body of the event of this name, which is built as that of GitHub's event `model` is.
+pub(super) fn read_like(event: &str, model: &str, post: &Post<'_>) -> Option<Reading> {
+    if let Some((&Rule { named, times, .. }, paths)) = rules::of(model) {
+        return read_by(&Rule { event, named, times }, paths, post);
     }
     let is_member = event.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_member {
-        return read_by(&Rule { event, named: Named::Repository, times: &[] }, headers, text);
+        let rule = Rule { event, named: Named::Repository, times: &[] };
+        return read_by(&rule, &paths(&rule), post);
     }
     let [id, number] = ["id", "number"].map(|key| format!("{event}.{key}"));
     let updated_at = format!("{event}.updated_at");
     let named = Named::ById { kind: event, ids: &[&id, &number] };
-    read_by(&Rule { event, named, times: &[&updated_at] }, headers, text)
+    let rule = Rule { event, named, times: &[&updated_at] };
+    read_by(&rule, &paths(&rule), post)
 }
 
-fn read_by(rule: &Rule<'_>, headers: &HeaderMap, text: &str) -> Option<Reading> {
+/// Returns what is read of an event with this rule.
+fn paths<'p>(rule: &Rule<'p>) -> Paths<'p> {
     let mut paths = COMMON_PATHS.to_vec();
     for &path in rule.named.paths().iter().chain(rule.times) {
         if !paths.contains(&path) {
             paths.push(path);
         }
     }
-    let fields = json::read(text, &paths)?;
+    Paths::new(&paths)
+}
+
+fn read_by(rule: &Rule<'_>, paths: &Paths<'_>, post: &Post<'_>) -> Option<Reading> {
+    let fields = json::read(post.text()?, paths)?;
     let action = fields.text("action");
     let (resource_type, resource_id) = resource(&rule.named, &fields);
     Some(Reading {
@@ -76,22 +106,22 @@ fn read_by(rule: &Rule<'_>, headers: &HeaderMap, text: &str) -> Option<Reading> 
             Some(action) => format!("{}.{action}", rule.event),
             None => rule.event.to_owned(),
         },
-        delivery_id: None,
         timestamp: timestamp(rule, &fields, action),
         actor: fields.id("sender.login").unwrap_or_default(),
         resource_type,
         resource_id,
-        metadata: metadata(headers, &fields),
+        metadata: metadata(post, &fields),
+        ..Reading::default()
     })
 }
 
-fn metadata(headers: &HeaderMap, fields: &Fields<'_, '_>) -> Metadata {
+fn metadata(post: &Post<'_>, fields: &Fields<'_, '_>) -> Metadata {
     let mut metadata = Metadata::default();
     metadata.add("action", fields.text("action"));
     metadata.add("actor_id", fields.id("sender.id"));
     metadata.add("actor_type", fields.text("sender.type"));
     metadata.add("installation_id", fields.id("installation.id"));
-    let hook = |suffix| header(headers, suffix);
+    let hook = |name| post.header(name);
     metadata.add("github_hook_id", hook("x-github-hook-id"));
     metadata.add("github_hook_target_id", hook("x-github-hook-installation-target-id"));
     metadata.add("github_hook_target_type", hook("x-github-hook-installation-target-type"));
@@ -150,11 +180,8 @@ fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)>
         }
         Named::ByRef => {
             let name = fields.text("ref")?;
-            let heads = name.strip_prefix("refs/heads/").map(|name| ("branch", name));
-            let tags = || name.strip_prefix("refs/tags/").map(|name| ("tag", name));
-            let (kind, name) = heads
-                .or_else(tags)
-                .unwrap_or_else(|| (fields.text("ref_type").unwrap_or("ref"), name));
+            let (kind, name) =
+                split_ref(name).unwrap_or_else(|| (fields.text("ref_type").unwrap_or("ref"), name));
             Some((kind.to_owned(), name.to_owned()))
         }
         Named::Repository => None,

@@ -14,13 +14,55 @@
 //!
 //! Sources: docs.stripe.com/api/events/object and /api/v2/core/events; stripe-go `v2core_event.go`.
 
-use super::{
-    Metadata, Reading,
-    json::{self, Field, Fields},
-    times,
+use std::{borrow::Cow, time::Duration};
+
+use super::{Handshake, Provider, Read};
+use crate::{
+    normalize::{
+        Metadata, Outcome, Post, Reading,
+        json::{self, Field, Fields},
+        paths::{self, paths},
+        times,
+    },
+    verify::scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace, TimeUnit},
 };
 
-const PATHS: [&str; 18] = [
+pub(super) const PROVIDER: Provider = Provider {
+    name: "stripe",
+    title: "Stripe",
+    schemes: &[SCHEME],
+    event_header: None,
+    id_headers: &[],
+    handshake: Handshake::NONE,
+    read: Read::Code(read),
+};
+
+/// `Stripe-Signature: t=<seconds>,v1=<hex>[,v1=<hex>..][,v0=<hex>]` over `<t as written>.<raw body>`.
+///
+/// The secret is taken as text, `whsec_` included. While a secret is rolled there are two `v1`; either may match. `v0`
+/// (a test scheme) and unknown labels are ignored, and so is a `v1` that is not hexadecimal.
+///
+/// Only the past has a limit, as in all of Stripe's SDKs: the time is signed, so that one in the future can't be
+/// forged; it means that our clock is behind, and then to refuse would lose events that Stripe's own code accepts. What
+/// a captured request with such a time could repeat is caught by dedupe on the event's id.
+///
+/// Source: stripe-node `Webhooks.ts`, stripe-go `webhook/client.go`, stripe-python `_webhook.py`.
+const SCHEME: Scheme = Scheme {
+    place: Place::Header(Cow::Borrowed("stripe-signature")),
+    items: Some(','),
+    field: Some('='),
+    proofs: Cow::Borrowed(&[Proof::sha256("v1")]),
+    signed: Cow::Borrowed(&[Part::Time, Part::Text(Cow::Borrowed(".")), Part::Body]),
+    time: Some(SignedTime {
+        place: TimePlace::Item(Cow::Borrowed("t")),
+        unit: TimeUnit::Seconds,
+        past: Some(Duration::from_secs(300)),
+        future: false,
+    }),
+    ..Scheme::BASE
+};
+
+static PATHS: paths::Static = paths![
     "id",
     "type",
     "created",
@@ -42,12 +84,12 @@ const PATHS: [&str; 18] = [
 ];
 
 /// Reads a body; `None` if it is no event.
-pub(super) fn read(text: &str) -> Option<Reading> {
-    let fields = json::read(text, &PATHS)?;
+fn read(post: &Post<'_>) -> Option<Outcome> {
+    let fields = json::read(post.text()?, &PATHS)?;
     let event_type = fields.text("type")?.to_owned();
     let customer = customer(&fields);
     let account = fields.id("account").or_else(|| fields.id("context"));
-    let request = first_id(&fields, &["request.id", "request", "reason.request.id"]);
+    let request = fields.first_id(&["request.id", "request", "reason.request.id"]);
 
     let mut metadata = Metadata::default();
     let actors = [(&customer, "customer"), (&account, "account"), (&request, "request")];
@@ -59,11 +101,11 @@ pub(super) fn read(text: &str) -> Option<Reading> {
     metadata.add("context", fields.id("context"));
     metadata.add("request_id", request.clone());
     let keys = ["request.idempotency_key", "reason.request.idempotency_key"];
-    metadata.add("idempotency_key", first_id(&fields, &keys));
+    metadata.add("idempotency_key", fields.first_id(&keys));
 
-    let resource_type = first_id(&fields, &["data.object.object", "related_object.type"]);
-    let resource_id = first_id(&fields, &["data.object.id", "related_object.id"]);
-    Some(Reading {
+    let resource_type = fields.first_id(&["data.object.object", "related_object.type"]);
+    let resource_id = fields.first_id(&["data.object.id", "related_object.id"]);
+    Some(Outcome::Event(Reading {
         delivery_id: fields.id("id"),
         timestamp: times::parse(fields.at("created")),
         actor: actor.map(|(id, _)| id.clone()).unwrap_or_default(),
@@ -71,7 +113,8 @@ pub(super) fn read(text: &str) -> Option<Reading> {
         resource_id: resource_id.or(customer).or(account).unwrap_or_default(),
         metadata,
         event_type,
-    })
+        ..Reading::default()
+    }))
 }
 
 fn customer(fields: &Fields<'_, '_>) -> Option<String> {
@@ -80,12 +123,7 @@ fn customer(fields: &Fields<'_, '_>) -> Option<String> {
         return fields.id("data.object.id");
     }
     let thin = is_customer("related_object.type").then(|| fields.id("related_object.id"));
-    first_id(fields, &["data.object.customer", "data.object.customer.id"])
-        .or_else(|| thin.flatten())
-}
-
-fn first_id(fields: &Fields<'_, '_>, paths: &[&str]) -> Option<String> {
-    paths.iter().find_map(|path| fields.id(path))
+    fields.first_id(&["data.object.customer", "data.object.customer.id"]).or_else(|| thin.flatten())
 }
 
 fn livemode(fields: &Fields<'_, '_>) -> Option<String> {

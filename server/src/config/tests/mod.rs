@@ -7,9 +7,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use hookline_core::{source::Secret, time::Timestamp, verify};
+use hookline_core::{
+    normalize::receive,
+    source::Secret,
+    time::Timestamp,
+    verify::{self, Draft, Request},
+};
+use http::{HeaderMap, Method};
 
 use super::*;
+
+mod fuzz;
+mod sources;
 
 /// An environment of maps.
 #[derive(Debug, Default)]
@@ -64,9 +73,11 @@ fn live<'a>(config: &Config, texts: &[&'a str]) -> Vec<&'a str> {
     let (body, now) = (Bytes::from_static(b"{}"), Timestamp::EPOCH);
     let is_live = |text: &&str| {
         let secret = Secret::new(*text).unwrap();
-        let headers = verify::sign(source.kind(), &secret, &body, now).into_iter().collect();
-        let request = verify::Request { headers: &headers, body: &body };
-        verify::verify(source, request, now).is_ok()
+        let draft = Draft { url: "", headers: &HeaderMap::new(), body: &body };
+        let signed = verify::sign(source.schemes(), &secret, draft, now).unwrap();
+        let headers = &signed.into_iter().collect();
+        let request = Request { method: &Method::POST, target: "/", headers, body: &body };
+        receive(source, request, now).is_ok()
     };
     assert!(!is_live(&"another secret"));
     texts.iter().copied().filter(is_live).collect()
@@ -114,7 +125,8 @@ fn every_key_of_the_file_is_taken() {
         )
         .load()
         .unwrap();
-    assert_eq!(config.http, Http { listen: "127.0.0.1:0".parse().unwrap(), max_body: 1 << 20 });
+    let listen = "127.0.0.1:0".parse().unwrap();
+    assert_eq!(config.http, Http { listen, max_body: 1 << 20, public_url: None });
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
     assert_eq!(config.shutdown.grace, Duration::from_secs(90));
@@ -219,7 +231,7 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
             [shutdown]
             grace = 10
             [sources.GitHub]
-            kind = "git"
+            kind = "githb"
             secrets = ["env:MISSING", "s3cret", 5]
             [sources.agent]
             secrets = ["env:MISSING", "s3cret"]
@@ -232,7 +244,7 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
     let text = errors.to_string();
     assert_eq!(
         text,
-        "the configuration has 15 mistakes:
+        "the configuration has 17 mistakes:
   http.listen (--http-listen): `0.0.0.0:4150` can be reached from other machines, and this version has no \
          authentication: use a loopback address such as `127.0.0.1:4150`, behind a proxy if need be
   http.max_body (hub.toml): `1 GiB` is not a size: write one such as `25MiB`, `512KiB` or `1048576`
@@ -243,11 +255,13 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
   log.level (HOOKLINE_LOG__LEVEL): `loud` is not a level: use `off`, `error`, `warn`, `info`, `debug` or `trace`, or \
          `part::of::the::code=level`, with commas between
   sources.GitHub: the source name has `G` at byte 0, outside [a-z0-9_-]
-  sources.GitHub.kind: unknown kind `git`, known are `github`, `stripe`
+  sources.GitHub.kind: unknown kind `githb`: `hookline sources kinds` lists all; is `github` meant?
   sources.GitHub.secrets[2] (hub.toml): must be text, but is a number
-  sources.GitHub.secrets: 3 secrets are more than 2: the old one and the new one
+  sources.GitHub.secrets[0]: the environment variable `MISSING` is not set
+  sources.GitHub.secrets[1]: must begin with `env:`, `file:` or `plain:` (the value is not shown)
+  sources.GitHub.secrets[2]: must begin with `env:`, `file:` or `plain:` (the value is not shown)
   sources.agent: the name `agent` is reserved for the hub's own events
-  sources.agent.kind: is missing: say who posts, one of `github`, `stripe`
+  sources.agent.kind: is missing: say who posts; `hookline sources kinds` lists who is known
   sources.agent.secrets[0]: the environment variable `MISSING` is not set
   sources.agent.secrets[1]: must begin with `env:`, `file:` or `plain:` (the value is not shown)
   grcp (hub.toml): there is no such key; is `grpc` meant?"
@@ -361,11 +375,11 @@ fn a_source_has_secrets_or_says_that_it_is_unsigned() {
         Fake::new().toml(both).mistakes(),
         ["sources.s.unsigned: contradicts `secrets`: a source with secrets is always verified"]
     );
-    let word = "[sources.s]\nkind = \"stripe\"\nsecrets = \"plain:x\"\nunsigned = \"yes\"";
+    let word = "[sources.s]\nkind = \"stripe\"\nsecrets = 5\nunsigned = \"yes\"";
     assert_eq!(
         Fake::new().toml(word).mistakes(),
         [
-            "sources.s.secrets (hub.toml): must be a list, but is text",
+            "sources.s.secrets (hub.toml): must be a list, but is a number",
             "sources.s.unsigned (hub.toml): must be true or false, but is text"
         ]
     );

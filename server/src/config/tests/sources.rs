@@ -1,0 +1,210 @@
+//! What a source may be configured with: custom senders, secrets that run out, settings.
+
+use bytes::Bytes;
+use hmac::{KeyInit as _, Mac as _};
+use hookline_core::{
+    event::NewEvent,
+    normalize::{Received, receive},
+    time::Timestamp,
+    verify::Request,
+};
+use http::Method;
+
+use super::{Config, Duration, Fake, live};
+
+/// A source of kind `custom` with these keys in its two tables.
+fn custom(signature: &str, event: &str) -> Fake {
+    Fake::new().toml(&format!(
+        "[sources.acme]\nkind = \"custom\"\nsecrets = [\"plain:s3cret\"]\n\
+         [sources.acme.signature]\n{signature}\n[sources.acme.event]\n{event}"
+    ))
+}
+
+fn post(config: &Config, headers: &[(&'static str, &str)], body: &str) -> Result<NewEvent, String> {
+    let headers = headers.iter().map(|(name, value)| {
+        (http::HeaderName::from_static(name), http::HeaderValue::from_str(value).unwrap())
+    });
+    let (headers, body) = (headers.collect(), Bytes::copy_from_slice(body.as_bytes()));
+    let request = Request { method: &Method::POST, target: "/x", headers: &headers, body: &body };
+    match receive(&config.sources[0], request, Timestamp::from_secs(1_000).unwrap()) {
+        Ok(Received::Events { mut events, .. }) => Ok(events.remove(0)),
+        Ok(Received::Answer(answer)) => panic!("{answer:?}"),
+        Err(error) => Err(error.cause().to_owned()),
+    }
+}
+
+#[test]
+fn a_custom_source_is_verified_and_read_as_it_is_described() {
+    let config = custom(
+        "header = \"X-Acme-Signature\"\nitem_separator = \",\"\nlabel = \"v1\"\n\
+         timestamp = \"item:t\"\nsigned = \"{timestamp}.{id}.{body}\"\nid_header = \"X-Acme-Id\"",
+        "type = [\"header:X-Acme-Event\", \"body:/action\"]\nid = \"header:X-Acme-Id\"\n\
+         actor = [\"body:/nobody\", \"body:/user/name\"]\nresource_type = \"text:ticket\"\n\
+         resource_id = \"body:/items/0/a~1b\"\ntime = \"body:/at\"\n\
+         metadata = { team = \"body:/team\" }",
+    );
+    let config = config.load().unwrap();
+    let body =
+        r#"{"action":"Opened","user":{"name":"ann"},"items":[{"a/b":7}],"at":999,"team":"x"}"#;
+    let id = "d-1";
+    let mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"s3cret").unwrap();
+    let mac = hex::encode(mac.chain_update(format!("998.{id}.{body}")).finalize().into_bytes());
+    let signature = format!("t=998,v1={mac}");
+    let headers =
+        [("x-acme-signature", signature.as_str()), ("x-acme-event", "ticket"), ("x-acme-id", id)];
+    let event = post(&config, &headers, body).unwrap();
+    assert_eq!(event.event_type.as_str(), "ticket.opened");
+    assert_eq!(event.metadata["event_type_raw"], "ticket.Opened");
+    assert_eq!((event.actor.as_str(), event.delivery_key.as_str()), ("ann", id));
+    assert_eq!((event.resource_type.as_str(), event.resource_id.as_str()), ("ticket", "7"));
+    assert_eq!(event.timestamp, Timestamp::from_secs(999).unwrap());
+    assert_eq!(event.metadata["team"], "x");
+
+    assert_eq!(post(&config, &headers, "{}").unwrap_err(), "wrong");
+    let early = format!("t=1500,v1={mac}");
+    let headers = [("x-acme-signature", early.as_str()), ("x-acme-id", id)];
+    assert_eq!(post(&config, &headers, body).unwrap_err(), "wrong", "the time is signed");
+    assert_eq!(post(&config, &headers[1..], body).unwrap_err(), "missing");
+}
+
+#[test]
+fn a_custom_source_may_have_a_token_in_place_of_a_signature() {
+    let event = "type = \"text:x\"";
+    for (signature, header, value) in [
+        ("scheme = \"bearer\"", "authorization", "bearer s3cret"),
+        ("scheme = \"basic\"", "authorization", "Basic czNjcmV0"),
+        ("scheme = \"token\"\nheader = \"X-Api-Key\"", "x-api-key", "s3cret"),
+    ] {
+        let config = custom(signature, event).load().unwrap();
+        let event = post(&config, &[(header, value)], "{}").unwrap();
+        assert_eq!(event.delivery_key, "", "without an id nothing is deduped");
+        let other = format!("{value}x");
+        assert!(post(&config, &[(header, &other)], "{}").is_err());
+        assert_eq!(post(&config, &[], "{}").unwrap_err(), "missing");
+    }
+}
+
+#[test]
+fn mistakes_of_a_custom_source_are_told_at_their_keys() {
+    let signed = "header = \"X-S\"";
+    let typed = "type = \"body:/type\"";
+    for (signature, event, told) in [
+        ("", typed, "signature.header: say where the signature stands: either `header` or `query`"),
+        ("header = \"X S\"", typed, "signature.header: `X S` is not the name of a header"),
+        (
+            "header = \"X-S\"\nalgorithm = \"md5\"",
+            typed,
+            "signature.algorithm (hub.toml): is `md5`, but must be one of `sha1`, `sha256`, `sha512`",
+        ),
+        (
+            "header = \"X-S\"\nsigned = \"{timestamp}\"",
+            typed,
+            "signature.signed: must have {body} in it: what is not signed can be changed by anybody",
+        ),
+        (
+            "header = \"X-S\"\ntimestamp = \"header:X-T\"",
+            typed,
+            "signature.signed: must have {timestamp} in it exactly if `timestamp` is a header or an item",
+        ),
+        (
+            "header = \"X-S\"\nsigned = \"{id}{body}\"",
+            typed,
+            "signature.signed: has {id} in it, so `id_header` must say where the id stands",
+        ),
+        (
+            "header = \"X-S\"\nfield_separator = \"=\"",
+            typed,
+            "signature.label: is missing: a \
+            signature behind a `field_separator` has a label",
+        ),
+        (
+            signed,
+            "",
+            "event.type: is missing: say where the event type stands, such as \
+            `header:X-Event` or `body:/type`",
+        ),
+        (
+            signed,
+            "type = \"/type\"",
+            "event.type[0]: `/type` is no place: write `header:NAME`, \
+            `body:/json/pointer` or `text:TEXT`",
+        ),
+        (
+            signed,
+            "type = \"body:type\"",
+            "event.type[0]: `type` is no JSON pointer: write one such as `/data/id`",
+        ),
+        (
+            "header = \"X-S\"\nsigned = \"{url}{body}\"",
+            typed,
+            "url: is missing: `custom` signs the address it posts to, so say it here, or what stands \
+             before `/webhooks` in `http.public_url`",
+        ),
+    ] {
+        let mistakes = custom(signature, event).mistakes();
+        assert_eq!(mistakes, [format!("sources.acme.{told}")], "{signature} {event}");
+    }
+}
+
+#[test]
+fn a_secret_may_run_out_and_must_be_one_of_its_kind() {
+    let source = |kind: &str, secrets: &str| {
+        Fake::new().toml(&format!("[sources.a]\nkind = \"{kind}\"\nsecrets = {secrets}"))
+    };
+    let secrets = r#"["plain:new", { secret = "plain:old", not_after = 2026-12-01T00:00:00Z }]"#;
+    let config = source("github", secrets).load().unwrap();
+    let ends: Vec<_> = config.sources[0].secrets().iter().map(|secret| secret.not_after).collect();
+    assert_eq!(ends, [None, Timestamp::from_secs(1_796_083_200)]);
+    assert_eq!(live(&config, &["new", "old"]), ["new", "old"]);
+
+    let soon = r#"[{ secret = "plain:x", not_after = "soon" }, { secrt = "plain:s3cret" }]"#;
+    assert_eq!(
+        source("github", soon).mistakes(),
+        [
+            "sources.a.secrets[1].secrt (hub.toml): there is no such key",
+            "sources.a.secrets[0]: `soon` is not a time: write one such as `2026-12-01T00:00:00Z`",
+            "sources.a.secrets[1]: must begin with `env:`, `file:` or `plain:` (the value is not shown)",
+        ]
+    );
+    let mistakes = source("standard-webhooks", r#"["plain:whsec_not base64"]"#).mistakes();
+    assert_eq!(
+        mistakes,
+        ["sources.a.secrets[0]: the secret is not base64, which a source of kind \
+          `standard-webhooks` needs (the value is not shown)"]
+    );
+}
+
+#[test]
+fn settings_of_a_source_have_their_bounds() {
+    let source = |keys: &str| {
+        Fake::new().toml(&format!(
+            "[http]\npublic_url = \"https://hooks.example.com/\"\n\
+             [sources.a]\nkind = \"github\"\nsecrets = \"plain:x\"\n{keys}"
+        ))
+    };
+    let keys = "replay_window = \"10m\"\ntolerance = \"1m\"\nverify_token = \"plain:y\"";
+    let config = source(keys).load().unwrap();
+    let settings = config.sources[0].settings();
+    assert_eq!(settings.replay_window, Some(Duration::from_secs(600)));
+    assert_eq!(settings.tolerance, Some(Duration::from_secs(60)));
+    let url = config.sources[0].url_of("/webhooks/a?b").unwrap();
+    assert_eq!(url, "https://hooks.example.com/webhooks/a?b");
+    let config = source("url = \"https://other.example.com/in\"").load().unwrap();
+    let url = config.sources[0].url_of("/webhooks/a?b").unwrap();
+    assert_eq!(url, "https://other.example.com/in?b");
+    for (keys, told) in [
+        ("replay_window = \"0s\"", "replay_window: `0s` is less than 1s"),
+        ("replay_window = \"8d\"", "replay_window (hub.toml): `8days` is more than 7days"),
+        ("tolerance = \"2d\"", "tolerance (hub.toml): `2days` is more than 1day"),
+        (
+            "verify_token = \"x\"",
+            "verify_token: must begin with `env:`, `file:` or `plain:` (the value is not shown)",
+        ),
+        (
+            "url = \"hooks.example.com\"",
+            "url (hub.toml): `hooks.example.com` is not an address: write one such as `https://hooks.example.com`",
+        ),
+    ] {
+        assert_eq!(source(keys).mistakes(), [format!("sources.a.{told}")]);
+    }
+}
