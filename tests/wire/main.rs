@@ -37,6 +37,7 @@ mod log;
 mod oracle;
 mod readme;
 mod retries;
+mod sdks;
 mod services;
 mod shutdown;
 mod strace;
