@@ -38,7 +38,7 @@ pub type Pick = Cow<'static, [From]>;
 pub enum From {
     /// A header, named in lower case.
     Header(Text),
-    /// A member of the JSON body: keys separated by dots, or as [`pointer`] makes them; a number stands for a place in an
+    /// A member of the JSON body: keys separated by dots, or as [`pointer()`] makes them; a number stands for a place in an
     /// array.
     Body(Text),
     /// This text.

@@ -1,4 +1,4 @@
-//! The providers that are built in: a row each in [`PROVIDERS`], and a small file that says how the provider signs and
+//! The providers that are built in: a row each in `PROVIDERS`, and a small file that says how the provider signs and
 //! what its requests mean.
 
 use std::fmt;

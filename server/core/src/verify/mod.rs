@@ -1,6 +1,6 @@
 //! Signatures: a request is worth reading only once its sender is known.
 //!
-//! What a kind's signatures are is a [`Scheme`], a description. [`check`] looks at raw bytes alone, and nothing of a body
+//! What a kind's signatures are is a [`Scheme`], a description. `check` looks at raw bytes alone, and nothing of a body
 //! is used before it has passed. Where a sender puts its token or its time into the body, these two are looked at while
 //! the body is read, and nothing else of it comes out if they are wrong. What is refused is told apart for metrics
 //! ([`VerifyError::cause`]), never to the sender.
