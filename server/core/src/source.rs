@@ -66,7 +66,8 @@ impl From<Secret> for LiveSecret {
 pub enum PublicUrl {
     /// What stands before the path of every request, such as `https://hooks.example.com`.
     Base(Box<str>),
-    /// The whole address of one source. Its query is the request's, unless it has one itself: then that is what counts.
+    /// The whole address of one source. Its query is the request's, unless it has one itself: then it is that of one
+    /// request, as in a published vector.
     Exact(Box<str>),
 }
 

@@ -165,7 +165,15 @@ fn read_signature(
         errors.push(ConfigError::at(label_key, Problem::LabelMissing));
     }
     let id = read_header(section, "id_header", errors);
+    let time_key = section.key("timestamp");
     let time = read_time(section, errors);
+    if let Some(TimePlace::Item(name)) = time.as_ref().map(|time| &time.place) {
+        // An item is told from the signature by its label, and from its neighbours by what stands between them.
+        let is_told = label.as_ref().is_some_and(|label| label != name.as_ref());
+        if name.is_empty() || !is_told || items.is_none() {
+            errors.push(ConfigError::at(time_key, Problem::TimeItem));
+        }
+    }
     let signed = read_signed(section, id.is_some(), time.as_ref(), errors);
     let key = KeyForm { prefix, encoding: key };
     let proof = Proof { label: label.unwrap_or_default().into(), primitive, key };
@@ -217,8 +225,8 @@ fn read_signed(
             Err(Problem::Unsigned("{body}"))
         } else if is_time_apart != has(&Part::Time) {
             Err(Problem::TimeMismatch)
-        } else if has(&Part::Id) && !has_id {
-            Err(Problem::IdMissing)
+        } else if has(&Part::Id) != has_id {
+            Err(Problem::IdMismatch)
         } else {
             Ok(parts)
         }

@@ -269,9 +269,27 @@ pub enum Problem {
     /// A time that is not signed, or one that is signed and stands nowhere.
     #[error("must have {{timestamp}} in it exactly if `timestamp` is a header or an item")]
     TimeMismatch,
-    /// An id that stands nowhere.
-    #[error("has {{id}} in it, so `id_header` must say where the id stands")]
-    IdMissing,
+    /// An id that stands nowhere, or one that is not signed.
+    #[error("must have {{id}} in it exactly if `id_header` says where it stands")]
+    IdMismatch,
+    /// A time that can't be told from the signature beside it.
+    #[error(
+        "as `item:LABEL` needs an `item_separator`, and a `label` of the signature that is another"
+    )]
+    TimeItem,
+    /// A setting that does nothing for a kind.
+    #[error("means nothing for `{kind}`: {why}")]
+    Meaningless {
+        /// The kind.
+        kind: Kind,
+        /// Why.
+        why: &'static str,
+    },
+    /// An address with more in it than an address.
+    #[error(
+        "must be an address without user, password, query and fragment (the value is not shown)"
+    )]
+    UrlParts,
     /// A duration out of bounds.
     #[error("`{}` is less than {}", humantime::format_duration(*.found), humantime::format_duration(*.least))]
     DurationLeast {

@@ -109,6 +109,9 @@ impl Section {
             let is_web = |url: &http::Uri| {
                 matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
             };
+            if text.contains(['@', '?', '#']) {
+                return Err(Problem::UrlParts);
+            }
             let is_address = url.as_ref().is_ok_and(is_web);
             if is_address { Ok(text) } else { Err(Problem::Url(text)) }
         };

@@ -9,6 +9,7 @@ use hookline_core::{
         EmptySecret, Kind, LiveSecret, PublicUrl, SECRETS_MAX, Secret, Settings, Source,
         SourceError,
     },
+    verify::Scheme,
 };
 
 use super::{ConfigError, Environment, Problem, Section, custom, section::Item};
@@ -57,6 +58,9 @@ fn read_source(
     let mut settings = read_settings(&mut section, public_url, environment, errors);
     if kind == Some(Kind::CUSTOM) {
         settings.custom = custom::read(&mut section, unsigned, errors);
+    }
+    if let Some(kind) = kind {
+        check_settings(&section, kind, &settings, errors);
     }
     section.finish(errors);
     let (name, kind) = (parsed.ok()?, kind?);
@@ -111,6 +115,31 @@ fn read_settings(
         replay_window,
         verify_token,
         custom: None,
+    }
+}
+
+/// Refuses what would do nothing: who sets a tolerance believes that old requests are refused.
+fn check_settings(
+    section: &Section,
+    kind: Kind,
+    settings: &Settings,
+    errors: &mut Vec<ConfigError>,
+) {
+    let schemes = match &settings.custom {
+        Some(custom) => &custom.schemes,
+        None => kind.provider().schemes,
+    };
+    let mut refuse = |key, why| {
+        errors.push(ConfigError::at(section.key(key), Problem::Meaningless { kind, why }));
+    };
+    if settings.tolerance.is_some() && !schemes.iter().any(Scheme::has_time) {
+        refuse("tolerance", "it signs no time; `replay_window` may help");
+    }
+    if settings.legacy_signatures && !schemes.iter().any(|scheme| scheme.legacy) {
+        refuse("legacy_signatures", "it has no older signatures");
+    }
+    if settings.verify_token.is_some() && !kind.provider().handshake.has_token {
+        refuse("verify_token", "its handshake has none");
     }
 }
 

@@ -47,10 +47,10 @@ pub(super) async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 
-/// The answer to a method that the kind does not come with.
-pub(super) fn not_allowed(kind: Kind) -> Response {
-    let methods = kind.provider().handshake.methods.iter().map(Method::as_str);
-    let allowed: Vec<_> = std::iter::once("POST").chain(methods).collect();
+/// The answer to a method that the kind does not come with, or that is not a handshake this time.
+pub(super) fn not_allowed(kind: Kind, refused: &Method) -> Response {
+    let methods = kind.provider().handshake.methods.iter().filter(|method| *method != refused);
+    let allowed: Vec<_> = std::iter::once("POST").chain(methods.map(Method::as_str)).collect();
     let allow = HeaderValue::try_from(allowed.join(", ")).expect("methods are header text");
     let refused = error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
     ([(header::ALLOW, allow)], refused).into_response()

@@ -39,15 +39,16 @@ pub(super) async fn post(
         return answer::unknown();
     };
     if !source.kind().takes(request.method()) {
-        return answer::not_allowed(source.kind());
+        return answer::not_allowed(source.kind(), request.method());
     }
+    let method = request.method().clone();
     match take(&front, source, request).await {
         Ok(Taken::Events(appended, reply)) => answer::taken(&appended, reply),
         Ok(Taken::Handshake(answer)) => {
             front.counts.add_handshake(source.name());
             answer::handshake(answer)
         }
-        Ok(Taken::NoHandshake) => answer::not_allowed(source.kind()),
+        Ok(Taken::NoHandshake) => answer::not_allowed(source.kind(), &method),
         Err(refusal) => {
             note(&front, source, &refusal);
             answer::refused(refusal.cause)

@@ -1,5 +1,5 @@
 //! `/metrics`: what came of requests, in the text format of Prometheus. For who asks this machine directly: what a proxy
-//! passes on is answered 404, so that a proxy that passes everything on shows nothing of this.
+//! passes on is answered 404. A proxy that adds no header is not known as one, so let a proxy pass on `/webhooks/` alone.
 
 use std::{fmt::Write as _, sync::Arc};
 

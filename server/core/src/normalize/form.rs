@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
 use super::Form;
-use crate::verify::Fields;
+use crate::verify::{Fields, parse_form};
 
 /// Returns the JSON of a form: the exact bytes of its first field `payload`; without one, its fields as a JSON object,
-/// where a repeated field is an array. `None` for a form without fields. They are taken apart here unless they were
+/// where a repeated field is an array. `None` for a form without fields, or with too many. They are taken apart here unless they were
 /// before.
 pub(super) fn json(body: &Bytes, fields: Option<Fields<'_>>) -> Option<(Bytes, Form)> {
     let payload = body.split(|&byte| byte == b'&').find_map(|field| {
@@ -17,7 +17,7 @@ pub(super) fn json(body: &Bytes, fields: Option<Fields<'_>>) -> Option<(Bytes, F
     match payload {
         Some(payload) => Some((payload.into(), Form::Payload)),
         None => {
-            let fields = fields.unwrap_or_else(|| form_urlencoded::parse(body).collect());
+            let fields = fields.or_else(|| parse_form(body))?;
             write(fields, body.len()).map(|json| (json, Form::Fields))
         }
     }

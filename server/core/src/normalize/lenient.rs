@@ -10,21 +10,21 @@ use serde::{
 
 use super::EVENTS_MAX;
 
-/// The elements of an array; beyond [`EVENTS_MAX`] one more, which tells that there are too many.
+/// The elements of an array; beyond `MAX` one more, which tells that there are too many.
 #[derive(Debug)]
-pub(crate) struct List<T>(pub(crate) Vec<T>);
+pub(crate) struct List<T, const MAX: usize = EVENTS_MAX>(pub(crate) Vec<T>);
 
 /// The members of an object.
 #[derive(Debug, Default)]
 pub(crate) struct Object<T>(pub(crate) T);
 
-impl<T> Default for List<T> {
+impl<T, const MAX: usize> Default for List<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Any::<Self>(PhantomData))
     }
@@ -49,10 +49,10 @@ trait Part<'de>: Default {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Part<'de> for List<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Part<'de> for List<T, MAX> {
     fn of_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
         let mut elements = Vec::new();
-        while elements.len() <= EVENTS_MAX {
+        while elements.len() <= MAX {
             match seq.next_element()? {
                 Some(element) => elements.push(element),
                 None => return Ok(Self(elements)),

@@ -3,7 +3,7 @@
 //! Reading never fails. Who sent the request is known, and many providers never send an event again that was refused:
 //! so what can't be read becomes an event of type `unparsed` with the bytes as they came.
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
@@ -14,7 +14,7 @@ pub(crate) use self::mapping::pick;
 pub use self::mapping::{From, Mapping, Pick, PointerError, pointer};
 use crate::{
     event::{EventType, METADATA_BODY_HASH, NewEvent},
-    provider::Read,
+    provider::{Kind, Read},
     source::Source,
     text::cut,
     time::Timestamp,
@@ -204,6 +204,8 @@ pub(crate) struct Reading {
     pub(crate) event_type_raw: Option<String>,
     /// The provider's id of the delivery; none: that of the header, else the body's hash.
     pub(crate) delivery_id: Option<String>,
+    /// Whether the provider says the same thing more than once and means it, so that the body's hash is no id.
+    pub(crate) repeats: bool,
     /// None: the time of receipt.
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) actor: String,
@@ -309,6 +311,8 @@ struct Common<'p, 'a> {
     received_at: Timestamp,
     metadata: Metadata,
     header_id: Option<&'a str>,
+    /// Made when it is first asked for, which may be by each event of a batch.
+    body_hash: OnceCell<String>,
 }
 
 impl<'p, 'a> Common<'p, 'a> {
@@ -316,9 +320,11 @@ impl<'p, 'a> Common<'p, 'a> {
         let mut metadata = Metadata::default();
         metadata.add("content_type", post.media_type.clone());
         metadata.add("traceparent", traceparent::of(post.request().headers));
-        let ids = post.source().kind().provider().id_headers;
-        let header_id = ids.iter().find_map(|name| post.header(name));
-        Self { post, received_at, metadata, header_id }
+        // An id that is signed comes before those that anybody could have added.
+        let ids = post.source().kind().provider().id_headers.iter().copied();
+        let mut ids = post.checked.signed_id().into_iter().chain(ids);
+        let header_id = ids.find_map(|name| post.header(name));
+        Self { post, received_at, metadata, header_id, body_hash: OnceCell::new() }
     }
 
     /// Puts an event together; without a reading, an unparsed one.
@@ -338,7 +344,7 @@ impl<'p, 'a> Common<'p, 'a> {
         }
         let replay_window = source.settings().replay_window;
         if replay_window.is_some() {
-            metadata.add(METADATA_BODY_HASH, Some(self.at(&self.body_hash(), index)));
+            metadata.add(METADATA_BODY_HASH, Some(self.at(self.body_hash(), index)));
         }
         NewEvent {
             source: source.name().clone(),
@@ -349,31 +355,26 @@ impl<'p, 'a> Common<'p, 'a> {
             resource_id: cut(reading.resource_id, TEXT_BYTES_MAX),
             payload: item.payload,
             metadata: metadata.0,
-            delivery_key: self.delivery_key(reading.delivery_id, index),
+            delivery_key: self.delivery_key(reading.delivery_id, reading.repeats, index),
             replay_window,
         }
     }
 
-    /// Returns the item's own id, else that of the request with the item's place, else the body's hash with it.
-    fn delivery_key(&self, own: Option<String>, index: Option<usize>) -> String {
+    /// Returns the item's own id, else that of the request with the item's place, else the body's hash with it; nothing
+    /// where two bodies that are the same may be two events.
+    fn delivery_key(&self, own: Option<String>, repeats: bool, index: Option<usize>) -> String {
         let own = own.filter(|id| !id.is_empty());
         let id = own.or_else(|| self.header_id.map(|id| self.at(id, index)));
         match id {
             Some(id) if id.len() <= DELIVERY_KEY_BYTES_MAX => id,
             Some(id) => hash(id.as_bytes()),
-            None if self.has_no_id() => String::new(),
-            None => self.at(&self.body_hash(), index),
+            None if repeats || self.post.source().kind() == Kind::CUSTOM => String::new(),
+            None => self.at(self.body_hash(), index),
         }
     }
 
-    /// Whether the source is described without an id, so that two bodies that are the same may be two events.
-    fn has_no_id(&self) -> bool {
-        let custom = self.post.source().settings().custom.as_ref();
-        custom.is_some_and(|custom| custom.mapping.id.is_empty())
-    }
-
-    fn body_hash(&self) -> String {
-        hash(self.post.request().body)
+    fn body_hash(&self) -> &str {
+        self.body_hash.get_or_init(|| hash(self.post.request().body))
     }
 
     fn at(&self, text: &str, index: Option<usize>) -> String {

@@ -41,6 +41,7 @@ pub(super) const PROVIDER: Provider = Provider {
     handshake: Handshake {
         what: "OPTIONS with `WebHook-Request-Origin`: the origin is allowed",
         methods: &[Method::OPTIONS],
+        has_token: false,
         probe: permission,
     },
     read: Read::Code(|post| Some(read(post))),
@@ -192,7 +193,8 @@ fn reading(attribute: impl Fn(&str) -> Option<String>) -> Option<Reading> {
     }
     Some(Reading {
         event_type,
-        delivery_id: Some(format!("{source} {id}")),
+        // A URI has no spaces, so that the pair is told by the first one.
+        delivery_id: Some(format!("{} {id}", source.replace(' ', "%20"))),
         timestamp: attribute("time").as_deref().and_then(times::parse_text),
         actor: actor.unwrap_or_default(),
         resource_type: subject.as_ref().map(|_| "subject".to_owned()).unwrap_or_default(),

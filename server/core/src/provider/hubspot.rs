@@ -80,6 +80,8 @@ static PATHS: paths::Static = paths![
     "eventId",
     "objectId",
     "fromObjectId",
+    "toObjectId",
+    "propertyName",
     "occurredAt",
     "subscriptionType",
     "eventType",
@@ -114,8 +116,20 @@ fn read(item: &str) -> Option<Reading> {
     })
 }
 
+/// What tells an event from another; what is not there leaves its place empty.
+const KEY: [&str; 8] = [
+    "portalId",
+    "subscriptionId",
+    "eventId",
+    "objectId",
+    "fromObjectId",
+    "toObjectId",
+    "propertyName",
+    "occurredAt",
+];
+
 fn key(fields: &Fields<'_, '_>) -> Option<String> {
     fields.id("eventId")?;
-    let parts = ["subscriptionId", "eventId", "objectId", "occurredAt"];
-    Some(parts.iter().filter_map(|path| fields.id(path)).collect::<Vec<_>>().join("-"))
+    let parts = KEY.map(|path| fields.id(path).unwrap_or_default());
+    Some(parts.join("-"))
 }

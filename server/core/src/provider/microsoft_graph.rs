@@ -38,6 +38,7 @@ pub(super) const PROVIDER: Provider = Provider {
     handshake: Handshake {
         what: "a post with `validationToken` in the query: it is sent back",
         methods: &[],
+        has_token: false,
         probe: validation,
     },
     read: Read::Code(read),
@@ -55,6 +56,7 @@ const SCHEME: Scheme = Scheme {
 const CLIENT_STATE: &str = "clientState";
 /// A key with a dot in it.
 const ODATA_TYPE: &str = "\0resourceData\0@odata.type";
+const ODATA_ETAG: &str = "\0resourceData\0@odata.etag";
 static PATHS: paths::Static = paths![
     "id",
     "changeType",
@@ -62,6 +64,7 @@ static PATHS: paths::Static = paths![
     "resource",
     "resourceData.id",
     ODATA_TYPE,
+    ODATA_ETAG,
     "subscriptionId",
     "tenantId",
     CLIENT_STATE,
@@ -113,7 +116,8 @@ fn read_one(text: &str) -> Option<Reading> {
     let (resource_type, resource_id) = resource(&fields).unwrap_or_default();
     let mut reading = Reading {
         event_type: lifecycle.or_else(|| fields.id("changeType")).unwrap_or_default(),
-        delivery_id: fields.id("id"),
+        repeats: true,
+        delivery_id: fields.id("id").or_else(|| key(&fields)),
         resource_type,
         resource_id,
         metadata,
@@ -121,6 +125,15 @@ fn read_one(text: &str) -> Option<Reading> {
     };
     reading.in_body.token = fields.text(CLIENT_STATE).map(str::to_owned);
     Some(reading)
+}
+
+/// Returns what tells a notification from others where it has no id: the state of the thing that it is about. Without that
+/// (a drive tells only that something in it has changed) each is one of its own, though their bodies are the same.
+fn key(fields: &Fields<'_, '_>) -> Option<String> {
+    let etag = fields.id(ODATA_ETAG)?;
+    let part = |path| fields.id(path).unwrap_or_default();
+    let [subscription, resource] = ["subscriptionId", "resource"].map(part);
+    Some(format!("{subscription}:{resource}:{}:{etag}", part("changeType")))
 }
 
 /// Returns the resource's type, the last part of such as `#Microsoft.Graph.Message`, and its id, or else its path.

@@ -112,6 +112,8 @@ pub struct Handshake {
     pub what: &'static str,
     /// Methods beside POST that it comes with.
     pub methods: &'static [Method],
+    /// Whether it brings a token that the source is configured with: `verify_token`.
+    pub has_token: bool,
     /// Answers what comes unsigned; `None`: the request is an ordinary one.
     pub(crate) probe: fn(&Source, Request<'_>) -> Option<Result<Answer, VerifyError>>,
 }
@@ -122,7 +124,7 @@ impl Handshake {
 
     /// Describes a handshake that is signed as an event is, so that the reader answers it.
     pub(crate) const fn signed(what: &'static str) -> Self {
-        Self { what, methods: &[], probe: |_, _| None }
+        Self { what, methods: &[], has_token: false, probe: |_, _| None }
     }
 }
 

@@ -24,12 +24,7 @@ pub(super) const PROVIDER: Provider = Provider {
         Scheme::bare_sha256("shopify-hmac-sha256", Encoding::Base64),
     ],
     event_header: Some("x-shopify-topic"),
-    id_headers: &[
-        "x-shopify-webhook-id",
-        "shopify-webhook-id",
-        "x-shopify-event-id",
-        "shopify-event-id",
-    ],
+    id_headers: &["x-shopify-webhook-id", "shopify-webhook-id"],
     handshake: Handshake::NONE,
     read: Read::Code(read),
 };

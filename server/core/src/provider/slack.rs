@@ -52,6 +52,7 @@ pub(super) const PROVIDER: Provider = Provider {
     handshake: Handshake {
         what: "url_verification (signed) and ssl_check (unsigned)",
         methods: &[],
+        has_token: false,
         probe: ssl_check,
     },
     read: Read::Code(read),

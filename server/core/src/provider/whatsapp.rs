@@ -7,7 +7,7 @@
 //! | each of `value.messages` | `messages.<type>` | the message | its id |
 //! | each of `value.statuses` | `statuses.<status>` | the status | `<message's id>:<status>` |
 //! | each other change | its `field` | the change | |
-//! | each of `messaging` | `messaging` | that | the message's `mid` |
+//! | each of `messaging` | `messaging` | that | the message's `mid`, with `:deleted` of one that is taken back |
 //!
 //! What stands around an item is kept in the metadata as far as it tells who it is of: the account, the phone number,
 //! and the name that the sender of a message has given itself. A status tells whom a message went to, and nobody who
@@ -15,7 +15,7 @@
 //!
 //! Source: developers.facebook.com "Webhooks: getting started" and "WhatsApp Cloud API: webhooks".
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
 use http::Method;
 use serde::Deserialize;
@@ -47,6 +47,7 @@ pub(super) const PROVIDER: Provider = Provider {
     handshake: Handshake {
         what: "a GET with `hub.verify_token`: `hub.challenge` is sent back",
         methods: &[Method::GET],
+        has_token: true,
         probe: challenge,
     },
     read: Read::Code(read),
@@ -84,9 +85,13 @@ fn answer(source: &Source, target: &str) -> Result<Answer, VerifyError> {
     Ok(Answer::text(challenge.into_owned()))
 }
 
+/// The most entries, and changes of an entry, that are looked at. Meta sends up to 1,000 updates at once.
+const GROUPS_MAX: usize = 1_000;
+
 static MESSAGE_PATHS: paths::Static = paths!["id", "from", "type", "timestamp"];
 static STATUS_PATHS: paths::Static = paths!["id", "status", "timestamp"];
-static MESSAGING_PATHS: paths::Static = paths!["sender.id", "timestamp", "message.mid"];
+static MESSAGING_PATHS: paths::Static =
+    paths!["sender.id", "timestamp", "message.mid", "message.is_deleted"];
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -94,7 +99,7 @@ struct Body<'a> {
     #[serde(borrow)]
     object: Field<'a>,
     #[serde(borrow)]
-    entry: List<Object<Entry<'a>>>,
+    entry: List<Object<Entry<'a>>, GROUPS_MAX>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,7 +110,7 @@ struct Entry<'a> {
     #[serde(borrow)]
     time: Field<'a>,
     #[serde(borrow)]
-    changes: List<Object<Change<'a>>>,
+    changes: List<Object<Change<'a>>, GROUPS_MAX>,
     #[serde(borrow)]
     messaging: List<&'a RawValue>,
 }
@@ -125,7 +130,7 @@ struct Value<'a> {
     #[serde(borrow)]
     metadata: Object<Number<'a>>,
     #[serde(borrow)]
-    contacts: List<Object<Contact<'a>>>,
+    contacts: List<Object<Contact<'a>>, GROUPS_MAX>,
     #[serde(borrow)]
     messages: List<&'a RawValue>,
     #[serde(borrow)]
@@ -155,7 +160,8 @@ struct Profile<'a> {
     name: Field<'a>,
 }
 
-/// The entries and changes as they stand in the body: looked for only where one of them is an event as a whole.
+/// The entries and changes as they stand in a text: looked for only where one of them is an event as a whole, and then
+/// once for all of them.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Whole<'a> {
@@ -165,29 +171,36 @@ struct Whole<'a> {
     changes: List<&'a RawValue>,
 }
 
-/// Reads a body; `None` if it has no entries.
+impl<'a> Whole<'a> {
+    fn of(text: &'a str) -> Self {
+        json::parse(text).map(|Object(whole)| whole).unwrap_or_default()
+    }
+}
+
+fn part<'a>(List(parts): &List<&'a RawValue>, index: usize) -> &'a str {
+    parts.get(index).map_or("", |part| part.get())
+}
+
+/// Reads a body; `None` if it has no entries, or too many of anything.
 fn read(post: &Post<'_>) -> Option<Outcome> {
     let text = post.text()?;
     let Object(body): Object<Body<'_>> = json::parse(text)?;
+    let is_too_many = GROUPS_MAX < body.entry.0.len()
+        || body.entry.0.iter().any(|Object(entry)| GROUPS_MAX < entry.changes.0.len());
+    if is_too_many {
+        return None;
+    }
     let object = scalar(&body.object).unwrap_or_default();
     let mut batch = Batch { post, items: Vec::new() };
+    let whole = OnceCell::new();
+    let entry_text = |index| part(&whole.get_or_init(|| Whole::of(text)).entry, index);
     for (index, entry) in body.entry.0.iter().enumerate() {
         if batch.is_full() {
             break;
         }
-        batch.add_entry(&object, entry, || whole(text, |it| it.entry, index));
+        batch.add_entry(&object, entry, || entry_text(index));
     }
     (!batch.items.is_empty()).then_some(Outcome::Batch(batch.items))
-}
-
-/// Returns a part of a text as it stands there.
-fn whole<'a>(
-    text: &'a str,
-    list: impl FnOnce(Whole<'a>) -> List<&'a RawValue>,
-    index: usize,
-) -> &'a str {
-    let parts = json::parse(text).map(|Object(whole)| list(whole)).unwrap_or_default();
-    parts.0.get(index).map_or("", |part| part.get())
 }
 
 fn scalar(field: &Field<'_>) -> Option<String> {
@@ -256,11 +269,13 @@ impl Batch<'_, '_> {
         if changes.is_empty() && messaging.is_empty() {
             return self.add(text(), None);
         }
+        let whole = OnceCell::new();
+        let change_text = |index| part(&whole.get_or_init(|| Whole::of(text())).changes, index);
         for (index, change) in changes.iter().enumerate() {
             if self.is_full() {
                 return;
             }
-            self.add_change(&mut around, change, || whole(text(), |it| it.changes, index));
+            self.add_change(&mut around, change, || change_text(index));
         }
         around.phone_number_id = None;
         for message in messaging {
@@ -292,7 +307,7 @@ impl Batch<'_, '_> {
 }
 
 /// Returns the ids of people and the names that they have given themselves.
-fn contacts(List(contacts): &List<Object<Contact<'_>>>) -> BTreeMap<String, String> {
+fn contacts(List(contacts): &List<Object<Contact<'_>>, GROUPS_MAX>) -> BTreeMap<String, String> {
     let contact = |Object(contact): &Object<Contact<'_>>| {
         Some((scalar(&contact.wa_id)?, scalar(&contact.profile.0.name)?))
     };
@@ -342,7 +357,10 @@ fn messaging_reading(around: &Around, text: &str) -> Option<Reading> {
     reading.timestamp = times::parse(fields.at("timestamp")).or(around.time);
     reading.actor = fields.id("sender.id").unwrap_or_default();
     if let Some(mid) = fields.id("message.mid") {
-        reading.delivery_id = Some(mid.clone());
+        // What is taken back comes under the id of what was said.
+        let is_deleted = *fields.at("message.is_deleted") == Field::Bool(true);
+        let key = if is_deleted { format!("{mid}:deleted") } else { mid.clone() };
+        reading.delivery_id = Some(key);
         reading.resource_type = "message".to_owned();
         reading.resource_id = mid;
     }

@@ -37,6 +37,9 @@ pub enum KeyError {
     /// The secret is no key of the scheme's algorithm.
     #[error("the secret is not {0}")]
     Form(&'static str),
+    /// There is nothing behind its prefix.
+    #[error("the secret is not a prefix with a key behind it")]
+    Empty,
     /// No scheme of the kind has secrets of this form.
     #[error("the secret has not the prefix of a secret of this kind")]
     Prefix,
@@ -95,6 +98,8 @@ impl Proof {
     /// Makes a key of a secret; `None` if the secret belongs to another proof.
     pub(super) fn key(&self, secret: &Secret) -> Option<Result<Key, KeyError>> {
         let bytes = match self.key.decode(secret.as_bytes())? {
+            // A prefix with nothing behind it: anybody could sign with that.
+            Ok(bytes) if bytes.is_empty() => return Some(Err(KeyError::Empty)),
             Ok(bytes) => bytes,
             Err(error) => return Some(Err(error)),
         };

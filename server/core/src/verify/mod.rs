@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use self::{
     key::Key,
     message::Message,
-    scheme::{Place, TimePlace},
+    scheme::{Part, Place, TimePlace},
 };
 use crate::{
     source::{LiveSecret, Secret, Source},
@@ -30,7 +30,7 @@ pub mod scheme;
 pub use self::{key::KeyError, scheme::Scheme};
 pub(crate) use self::{
     key::{hmac_sha256_hex, is_same},
-    message::{Fields, query_value},
+    message::{Fields, parse_form, query_value},
 };
 
 /// A request as it came. Printed for debugging, it shows its size only: headers hold credentials.
@@ -55,7 +55,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 /// A request that has passed all that can be told without reading its body. Only [`check`] makes one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Checked<'a> {
     source: &'a Source,
     request: Request<'a>,
@@ -63,15 +63,23 @@ pub(crate) struct Checked<'a> {
     secret: Option<&'a Secret>,
     /// The scheme whose token or time stands in the body.
     in_body: Option<Chosen<'a>>,
+    /// The header with the delivery's id, if the signature covers it.
+    signed_id: Option<&'a str>,
     /// The fields of a form, if they had to be looked at.
     fields: Option<Fields<'a>>,
 }
 
-/// What a body says of its sender.
-#[derive(Debug, Default)]
+/// What a body says of its sender. Printed for debugging, it does not show the token.
+#[derive(Default)]
 pub(crate) struct InBody {
     pub(crate) token: Option<String>,
     pub(crate) time: Option<Timestamp>,
+}
+
+impl fmt::Debug for InBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InBody").field("time", &self.time).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Checked<'a> {
@@ -83,6 +91,11 @@ impl<'a> Checked<'a> {
     /// Returns the request. Its headers are not signed, except as far as a scheme signs one.
     pub(crate) const fn request(&self) -> Request<'a> {
         self.request
+    }
+
+    /// Returns the header with the delivery's id, if the signature covers it.
+    pub(crate) const fn signed_id(&self) -> Option<&'a str> {
+        self.signed_id
     }
 
     /// Takes the fields of a form, if they had to be looked at.
@@ -132,7 +145,9 @@ impl<'a> Checked<'a> {
             scheme.time.as_ref()?.unit.parse(text)
         };
         let time = found.time.or_else(of_header);
-        let time = time.ok_or_else(|| VerifyError::Missing(path.as_ref().into()))?;
+        // A pointer's keys stand apart by what can't be printed.
+        let missing = || VerifyError::Missing(path.replace('\0', "/").into());
+        let time = time.ok_or_else(missing)?;
         check_age(self.source, scheme, time, now)
     }
 }
@@ -246,7 +261,7 @@ impl Keyring {
         now: Timestamp,
     ) -> Option<&Secret> {
         let is_genuine = |held: &&Held| {
-            let is_live = held.secret.not_after.is_none_or(|end| now <= end);
+            let is_live = held.secret.not_after.is_none_or(|end| now < end);
             let of_proof = candidates.get(held.proof).map_or(&[][..], Vec::as_slice);
             let may_be = held.scheme == chosen.index && is_live && !of_proof.is_empty();
             may_be
@@ -280,7 +295,8 @@ pub(crate) fn check<'a>(
     request: Request<'a>,
     now: Timestamp,
 ) -> Result<Checked<'a>, VerifyError> {
-    let mut checked = Checked { source, request, secret: None, in_body: None, fields: None };
+    let mut checked =
+        Checked { source, request, secret: None, in_body: None, signed_id: None, fields: None };
     if source.is_unsigned() {
         return Ok(checked);
     }
@@ -297,6 +313,7 @@ pub(crate) fn check<'a>(
     if checked.secret.is_none() {
         return Err(VerifyError::Wrong(scheme.place.name()));
     }
+    checked.signed_id = scheme.id.as_deref().filter(|_| scheme.signed.contains(&Part::Id));
     checked.fields = message.into_fields();
     if let Some(time) = parsed.time {
         check_age(source, scheme, time, now)?;

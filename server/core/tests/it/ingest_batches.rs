@@ -23,7 +23,7 @@ fn each_element_is_an_event_with_its_own_bytes() {
     assert_eq!(payloads, items);
     let of = |index: usize| essence(&found[index]);
     let object = "18446744073709551615";
-    let key = format!("1-{object}");
+    let key = format!("--1-{object}----");
     assert_eq!(of(0), ["contact.creation", &key, "", "contact", object, ""]);
     let [kind, key, actor, resource_type, resource_id, time] = of(4);
     assert_eq!(
@@ -54,7 +54,7 @@ fn a_hubspot_event_says_which_user_did_it_and_nothing_else_counts_as_one() {
     let body = r#"[{"eventId":1,"subscriptionId":12345,"portalId":62515,"occurredAt":1564113600000,
         "subscriptionType":"contact.creation","attemptNumber":3,"objectId":123,"changeSource":"CRM","appId":54321}]"#;
     let [event] = batch("hubspot", body).try_into().unwrap();
-    let key = "12345-1-123-1564113600000";
+    let key = "62515-12345-1-123----1564113600000";
     assert_eq!(essence(&event)[1], key, "the attempt does not make it another event");
     for (name, want) in [
         ("portal_id", "62515"),

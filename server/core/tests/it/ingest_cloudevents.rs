@@ -47,7 +47,7 @@ fn a_structured_event_has_its_attributes_in_the_body() {
         let headers = headers([("content-type", media_type), ("ce-id", "not this")]);
         let events = take(&headers, STRUCTURED.as_bytes());
         let want =
-            ["com.example.made", "/a b A-1", "u-1", "subject", "mug", "2018-04-05T17:31:00Z"];
+            ["com.example.made", "/a%20b A-1", "u-1", "subject", "mug", "2018-04-05T17:31:00Z"];
         assert_eq!(facts(&events[0]), want, "{media_type}");
         assert_eq!(events[0].payload, STRUCTURED);
         assert_eq!(events[0].metadata["actor_type"], "user");
@@ -64,7 +64,7 @@ fn a_batch_is_an_event_for_each_element() {
     let types: Vec<_> = events.iter().map(|event| event.event_type.as_str()).collect();
     assert_eq!(types, ["com.example.made", "unparsed", "unparsed"]);
     assert_eq!(events[0].payload, STRUCTURED);
-    assert_eq!(events[0].delivery_key, "/a b A-1");
+    assert_eq!(events[0].delivery_key, "/a%20b A-1");
     assert_eq!(events[1].payload, "7");
     assert_eq!(events[2].payload, r#"{"id":"x"}"#);
     let events = take(&headers, b"[1");
@@ -87,7 +87,7 @@ fn a_binary_event_has_its_attributes_in_headers_and_any_body() {
     ];
     for body in [&b"\xff\x00"[..], b"a=1&b=2", b"", b"[1]", b"{}"] {
         let events = take(&binary(&more), body);
-        let want = ["t.x", "/a b A-1", "\u{20ac}", "subject", "a \"b\"", "2018-04-05T17:31:00Z"];
+        let want = ["t.x", "/a%20b A-1", "\u{20ac}", "subject", "a \"b\"", "2018-04-05T17:31:00Z"];
         assert_eq!(facts(&events[0]), want);
         assert_eq!(&events[0].payload[..], body);
         assert_eq!(events[0].metadata["ce_sequence"], "7");

@@ -33,9 +33,25 @@ fn each_notification_is_an_event_with_its_own_bytes() {
     assert_eq!(events[0].metadata["resource"], "Users/1/Messages/2");
     let [event_type, key, rest @ ..] = facts(&events[1]);
     assert_eq!((event_type.as_str(), rest), ("lifecycle.missed", Default::default()));
-    assert!(key.ends_with("#1"), "{key}");
+    assert_eq!(key, "", "nothing tells it from another of its kind");
     assert_eq!(events[0].payload, RIGHT);
     assert_eq!(events[1].payload, lifecycle);
+}
+
+#[test]
+fn a_notification_without_an_id_is_told_by_the_state_of_its_resource() {
+    let key = |rest: &str| {
+        let body = format!(
+            r#"{{"value":[{{"clientState":"state","subscriptionId":"s","changeType":"updated","resource":"users/1"{rest}}}]}}"#
+        );
+        found(&body)[0].delivery_key.clone()
+    };
+    assert_eq!(key(r#","resourceData":{"@odata.etag":"W/\"7\""}"#), "s:users/1:updated:W/\"7\"");
+    assert_eq!(
+        key(r#","resourceData":{"id":"1"}"#),
+        "",
+        "a drive says no more than that it changed"
+    );
 }
 
 #[test]

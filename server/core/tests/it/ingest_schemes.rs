@@ -221,6 +221,16 @@ fn a_body_that_twilio_does_not_sign_field_by_field_must_have_the_hash_of_the_add
 }
 
 #[test]
+fn a_form_of_more_fields_than_anybody_posts_is_no_form() {
+    for (count, want) in [(10_000, "verified"), (10_001, "wrong")] {
+        let source = source(kind("twilio"), &[SECRET]);
+        let names: Vec<_> = (0..count).map(|n| format!("a{n:05}")).collect();
+        let signed = format!("https://hooks.example.com/webhooks/test{}", names.concat());
+        assert_eq!(twilio(&source, &signed, "/webhooks/test", &names.join("&")), want);
+    }
+}
+
+#[test]
 fn twilio_tells_which_hash_it_signs_with() {
     const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
     let source = source_at("https://h.example/w", kind("twilio"), &["auth token", "shared key"]);

@@ -18,8 +18,8 @@ fn a_shopify_webhook_says_in_headers_what_it_is() {
             ["orders.create", "w", "", "orders", id, "2026-07-15T09:04:52.123456Z"],
         ),
         (
-            &[("shopify-topic", "carts/update"), ("shopify-event-id", "e")],
-            ["carts.update", "e", "", "carts", id, "2026-07-14T04:00:00Z"],
+            &[("shopify-topic", "carts/update"), ("shopify-webhook-id", "w")],
+            ["carts.update", "w", "", "carts", id, "2026-07-14T04:00:00Z"],
         ),
         (
             &[

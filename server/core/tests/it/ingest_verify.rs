@@ -345,7 +345,7 @@ impl Vector {
         // The only scheme that is without a clock and has a time tells it in a header.
         let zendesk = self.headers.get("x-zendesk-webhook-signature-timestamp");
         let signed_at = zendesk.and_then(|text| times::parse_date(text));
-        let now = self.clock_unix_seconds.map(at).or(signed_at).unwrap_or(at(0));
+        let now = self.clock_unix_seconds.map(at).or(signed_at).unwrap_or_else(|| at(0));
         check(&source, &headers(pairs), &self.body_utf8, now)
     }
 }

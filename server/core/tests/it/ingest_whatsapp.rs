@@ -65,6 +65,24 @@ fn what_a_page_is_told_is_an_event_each() {
     assert!(key.ends_with("#1"), "{key}");
     assert_eq!(rest, ["6", "page", "9", ""]);
     assert_eq!(events[1].payload, read_up_to);
+
+    let taken_back = r#"{"message":{"mid":"m_1","is_deleted":true}}"#;
+    let body = format!(r#"{{"object":"page","entry":[{{"messaging":[{taken_back}]}}]}}"#);
+    assert_eq!(facts(&whatsapp(&body)[0])[1], "m_1:deleted");
+}
+
+#[test]
+fn a_body_with_more_groups_than_meta_sends_is_kept_whole() {
+    for (count, want) in [(1_000, 0), (1_001, 1)] {
+        let entries = vec![r#"{"changes":[{"field":"f"}]}"#; count].join(",");
+        let changes = vec![r#"{"field":"f"}"#; count].join(",");
+        for entry in [entries, format!(r#"{{"changes":[{changes}]}}"#)] {
+            let body = format!(r#"{{"object":"page","entry":[{entry}]}}"#);
+            let events = whatsapp(&body);
+            let unparsed = events.iter().filter(|it| it.event_type.as_str() == "unparsed").count();
+            assert_eq!(unparsed, want, "{count} {} {:?}", events.len(), events[0].event_type);
+        }
+    }
 }
 
 #[test]

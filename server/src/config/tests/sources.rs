@@ -109,7 +109,18 @@ fn mistakes_of_a_custom_source_are_told_at_their_keys() {
         (
             "header = \"X-S\"\nsigned = \"{id}{body}\"",
             typed,
-            "signature.signed: has {id} in it, so `id_header` must say where the id stands",
+            "signature.signed: must have {id} in it exactly if `id_header` says where it stands",
+        ),
+        (
+            "header = \"X-S\"\nid_header = \"X-Id\"",
+            typed,
+            "signature.signed: must have {id} in it exactly if `id_header` says where it stands",
+        ),
+        (
+            "header = \"X-S\"\ntimestamp = \"item:t\"\nsigned = \"{timestamp}{body}\"",
+            typed,
+            "signature.timestamp: as `item:LABEL` needs an `item_separator`, and a `label` of the \
+             signature that is another",
         ),
         (
             "header = \"X-S\"\nfield_separator = \"=\"",
@@ -179,11 +190,10 @@ fn settings_of_a_source_have_their_bounds() {
     let source = |keys: &str| {
         Fake::new().toml(&format!(
             "[http]\npublic_url = \"https://hooks.example.com/\"\n\
-             [sources.a]\nkind = \"github\"\nsecrets = \"plain:x\"\n{keys}"
+             [sources.a]\nkind = \"slack\"\nsecrets = \"plain:x\"\n{keys}"
         ))
     };
-    let keys = "replay_window = \"10m\"\ntolerance = \"1m\"\nverify_token = \"plain:y\"";
-    let config = source(keys).load().unwrap();
+    let config = source("replay_window = \"10m\"\ntolerance = \"1m\"").load().unwrap();
     let settings = config.sources[0].settings();
     assert_eq!(settings.replay_window, Some(Duration::from_secs(600)));
     assert_eq!(settings.tolerance, Some(Duration::from_secs(60)));
@@ -201,10 +211,96 @@ fn settings_of_a_source_have_their_bounds() {
             "verify_token: must begin with `env:`, `file:` or `plain:` (the value is not shown)",
         ),
         (
+            "verify_token = \"plain:x\"",
+            "verify_token: means nothing for `slack`: its handshake has none",
+        ),
+        (
+            "legacy_signatures = true",
+            "legacy_signatures: means nothing for `slack`: it has no older signatures",
+        ),
+        (
+            "url = \"https://user:s3cret@hooks.example.com\"",
+            "url (hub.toml): must be an address without user, password, query and fragment (the \
+             value is not shown)",
+        ),
+        (
+            "url = \"https://hooks.example.com/?a=b\"",
+            "url (hub.toml): must be an address without user, password, query and fragment (the \
+             value is not shown)",
+        ),
+        (
             "url = \"hooks.example.com\"",
             "url (hub.toml): `hooks.example.com` is not an address: write one such as `https://hooks.example.com`",
         ),
     ] {
         assert_eq!(source(keys).mistakes(), [format!("sources.a.{told}")]);
     }
+}
+
+#[test]
+fn a_setting_that_would_do_nothing_is_refused() {
+    let keys = "[sources.a]\nkind = \"github\"\nsecrets = \"plain:x\"\ntolerance = \"1m\"";
+    assert_eq!(
+        Fake::new().toml(keys).mistakes(),
+        [
+            "sources.a.tolerance: means nothing for `github`: it signs no time; `replay_window` may help"
+        ]
+    );
+}
+
+#[test]
+fn the_examples_of_the_docs_are_configurations() {
+    let docs = include_str!("../../../docs/sources.md");
+    let mut examples =
+        docs.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let known = ["GITHUB_WEBHOOK_SECRET", "STRIPE_SECRET_NEW", "STRIPE_SECRET_OLD", "ACME_SECRET"];
+    let environment = || known.iter().fold(Fake::new(), |fake, name| fake.variable(name, "acme_x"));
+    for want in [&["github", "payments"][..], &["acme"]] {
+        let config = environment().toml(examples.next().unwrap()).load().unwrap();
+        let names: Vec<_> = config.sources.iter().map(|source| source.name().as_str()).collect();
+        assert_eq!(names, want);
+    }
+    let old = examples.next().unwrap();
+    let source = "[sources.old]\nkind = \"custom\"\nsecrets = \"plain:x\"";
+    let event = "[sources.old.event]\ntype = \"text:x\"";
+    environment().toml(&format!("{source}\n{old}\n{event}")).load().unwrap();
+    assert_eq!(examples.next(), None);
+}
+
+#[test]
+fn a_secret_counts_until_its_end_and_no_longer() {
+    // Requests of these tests come at 1970-01-01T00:16:40Z.
+    for (end, want) in
+        [("00:16:41", Ok(())), ("00:16:40", Err("wrong")), ("00:16:39", Err("wrong"))]
+    {
+        let config = Fake::new().toml(&format!(
+            "[sources.acme]\nkind = \"custom\"\n\
+             secrets = [\"plain:new\", {{ secret = \"plain:old\", not_after = 1970-01-01T{end}Z }}]\n\
+             [sources.acme.signature]\nscheme = \"bearer\"\n[sources.acme.event]\ntype = \"text:x\""
+        ));
+        let config = config.load().unwrap();
+        let taken = |secret| post(&config, &[("authorization", secret)], "{}").map(|_| ());
+        assert_eq!(taken("Bearer old"), want.map_err(str::to_owned), "{end}");
+        assert_eq!(taken("Bearer new"), Ok(()));
+    }
+}
+
+#[test]
+fn an_id_that_is_signed_goes_before_one_that_is_not() {
+    let config = custom(
+        "header = \"X-S\"\nsigned = \"{id}{body}\"\nid_header = \"X-Signed-Id\"",
+        "type = \"text:x\"",
+    );
+    let config = config.load().unwrap();
+    let mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"s3cret").unwrap();
+    let mac = hex::encode(mac.chain_update("d-1{}").finalize().into_bytes());
+    let headers = [("x-s", mac.as_str()), ("x-signed-id", "d-1")];
+    assert_eq!(post(&config, &headers, "{}").unwrap().delivery_key, "d-1");
+    let standard =
+        Fake::new().toml("[sources.a]\nkind = \"standard-webhooks\"\nsecrets = \"plain:whsec_\"");
+    assert_eq!(
+        standard.mistakes(),
+        ["sources.a.secrets[0]: the secret is not a prefix with a key behind it, which a source \
+          of kind `standard-webhooks` needs (the value is not shown)"]
+    );
 }

@@ -1,8 +1,9 @@
-//! Which delivery keys the log has: fingerprints in memory, packed rows on disk to build them from.
+//! Which delivery keys the log has, and which bodies of sources that look for replays: fingerprints in memory, packed rows
+//! on disk to build them from.
 //!
 //! A fingerprint only says where to look: whether two events are the same delivery is decided by comparing them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use hookline_core::{
     event::{METADATA_BODY_HASH, NewEvent, Sequence},
@@ -16,6 +17,8 @@ pub(super) const DEDUPE_KEYS_MAX: usize = 10_000_000;
 /// How many one table holds; the oldest table is forgotten as a whole.
 const TABLE_KEYS_MAX: usize = 1_000_000;
 const SLOTS_MIN: usize = 1_024;
+/// How many bodies are remembered, of sources that look for replays: about 50 MB of memory at the most.
+const BODIES_MAX: usize = 1_000_000;
 const DAY_MICROS: i64 = 24 * 3_600 * 1_000_000;
 
 /// Returns the fingerprint of an event's delivery key; `None` if it has none. Stored: it never changes.
@@ -55,6 +58,29 @@ pub(super) fn is_remembered(then: Timestamp, now: Timestamp) -> bool {
 pub(super) struct Dedupe {
     tables: VecDeque<Table>,
     count: usize,
+    bodies: Bodies,
+}
+
+/// Where the newest event with each body stands. Of events with the same body only the newest can be within a window, so
+/// that a body that is said again and again takes one place.
+#[derive(Debug, Default)]
+struct Bodies {
+    newest: HashMap<u64, u64>,
+    /// In order; those that were said again since stand here twice until their first place is forgotten.
+    order: VecDeque<(u64, u64)>,
+}
+
+impl Bodies {
+    fn insert(&mut self, fingerprint: u64, sequence: u64) {
+        self.newest.insert(fingerprint, sequence);
+        self.order.push_back((fingerprint, sequence));
+        while BODIES_MAX < self.order.len() {
+            let Some((fingerprint, sequence)) = self.order.pop_front() else { return };
+            if self.newest.get(&fingerprint) == Some(&sequence) {
+                self.newest.remove(&fingerprint);
+            }
+        }
+    }
 }
 
 impl Dedupe {
@@ -77,6 +103,16 @@ impl Dedupe {
             let oldest = self.tables.pop_front().expect("there are several");
             self.count -= oldest.count;
         }
+    }
+
+    /// Remembers where the event with a body stands. Sequences are put in in order.
+    pub(super) fn insert_body(&mut self, fingerprint: u64, sequence: Sequence) {
+        self.bodies.insert(fingerprint, sequence.get());
+    }
+
+    /// Returns where the newest event with this body may stand.
+    pub(super) fn body(&self, fingerprint: u64) -> Option<u64> {
+        self.bodies.newest.get(&fingerprint).copied()
     }
 
     /// Returns where events with this fingerprint may stand, newest table first; now and then one too many.
@@ -180,6 +216,18 @@ mod tests {
         dedupe.insert(spread(3), sequence(3), 108);
         assert_eq!(dedupe.candidates(spread(1)).count(), 0);
         assert_eq!(dedupe.candidates(spread(2)).count(), 1);
+    }
+
+    #[test]
+    fn a_body_that_is_said_again_and_again_stands_where_it_was_said_last() {
+        let mut dedupe = Dedupe::default();
+        dedupe.insert_body(7, sequence(1));
+        for n in 2..3_000_000 {
+            dedupe.insert_body(8, sequence(n));
+        }
+        assert_eq!(dedupe.body(8), Some(2_999_999));
+        assert_eq!(dedupe.body(7), None, "it was the oldest of too many");
+        assert_eq!((dedupe.bodies.newest.len(), dedupe.bodies.order.len()), (1, BODIES_MAX));
     }
 
     #[test]

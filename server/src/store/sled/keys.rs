@@ -9,7 +9,8 @@
 //! | 0 `Meta` | item `u8` | by item: [`Meta`] | the store's |
 //! | 1 `Pack` | first `s` | times and count of its events, then a message with the events, see `pack.rs` | until trimmed |
 //! | 2 `Chunk` | `s`, number `u32` | up to 64 KiB of the stored payload of event `s` | until trimmed |
-//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per delivery key, and per body of a source that looks for replays: fingerprint `u64`, sequence `u64` | 8 days |
+//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
+//! | 4 `Bodies` | as 3 | per event of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
 //! | 16 `Config` | `c` | message: the subscription as created | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
 //! | 18 `Position` | `c` | floor `u64`, scanned `u64` | until deleted |
@@ -36,6 +37,7 @@ pub(super) enum Kind {
     Pack = 1,
     Chunk = 2,
     Fingerprints = 3,
+    Bodies = 4,
     Config = 16,
     Epoch = 17,
     Position = 18,
@@ -113,9 +115,9 @@ pub(super) fn chunk(dead_letter: Option<Creation>, sequence: Sequence, number: u
     key
 }
 
-/// Returns the key of the fingerprints of a commit whose first event is `first`.
-pub(super) fn fingerprints(day: u32, first: u64) -> Vec<u8> {
-    let mut key = vec![Kind::Fingerprints as u8];
+/// Returns the key of the fingerprints of a commit whose first event is `first`, of delivery keys or of bodies.
+pub(super) fn fingerprints(kind: Kind, day: u32, first: u64) -> Vec<u8> {
+    let mut key = vec![kind as u8];
     key.extend(day.to_be_bytes());
     key.extend(first.to_be_bytes());
     key

@@ -23,6 +23,7 @@ use super::{
     super::{AppendError, Appended, CommitError, CreateError, Entry, SubscriptionConfig},
     Options, Shared,
     draft::Draft,
+    keys,
     ledger::{Facts, PreparedCommit},
     log::Prepared,
     open::{self, OpenError, panic_text},
@@ -90,15 +91,48 @@ pub(super) struct Failure(pub(super) Arc<str>);
 
 type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
+/// The fingerprints of the events since the last batch, encoded, which are to become one row.
+#[derive(Debug, Default)]
+pub(super) struct Fingerprints {
+    row: Vec<u8>,
+    /// The day and the first of these events.
+    first: Option<(u32, u64)>,
+}
+
+impl Fingerprints {
+    pub(super) fn push(
+        &mut self,
+        kind: keys::Kind,
+        (day, sequence): (u32, u64),
+        fingerprint: u64,
+        draft: &mut Draft,
+    ) {
+        if self.first.is_some_and(|(of, _)| of != day) {
+            self.seal(kind, draft);
+        }
+        self.first.get_or_insert((day, sequence));
+        self.row.extend(fingerprint.to_be_bytes());
+        self.row.extend(sequence.to_be_bytes());
+    }
+
+    /// Puts the row into the draft, if there is one.
+    pub(super) fn seal(&mut self, kind: keys::Kind, draft: &mut Draft) {
+        if let Some((day, first)) = self.first.take() {
+            let row = std::mem::take(&mut self.row);
+            draft.put(keys::fingerprints(kind, day, first), &[&row]);
+        }
+    }
+}
+
 /// What is done and answered together.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) draft: Draft,
     /// The pack that is being filled.
     pub(super) pack: Option<Filling>,
-    /// The fingerprints of the events since the last batch, encoded, and the first of these events.
-    pub(super) fingerprints: Vec<u8>,
-    pub(super) fingerprints_first: Option<(u32, u64)>,
+    /// Of delivery keys, and of bodies of sources that look for replays.
+    pub(super) fingerprints: Fingerprints,
+    pub(super) bodies: Fingerprints,
     /// New events, in order.
     pub(super) entries: Vec<Arc<Entry>>,
     /// Ranges of rows to remove once this group is committed.

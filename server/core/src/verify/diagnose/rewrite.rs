@@ -84,7 +84,12 @@ pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// Writes JSON anew. Of a text that is not JSON it makes something, but never more than a few times its size.
+/// How deep lines are indented at most: deeper JSON is read by few parsers, and the indents would grow with the square of
+/// the depth.
+const INDENTS_MAX: usize = 128;
+
+/// Writes JSON anew. Of a text that is not JSON it makes something, of bounded size: to each of its characters it adds a
+/// line's indent at most.
 pub(super) fn json(text: &str, layout: Layout, escapes: Escapes) -> String {
     let mut writer = Writer { out: String::with_capacity(text.len()), layout, depth: 0 };
     let mut chars = text.chars().peekable();
@@ -139,7 +144,7 @@ impl Writer {
     fn line(&mut self) {
         if let Some(indent) = self.layout.indent() {
             self.out.push('\n');
-            self.out.extend(std::iter::repeat_n(indent, self.depth));
+            self.out.extend(std::iter::repeat_n(indent, self.depth.min(INDENTS_MAX)));
         }
     }
 }

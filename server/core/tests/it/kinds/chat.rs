@@ -262,7 +262,8 @@ pub(super) fn twilio(sent: &Sent<'_>) -> Told {
         Some(number) => format!("{sid}:{status}:{number}"),
         None if family == "message" => format!("{sid}:{status}"),
         // Twilio asks what to do with a call many times while its status is one.
-        None => sent.hash(),
+        // The same question may be asked twice.
+        None => String::new(),
     };
     let expected = Expected {
         event_type: format!("{family}.{status}"),

@@ -27,8 +27,17 @@ pub(super) fn sendgrid(sent: &Sent<'_>) -> Told {
 pub(super) fn hubspot(sent: &Sent<'_>) -> Told {
     let items = sent.body.as_array().unwrap().iter();
     let expected = items.map(|item| {
-        let parts = ["subscriptionId", "eventId", "objectId", "occurredAt"];
-        let parts: Vec<_> = parts.iter().filter_map(|part| first(item, &[part])).collect();
+        let parts = [
+            "portalId",
+            "subscriptionId",
+            "eventId",
+            "objectId",
+            "fromObjectId",
+            "toObjectId",
+            "propertyName",
+            "occurredAt",
+        ];
+        let parts = parts.map(|part| first(item, &[part]).unwrap_or_default());
         let event_type = first(item, &["subscriptionType"]).unwrap();
         let source = first(item, &["sourceId"]).unwrap_or_default();
         Expected {

@@ -93,7 +93,8 @@ impl Opened {
             is_same_delivery(&kept.event.content, &event.content)
                 && dedupe::is_remembered(kept.event.received_at, received_at)
         };
-        let found = self.find(event.fingerprint, is_same, group, shared)?;
+        let of_key = event.fingerprint.map(|it| self.dedupe.candidates(it));
+        let found = self.find(of_key.into_iter().flatten(), is_same, group, shared)?;
         if let Some((id, sequence)) = found {
             return Ok(Some(Appended { id, sequence, duplicate: true, replayed: false }));
         }
@@ -102,19 +103,19 @@ impl Opened {
             is_same_body(&kept.event.content, &event.content)
                 && received_at.since(kept.event.received_at) <= window
         };
-        let found = self.find(event.body_fingerprint, is_replayed, group, shared)?;
+        let of_body = event.body_fingerprint.and_then(|it| self.dedupe.body(it));
+        let found = self.find(of_body.into_iter(), is_replayed, group, shared)?;
         Ok(found.map(|(id, sequence)| Appended { id, sequence, duplicate: true, replayed: true }))
     }
 
     fn find(
         &self,
-        fingerprint: Option<u64>,
+        candidates: impl Iterator<Item = u64>,
         is_it: impl Fn(&Entry) -> bool,
         group: &Group,
         shared: &Shared,
     ) -> Result<Option<(EventId, Sequence)>, ReadError> {
-        let Some(fingerprint) = fingerprint else { return Ok(None) };
-        for sequence in self.dedupe.candidates(fingerprint) {
+        for sequence in candidates {
             let kept = match self.kept(sequence, group, shared) {
                 Ok(kept) => kept,
                 // What can't be read can't be called the same: twice is allowed, lost is not.
@@ -162,18 +163,16 @@ impl Opened {
         }
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
         pack.push(&event.encoded, id, sequence, received_at);
-        let fingerprints = [event.fingerprint, event.body_fingerprint];
-        for fingerprint in fingerprints.into_iter().flatten() {
-            let day = dedupe::day(received_at);
-            if group.fingerprints_first.is_some_and(|(of, _)| of != day) {
-                let (of, first) = group.fingerprints_first.take().expect("it was looked at");
-                let rows = std::mem::take(&mut group.fingerprints);
-                group.draft.put(keys::fingerprints(of, first), &[&rows]);
-            }
-            group.fingerprints_first.get_or_insert_with(|| (day, sequence.get()));
-            group.fingerprints.extend(fingerprint.to_be_bytes());
-            group.fingerprints.extend(sequence.get().to_be_bytes());
+        let day = dedupe::day(received_at);
+        let at = (day, sequence.get());
+        if let Some(fingerprint) = event.fingerprint {
+            group.fingerprints.push(Kind::Fingerprints, at, fingerprint, &mut group.draft);
             self.dedupe.insert(fingerprint, sequence, day);
+            self.sweep_fingerprints(day, group);
+        }
+        if let Some(fingerprint) = event.body_fingerprint {
+            group.bodies.push(Kind::Bodies, at, fingerprint, &mut group.draft);
+            self.dedupe.insert_body(fingerprint, sequence);
             self.sweep_fingerprints(day, group);
         }
         group.entries.push(Arc::new(log::entry(event, id, sequence, received_at)));
@@ -186,8 +185,10 @@ impl Opened {
             return;
         }
         self.swept_day = day;
-        let end = keys::fingerprints(day.saturating_sub(dedupe::DEDUPE_DAYS), 0);
-        group.chores.push(Chore { range: keys::fingerprints(0, 0)..end, last: None });
+        for kind in [Kind::Fingerprints, Kind::Bodies] {
+            let end = keys::fingerprints(kind, day.saturating_sub(dedupe::DEDUPE_DAYS), 0);
+            group.chores.push(Chore { range: keys::fingerprints(kind, 0, 0)..end, last: None });
+        }
     }
 }
 

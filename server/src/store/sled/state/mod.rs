@@ -163,15 +163,21 @@ impl Opened {
 
     fn read_fingerprints(&mut self) -> Result<(), ReadError> {
         let oldest = dedupe::day(self.last_received).saturating_sub(dedupe::DEDUPE_DAYS);
-        let end = keys::under(Kind::Fingerprints, &[]).end;
-        for row in self.db.range(keys::fingerprints(oldest, 0)..end) {
-            let (key, value) = row.map_err(db_error)?;
-            let day = keys::take_u32(&mut key.get(1..).unwrap_or_default())?;
-            let mut content = keys::unseal(&key, &value)?;
-            while !content.is_empty() {
-                let fingerprint = keys::take_u64(&mut content)?;
-                let sequence = codec::sequence(keys::take_u64(&mut content)?)?;
-                self.dedupe.insert(fingerprint, sequence, day);
+        for kind in [Kind::Fingerprints, Kind::Bodies] {
+            let end = keys::under(kind, &[]).end;
+            for row in self.db.range(keys::fingerprints(kind, oldest, 0)..end) {
+                let (key, value) = row.map_err(db_error)?;
+                let day = keys::take_u32(&mut key.get(1..).unwrap_or_default())?;
+                let mut content = keys::unseal(&key, &value)?;
+                while !content.is_empty() {
+                    let fingerprint = keys::take_u64(&mut content)?;
+                    let sequence = codec::sequence(keys::take_u64(&mut content)?)?;
+                    if kind == Kind::Bodies {
+                        self.dedupe.insert_body(fingerprint, sequence);
+                    } else {
+                        self.dedupe.insert(fingerprint, sequence, day);
+                    }
+                }
             }
         }
         Ok(())
@@ -262,10 +268,8 @@ impl Opened {
     /// Writes what the group has so far.
     pub(super) fn commit(&self, group: &mut Group) -> Result<(), Failure> {
         seal_pack(group);
-        if let Some((day, first)) = group.fingerprints_first.take() {
-            let rows = std::mem::take(&mut group.fingerprints);
-            group.draft.put(keys::fingerprints(day, first), &[&rows]);
-        }
+        group.fingerprints.seal(Kind::Fingerprints, &mut group.draft);
+        group.bodies.seal(Kind::Bodies, &mut group.draft);
         self.write(std::mem::take(&mut group.draft))
     }
 
