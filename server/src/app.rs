@@ -166,7 +166,7 @@ impl App {
         &self.broker
     }
 
-    /// Returns how often webhooks were refused, by source and cause.
+    /// Returns what came of webhooks since the start, by source.
     #[must_use]
     pub fn counts(&self) -> &http::Counts {
         &self.counts

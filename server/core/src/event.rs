@@ -269,9 +269,17 @@ pub struct NewEvent {
     pub metadata: BTreeMap<String, String>,
     /// The provider's id of the delivery, for dedupe; empty: never deduped.
     pub delivery_key: String,
-    /// How long ago an event of the same source and `body_hash` (see [`METADATA_BODY_HASH`]) makes this one its replay,
+    /// How long ago an event of the same source and body (see [`NewEvent::body_hash`]) makes this one its replay,
     /// whatever their delivery keys are; `None`: never. Asked when the event is appended, and not kept.
     pub replay_window: Option<Duration>,
+}
+
+impl NewEvent {
+    /// Returns the hash of its body, where its source looks for replays: the metadata [`METADATA_BODY_HASH`].
+    #[must_use]
+    pub fn body_hash(&self) -> Option<&str> {
+        self.metadata.get(METADATA_BODY_HASH).map(String::as_str)
+    }
 }
 
 /// An event in the log.

@@ -55,6 +55,14 @@ pub struct LiveSecret {
     pub not_after: Option<Timestamp>,
 }
 
+impl LiveSecret {
+    /// Whether it counts at a time by the wall clock.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.not_after.is_none_or(|end| now < end)
+    }
+}
+
 impl From<Secret> for LiveSecret {
     fn from(secret: Secret) -> Self {
         Self { secret, not_after: None }
@@ -220,10 +228,22 @@ impl Source {
         &self.name
     }
 
+    /// Returns the path that the hub takes its requests at.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/webhooks/{}", self.name)
+    }
+
     /// Returns the provider.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether a way to sign counts, which an older one does only where the source asks for it.
+    #[must_use]
+    pub const fn takes(&self, scheme: &Scheme) -> bool {
+        self.settings.legacy_signatures || !scheme.legacy
     }
 
     /// Whether signatures are not looked at.

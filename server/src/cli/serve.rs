@@ -131,7 +131,7 @@ fn announce(config: &Config, app: &App) {
     let (http, grpc) = (app.http_address(), app.grpc_address());
     tracing::info!(%http, %grpc, data = %config.store.path.display(), "ready");
     for source in &config.sources {
-        let path = format!("/webhooks/{}", source.name());
+        let path = source.path();
         let url = source.url_of(&path).unwrap_or_else(|| format!("http://{http}{path}"));
         tracing::info!(source = %source.name(), kind = source.kind().as_str(), url, "source");
     }

@@ -128,7 +128,7 @@ struct Question<'a> {
 
 fn tell(question: &Question<'_>, args: &Args) -> Told {
     let Question { source, sources, head, body, now } = *question;
-    let path = format!("/webhooks/{}", source.name());
+    let path = source.path();
     let of_url = args.url.as_ref().and_then(Uri::path_and_query).map(PathAndQuery::as_str);
     let target = of_url.or(head.target.as_deref()).unwrap_or(&path);
     let method = args.method.as_ref().or(head.method.as_ref()).unwrap_or(&Method::POST);

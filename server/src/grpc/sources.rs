@@ -27,15 +27,14 @@ impl SourceService for Service {
 
 fn source_told(source: &Source, counts: &Counts) -> v1::Source {
     let name = source.name();
-    let path = format!("/webhooks/{name}");
+    let path = source.path();
     let taken = |outcome| counts.taken(name, outcome);
     let refusals = Cause::ALL.into_iter().map(|cause| v1::SourceRefusal {
         cause: cause.as_str().to_owned(),
         count: counts.refused(name, cause),
     });
     let schemes = if source.is_unsigned() { &[] } else { source.schemes() };
-    let takes_legacy = source.settings().legacy_signatures;
-    let schemes = schemes.iter().filter(|scheme| takes_legacy || !scheme.legacy);
+    let schemes = schemes.iter().filter(|scheme| source.takes(scheme));
     v1::Source {
         name: name.to_string(),
         kind: source.kind().to_string(),

@@ -2,8 +2,8 @@
 //!
 //! A request meets, in this order: its source (404), its method (405), its declared size (413), the hub's end (503), the
 //! number of posts at once (429), its part of the memory for bodies (429), the body itself (413, 408), its signature
-//! (401), the normalizer, and the log (503). Nothing of a body is used before its signature is right, but for the
-//! handshakes that a provider does not sign, which bring no event.
+//! (401), the normalizer, and the log (503). Nothing of a body is used before its signature is right, but for what stands
+//! in the body to prove it, and for the handshakes that a provider does not sign, which bring no event.
 
 mod answer;
 mod body;

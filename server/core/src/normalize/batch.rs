@@ -1,17 +1,11 @@
 //! Bodies with many events.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
 use serde_json::value::RawValue;
 
-use super::{EVENTS_MAX, Item, Outcome, Post, Reading, json};
+use super::{EVENTS_MAX, Item, Outcome, Post, Reading, json, lenient::List};
 
-/// Makes an event of each item of a body, with its own bytes; `None` if it has no items, or too many. An item that can't
-/// be read is an event still.
+/// Makes an event of each item of a body, with its own bytes; `None` if it is neither an array nor an object, or has too
+/// many. An item that can't be read is an event still.
 pub(crate) fn read(post: &Post<'_>, read: impl Fn(&str) -> Option<Reading>) -> Option<Outcome> {
     let items = items(post.text()?).filter(|items| items.len() <= EVENTS_MAX)?;
     let item = |raw: &RawValue| Item { payload: post.slice(raw.get()), reading: read(raw.get()) };
@@ -23,38 +17,10 @@ pub(crate) fn read(post: &Post<'_>, read: impl Fn(&str) -> Option<Reading>) -> O
 ///
 /// Items beyond [`EVENTS_MAX`] are not gathered, but for one: so many are too many.
 pub(crate) fn items(text: &str) -> Option<Vec<&RawValue>> {
-    if text.trim_ascii_start().starts_with('{') {
-        return json::parse(text).map(|item| vec![item]);
-    }
-    json::parse(text).map(|Items(items)| items)
-}
-
-/// The elements of an array.
-struct Items<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Elements).map(Self)
-    }
-}
-
-struct Elements;
-
-impl<'de> Visitor<'de> for Elements {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element::<&RawValue>()? {
-            if items.len() <= EVENTS_MAX {
-                items.push(item);
-            }
-        }
-        Ok(items)
+    match text.trim_ascii_start().as_bytes().first()? {
+        b'{' => json::parse(text).map(|item| vec![item]),
+        b'[' => json::parse(text).map(|List(items): List<_>| items),
+        _ => None,
     }
 }
 

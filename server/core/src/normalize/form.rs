@@ -7,12 +7,12 @@ use super::Form;
 use crate::verify::{Fields, parse_form};
 
 /// Returns the JSON of a form: the exact bytes of its first field `payload`; without one, its fields as a JSON object,
-/// where a repeated field is an array. `None` for a form without fields, or with too many. They are taken apart here unless they were
-/// before.
+/// where a repeated field is an array. `None` for a form without fields, or with too many. They are taken apart here
+/// unless they were before.
 pub(super) fn json(body: &Bytes, fields: Option<Fields<'_>>) -> Option<(Bytes, Form)> {
     let payload = body.split(|&byte| byte == b'&').find_map(|field| {
         let (name, value) = field.split_at_checked(field.iter().position(|&byte| byte == b'=')?)?;
-        is_payload(name).then(|| decode(value.get(1..).unwrap_or_default()))
+        is_payload(name).then(|| decode(value.get(1..).unwrap_or_default(), true))
     });
     match payload {
         Some(payload) => Some((payload.into(), Form::Payload)),
@@ -24,7 +24,7 @@ pub(super) fn json(body: &Bytes, fields: Option<Fields<'_>>) -> Option<(Bytes, F
 }
 
 fn is_payload(name: &[u8]) -> bool {
-    name == b"payload" || (name.contains(&b'%') && decode(name) == b"payload")
+    name == b"payload" || (name.contains(&b'%') && decode(name, true) == b"payload")
 }
 
 fn write(mut fields: Fields<'_>, size: usize) -> Option<Bytes> {
@@ -51,11 +51,13 @@ fn write(mut fields: Fields<'_>, size: usize) -> Option<Bytes> {
     Some(json.into())
 }
 
-/// Decodes `+` and `%XX` into bytes, which need not be UTF-8: the library's decoder would replace those that are not.
-fn decode(encoded: &[u8]) -> Vec<u8> {
+/// Decodes `%XX`, and in a form `+`, into bytes, which need not be UTF-8: the library's decoder would replace those that
+/// are not.
+pub(crate) fn decode(encoded: &[u8], is_form: bool) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
-    while let Some(at) = rest.iter().position(|&byte| matches!(byte, b'%' | b'+')) {
+    let is_marked = |&byte: &u8| byte == b'%' || (is_form && byte == b'+');
+    while let Some(at) = rest.iter().position(is_marked) {
         let (plain, marked) = rest.split_at(at);
         decoded.extend_from_slice(plain);
         let mut unescaped = [0];

@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) mod batch;
-mod form;
+pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod lenient;
 mod mapping;
@@ -109,7 +109,7 @@ pub(crate) struct Post<'a> {
     checked: Checked<'a>,
     /// The media type, lower-cased, without parameters.
     pub(crate) media_type: Option<String>,
-    /// The JSON of the body, or of a form; absent if it is neither.
+    /// What may be JSON: the body, or what a form holds; absent for a form without fields, or with too many.
     json: Option<Bytes>,
     /// What the body was a form of.
     pub(crate) form: Form,
@@ -344,7 +344,7 @@ impl<'p, 'a> Common<'p, 'a> {
         }
         let replay_window = source.settings().replay_window;
         if replay_window.is_some() {
-            metadata.add(METADATA_BODY_HASH, Some(self.at(self.body_hash(), index)));
+            metadata.add(METADATA_BODY_HASH, Some(at(self.body_hash(), index)));
         }
         NewEvent {
             source: source.name().clone(),
@@ -364,22 +364,23 @@ impl<'p, 'a> Common<'p, 'a> {
     /// where two bodies that are the same may be two events.
     fn delivery_key(&self, own: Option<String>, repeats: bool, index: Option<usize>) -> String {
         let own = own.filter(|id| !id.is_empty());
-        let id = own.or_else(|| self.header_id.map(|id| self.at(id, index)));
+        let id = own.or_else(|| self.header_id.map(|id| at(id, index)));
         match id {
             Some(id) if id.len() <= DELIVERY_KEY_BYTES_MAX => id,
             Some(id) => hash(id.as_bytes()),
             None if repeats || self.post.source().kind() == Kind::CUSTOM => String::new(),
-            None => self.at(self.body_hash(), index),
+            None => at(self.body_hash(), index),
         }
     }
 
     fn body_hash(&self) -> &str {
         self.body_hash.get_or_init(|| hash(self.post.request().body))
     }
+}
 
-    fn at(&self, text: &str, index: Option<usize>) -> String {
-        index.map_or_else(|| text.to_owned(), |index| format!("{text}#{index}"))
-    }
+/// Returns the id of an item of a request, by its place; of the only one, the request's.
+fn at(text: &str, index: Option<usize>) -> String {
+    index.map_or_else(|| text.to_owned(), |index| format!("{text}#{index}"))
 }
 
 /// Whether a body that says it is a form has a field with these bytes, `name=value`, as they are posted. Looked for

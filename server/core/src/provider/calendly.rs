@@ -17,7 +17,7 @@ use crate::{
         paths::{self, paths},
         times,
     },
-    verify::scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace, TimeUnit},
+    verify::scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace},
 };
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -37,12 +37,7 @@ const SCHEME: Scheme = Scheme {
     field: Some('='),
     proofs: Cow::Borrowed(&[Proof::sha256("v1")]),
     signed: Cow::Borrowed(&[Part::Time, Part::Text(Cow::Borrowed(".")), Part::Body]),
-    time: Some(SignedTime {
-        place: TimePlace::Item(Cow::Borrowed("t")),
-        unit: TimeUnit::Seconds,
-        past: Some(Duration::from_secs(300)),
-        future: true,
-    }),
+    time: Some(SignedTime::within(TimePlace::Item(Cow::Borrowed("t")), Duration::from_secs(300))),
     ..Scheme::BASE
 };
 

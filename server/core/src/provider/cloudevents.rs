@@ -21,7 +21,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
-        Answer, Item, Metadata, Outcome, Post, Reading, Reply, batch, json,
+        Answer, Item, Metadata, Outcome, Post, Reading, Reply, batch, form, json,
         paths::{self, paths},
         times,
     },
@@ -211,20 +211,7 @@ fn reading(attribute: impl Fn(&str) -> Option<String>) -> Option<Reading> {
 fn decode(text: &str) -> Option<String> {
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let text = quoted.map_or(Cow::Borrowed(text), |quoted| Cow::Owned(unescape(quoted)));
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        let mut unescaped = [0];
-        match after.split_at_checked(2).filter(|_| byte == b'%') {
-            Some((digits, after)) if hex::decode_to_slice(digits, &mut unescaped).is_ok() => {
-                decoded.extend_from_slice(&unescaped);
-                rest = after;
-            }
-            Some(_) | None => decoded.push(byte),
-        }
-    }
-    String::from_utf8(decoded).ok()
+    String::from_utf8(form::decode(text.as_bytes(), false)).ok()
 }
 
 /// Takes out the backslashes of a quoted string.

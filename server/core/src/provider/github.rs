@@ -121,10 +121,9 @@ fn metadata(post: &Post<'_>, fields: &Fields<'_, '_>) -> Metadata {
     metadata.add("actor_id", fields.id("sender.id"));
     metadata.add("actor_type", fields.text("sender.type"));
     metadata.add("installation_id", fields.id("installation.id"));
-    let hook = |name| post.header(name);
-    metadata.add("github_hook_id", hook("x-github-hook-id"));
-    metadata.add("github_hook_target_id", hook("x-github-hook-installation-target-id"));
-    metadata.add("github_hook_target_type", hook("x-github-hook-installation-target-type"));
+    metadata.add("github_hook_id", post.header("x-github-hook-id"));
+    metadata.add("github_hook_target_id", post.header("x-github-hook-installation-target-id"));
+    metadata.add("github_hook_target_type", post.header("x-github-hook-installation-target-type"));
     metadata
 }
 
@@ -167,16 +166,15 @@ fn resource(named: &Named<'_>, fields: &Fields<'_, '_>) -> (String, String) {
 
 /// Returns the kind and id of what the event is about, within its repository; `None` for the repository itself.
 fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)> {
-    let first = |paths: &[&str]| paths.iter().find_map(|path| fields.id(path));
     match *named {
         Named::ByNumber { kind, ids } => {
             // Comments and milestones of both come as events of issues; a pull request is told by this member.
             let is_pull = *fields.at("issue.pull_request") != json::Field::Absent;
             let kind = if is_pull { "pull_request" } else { kind };
-            first(ids).map(|number| (kind.to_owned(), number))
+            fields.first_id(ids).map(|number| (kind.to_owned(), number))
         }
         Named::ById { kind, ids } | Named::Alone { kind, ids } => {
-            first(ids).map(|id| (kind.to_owned(), id))
+            fields.first_id(ids).map(|id| (kind.to_owned(), id))
         }
         Named::ByRef => {
             let name = fields.text("ref")?;
@@ -191,8 +189,7 @@ fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)>
 /// Returns `owner/repo`. In old payloads the owner of a pushed repository has a `name`, but no `login`.
 fn repository(fields: &Fields<'_, '_>) -> Option<String> {
     fields.id("repository.full_name").or_else(|| {
-        let owner = fields.id("repository.owner.login");
-        let owner = owner.or_else(|| fields.id("repository.owner.name"))?;
+        let owner = fields.first_id(&["repository.owner.login", "repository.owner.name"])?;
         Some(format!("{owner}/{}", fields.id("repository.name")?))
     })
 }

@@ -186,7 +186,7 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// If there is no such kind; says which there are.
+    /// If there is no such kind.
     pub fn parse(text: &str) -> Result<Self, UnknownKind> {
         Self::all().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownKind(text.to_owned()))
     }

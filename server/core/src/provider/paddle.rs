@@ -10,7 +10,7 @@ use std::{borrow::Cow, time::Duration};
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{Mapping, Outcome, Post, pick},
-    verify::scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace, TimeUnit},
+    verify::scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace},
 };
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -34,12 +34,7 @@ const SCHEME: Scheme = Scheme {
     field: Some('='),
     proofs: Cow::Borrowed(&[Proof::sha256("h1")]),
     signed: Cow::Borrowed(&[Part::Time, Part::Text(Cow::Borrowed(":")), Part::Body]),
-    time: Some(SignedTime {
-        place: TimePlace::Item(Cow::Borrowed("ts")),
-        unit: TimeUnit::Seconds,
-        past: Some(Duration::from_secs(60)),
-        future: true,
-    }),
+    time: Some(SignedTime::within(TimePlace::Item(Cow::Borrowed("ts")), Duration::from_secs(60))),
     ..Scheme::BASE
 };
 

@@ -39,7 +39,7 @@ use crate::{
     source::Source,
     verify::{
         Request, VerifyError,
-        scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace, TimeUnit},
+        scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace},
     },
 };
 
@@ -59,24 +59,28 @@ pub(super) const PROVIDER: Provider = Provider {
 };
 
 /// `X-Slack-Signature: v0=<hex>` over `v0:<X-Slack-Request-Timestamp>:<raw body>`, of a form the form's bytes.
-const SCHEME: Scheme = Scheme {
-    place: Place::Header(Cow::Borrowed("x-slack-signature")),
-    field: Some('='),
-    proofs: Cow::Borrowed(&[Proof::sha256("v0")]),
-    signed: Cow::Borrowed(&[
-        Part::Text(Cow::Borrowed("v0:")),
-        Part::Time,
-        Part::Text(Cow::Borrowed(":")),
-        Part::Body,
-    ]),
-    time: Some(SignedTime {
-        place: TimePlace::Header(Cow::Borrowed("x-slack-request-timestamp")),
-        unit: TimeUnit::Seconds,
-        past: Some(Duration::from_secs(300)),
-        future: true,
-    }),
-    ..Scheme::BASE
-};
+const SCHEME: Scheme = scheme("x-slack-signature", "x-slack-request-timestamp");
+
+/// Describes Slack's way to sign, with these headers.
+pub(super) const fn scheme(signature: &'static str, timestamp: &'static str) -> Scheme {
+    const PROOFS: &[Proof] = &[Proof::sha256("v0")];
+    Scheme {
+        place: Place::Header(Cow::Borrowed(signature)),
+        field: Some('='),
+        proofs: Cow::Borrowed(PROOFS),
+        signed: Cow::Borrowed(&[
+            Part::Text(Cow::Borrowed("v0:")),
+            Part::Time,
+            Part::Text(Cow::Borrowed(":")),
+            Part::Body,
+        ]),
+        time: Some(SignedTime::within(
+            TimePlace::Header(Cow::Borrowed(timestamp)),
+            Duration::from_secs(300),
+        )),
+        ..Scheme::BASE
+    }
+}
 
 /// Answers the check of the certificate: a form with `ssl_check=1`, which Slack does not sign. Nothing else of it is
 /// looked at, and it never is an event.

@@ -13,7 +13,6 @@ use crate::{
     normalize::{Mapping, pick},
     verify::scheme::{
         Encoding, KeyForm, Part, Place, Prefix, Primitive, Proof, Scheme, SignedTime, TimePlace,
-        TimeUnit,
     },
 };
 
@@ -77,12 +76,10 @@ pub(super) const fn scheme(
             Part::Body,
         ]),
         id: Some(Cow::Borrowed(id)),
-        time: Some(SignedTime {
-            place: TimePlace::Header(Cow::Borrowed(timestamp)),
-            unit: TimeUnit::Seconds,
-            past: Some(Duration::from_secs(300)),
-            future: true,
-        }),
+        time: Some(SignedTime::within(
+            TimePlace::Header(Cow::Borrowed(timestamp)),
+            Duration::from_secs(300),
+        )),
         ..Scheme::BASE
     }
 }

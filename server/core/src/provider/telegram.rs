@@ -86,7 +86,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     let (resource_type, resource_id) = resource(&name, &fields).unwrap_or_default();
     Some(Outcome::Event(Reading {
         delivery_id: Some(update_id),
-        timestamp: TIMES.iter().find_map(|path| times::parse(fields.at(path))),
+        timestamp: times::first(&fields, &TIMES),
         actor: actor.map(|(id, _)| id).unwrap_or_default(),
         resource_type,
         resource_id,

@@ -6,11 +6,9 @@
 //!
 //! Source: developers.zoom.us "Using webhooks"; zoom/webhook-sample `index.js`.
 
-use std::{borrow::Cow, time::Duration};
-
 use serde_json::json;
 
-use super::{Handshake, Provider, Read};
+use super::{Handshake, Provider, Read, slack};
 use crate::{
     normalize::{
         Answer, Metadata, Outcome, Post, Reading,
@@ -18,10 +16,7 @@ use crate::{
         paths::{self, paths},
         times,
     },
-    verify::{
-        hmac_sha256_hex,
-        scheme::{Part, Place, Proof, Scheme, SignedTime, TimePlace, TimeUnit},
-    },
+    verify::{Scheme, hmac_sha256_hex},
 };
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -37,24 +32,7 @@ pub(super) const PROVIDER: Provider = Provider {
 /// `x-zm-signature: v0=<hex>` over `v0:<x-zm-request-timestamp as written>:<raw body>`.
 ///
 /// Zoom's own sample signs the body anew from its parsed form, which fails for some bodies: the raw bytes count.
-const SCHEME: Scheme = Scheme {
-    place: Place::Header(Cow::Borrowed("x-zm-signature")),
-    field: Some('='),
-    proofs: Cow::Borrowed(&[Proof::sha256("v0")]),
-    signed: Cow::Borrowed(&[
-        Part::Text(Cow::Borrowed("v0:")),
-        Part::Time,
-        Part::Text(Cow::Borrowed(":")),
-        Part::Body,
-    ]),
-    time: Some(SignedTime {
-        place: TimePlace::Header(Cow::Borrowed("x-zm-request-timestamp")),
-        unit: TimeUnit::Seconds,
-        past: Some(Duration::from_secs(300)),
-        future: true,
-    }),
-    ..Scheme::BASE
-};
+const SCHEME: Scheme = slack::scheme("x-zm-signature", "x-zm-request-timestamp");
 
 static PATHS: paths::Static = paths![
     "event",

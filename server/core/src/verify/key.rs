@@ -196,9 +196,7 @@ pub(crate) fn is_same(secret: &[u8], given: &[u8]) -> bool {
 
 /// Returns HMAC-SHA256 of some text with a secret, in hexadecimal: what Zoom asks of an address to prove itself.
 pub(crate) fn hmac_sha256_hex(secret: &Secret, text: &str) -> String {
-    let mut mac: Hmac<Sha256> = keyed(secret.as_bytes());
-    mac.update(text.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
+    hex::encode(finish(keyed::<Hmac<Sha256>>(secret.as_bytes()), &[text.as_bytes()]))
 }
 
 /// Signs as a sender does. For signatures with a public key the secret is the private one: a seed of 32 bytes for

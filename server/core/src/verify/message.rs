@@ -19,7 +19,7 @@ const BODY_HASH: &str = "bodySHA256";
 pub(super) struct Message<'t, 'a> {
     method: &'t str,
     /// The address at which the sender posts; empty if the scheme needs none.
-    url: String,
+    url: &'t str,
     time: &'t str,
     id: &'t str,
     body: &'a [u8],
@@ -38,7 +38,7 @@ impl<'t, 'a: 't> Message<'t, 'a> {
         scheme: &Scheme,
         request: Request<'a>,
         time: &'t str,
-        url: &str,
+        url: &'t str,
     ) -> Result<Self, VerifyError> {
         let id = match &scheme.id {
             Some(header) => header_text(request.headers, header)?,
@@ -60,7 +60,7 @@ impl<'t, 'a: 't> Message<'t, 'a> {
             }
         }
         let (method, body) = (request.method.as_str(), request.body);
-        let url = if scheme.needs_url() { url.to_owned() } else { String::new() };
+        let url = if scheme.needs_url() { url } else { "" };
         Ok(Self { method, url, time, id, body, sorted_form, fields })
     }
 
@@ -73,13 +73,13 @@ impl<'t, 'a: 't> Message<'t, 'a> {
     /// scheme implies, and with the escapes that HubSpot takes out before it signs. Mostly the first is it.
     pub(super) fn urls(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let others = || {
-            let unescaped = unescape(&self.url);
+            let unescaped = unescape(self.url);
             let unescaped = (unescaped != self.url).then_some(unescaped);
-            with_other_port(&self.url).map(Cow::Owned).into_iter().chain(unescaped)
+            with_other_port(self.url).map(Cow::Owned).into_iter().chain(unescaped)
         };
         let mut others = Some(others);
         let others = std::iter::from_fn(move || others.take()).flat_map(|others| others());
-        std::iter::once(Cow::Borrowed(self.url.as_str())).chain(others)
+        std::iter::once(Cow::Borrowed(self.url)).chain(others)
     }
 
     /// Returns the pieces in order.
@@ -246,7 +246,7 @@ mod tests {
             ("http://h/%3a", &["http://h/%3a", "http://h:80/%3a", "http://h/:"]),
             ("", &[""]),
         ] {
-            let message = Message { url: url.to_owned(), ..Message::default() };
+            let message = Message { url, ..Message::default() };
             assert_eq!(message.urls().collect::<Vec<_>>(), all, "{url}");
         }
     }

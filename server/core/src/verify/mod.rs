@@ -261,9 +261,9 @@ impl Keyring {
         now: Timestamp,
     ) -> Option<&Secret> {
         let is_genuine = |held: &&Held| {
-            let is_live = held.secret.not_after.is_none_or(|end| now < end);
             let of_proof = candidates.get(held.proof).map_or(&[][..], Vec::as_slice);
-            let may_be = held.scheme == chosen.index && is_live && !of_proof.is_empty();
+            let may_be =
+                held.scheme == chosen.index && held.secret.is_live(now) && !of_proof.is_empty();
             may_be
                 && message.urls().any(|url| {
                     let pieces = message.pieces(chosen.scheme, &url, held.key.secret());
@@ -284,8 +284,8 @@ struct Chosen<'a> {
 /// Checks the signature of a request to `source`, received at `now` by the wall clock.
 ///
 /// The first of the schemes whose place is filled counts (and which is meant, where a header tells), and each live secret
-/// is tried. An unsigned source takes every
-/// request. The time is checked last, so that "stale" is said of genuine signatures only.
+/// is tried. An unsigned source takes every request. The time is checked last, so that "stale" is said of genuine
+/// signatures only.
 ///
 /// # Errors
 ///
@@ -307,7 +307,8 @@ pub(crate) fn check<'a>(
         return Ok(checked);
     }
     let parsed = scheme.parse(&text, request)?;
-    let url = source.url_of(request.target).unwrap_or_default();
+    let url = if scheme.needs_url() { source.url_of(request.target) } else { None };
+    let url = url.unwrap_or_default();
     let message = Message::of(scheme, request, parsed.time_text, &url)?;
     checked.secret = source.keyring().find(chosen, &message, &parsed.candidates, now);
     if checked.secret.is_none() {
@@ -328,10 +329,10 @@ fn choose<'a>(
     source: &'a Source,
     request: Request<'a>,
 ) -> Result<(Chosen<'a>, Cow<'a, str>), VerifyError> {
-    let (schemes, takes_legacy) = (source.schemes(), source.settings().legacy_signatures);
+    let schemes = source.schemes();
     let mut not_meant = None;
     for (index, scheme) in schemes.iter().enumerate() {
-        if scheme.legacy && !takes_legacy {
+        if !source.takes(scheme) {
             continue;
         }
         let Some(text) = scheme.place.text(request) else { continue };
@@ -388,9 +389,9 @@ pub enum SignError {
     /// A header that is signed is missing.
     #[error("the header `{0}` is signed and has to be given")]
     HeaderMissing(Box<str>),
-    /// What stands in the body can't be signed for.
-    #[error("the token of this kind stands in the body, as `{0}`")]
-    InBody(Box<str>),
+    /// What stands elsewhere than in a header can't be signed for.
+    #[error("the token of this kind stands in {0}")]
+    NotInHeader(Place),
 }
 
 /// Returns the headers with which a sender would sign a post at `now`: for tests, demos and `hookline send`. The secret
@@ -413,8 +414,9 @@ pub fn sign(
     // Where a header tells a newer way from the usual one, senders still use the usual one.
     let usual = able.iter().find(|(scheme, _)| scheme.when.is_none());
     let Some(&(scheme, proof)) = usual.or_else(|| able.first()) else {
-        let in_body = schemes.iter().find(|scheme| !is_header(scheme));
-        return Err(in_body.map_or(SignError::NoScheme, |it| SignError::InBody(it.place.name())));
+        let other = schemes.iter().find(|scheme| !is_header(scheme));
+        let place = other.map(|scheme| scheme.place.clone());
+        return Err(place.map_or(SignError::NoScheme, SignError::NotInHeader));
     };
     let time = scheme.time.as_ref().map(|time| (time, time.unit.print(now)));
     let time_text = time.as_ref().map_or("", |(_, text)| text);

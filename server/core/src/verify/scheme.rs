@@ -241,15 +241,10 @@ impl Scheme {
     ) -> Self {
         Self {
             place: Place::Header(Cow::Borrowed(header)),
-            items: None,
             field,
             proofs: Cow::Borrowed(proofs),
             encoding,
-            signed: Cow::Borrowed(&[Part::Body]),
-            id: None,
-            when: None,
-            legacy: false,
-            time: None,
+            ..Self::BASE
         }
     }
 
@@ -268,15 +263,10 @@ impl Scheme {
     pub(crate) const fn token_of(header: &'static str, proofs: &'static [Proof]) -> Self {
         Self {
             place: Place::Header(Cow::Borrowed(header)),
-            items: None,
-            field: None,
             proofs: Cow::Borrowed(proofs),
             encoding: Encoding::Raw,
             signed: Cow::Borrowed(&[]),
-            id: None,
-            when: None,
-            legacy: false,
-            time: None,
+            ..Self::BASE
         }
     }
 
@@ -290,6 +280,13 @@ impl Scheme {
     #[must_use]
     pub const fn has_time(&self) -> bool {
         self.time.is_some()
+    }
+}
+
+impl SignedTime {
+    /// Describes a time in seconds that may be as far behind as ahead.
+    pub(crate) const fn within(place: TimePlace, tolerance: Duration) -> Self {
+        Self { place, unit: TimeUnit::Seconds, past: Some(tolerance), future: true }
     }
 }
 

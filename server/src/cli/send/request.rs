@@ -112,10 +112,7 @@ fn sign(
             }
             Ok(None)
         }
-        Err(SignError::InBody(_)) => {
-            let mut places = wanted.schemes.iter().map(|scheme| &scheme.place);
-            Ok(places.find(|place| !matches!(place, Place::Header(_))).cloned())
-        }
+        Err(SignError::NotInHeader(place)) => Ok(Some(place)),
         Err(error) => Err(CommandError::Usage(format!("could not sign: {error}{}", hint(wanted)))),
     }
 }

@@ -75,15 +75,11 @@ impl Target {
         let flags = Flags { config: args.config.clone(), ..Flags::default() };
         let config = Config::load(&flags, &Process)?;
         let configured = config.sources.iter().find(|known| known.name() == source);
-        let (kind, secret) = match (args.kind, secret, configured) {
+        let kind = args.kind.or_else(|| configured.map(Source::kind));
+        let (kind, secret) = match (kind, secret, configured) {
             (Some(kind), Some(secret), _) => (kind, Some(secret)),
-            (kind, Some(secret), Some(known)) => {
-                (kind.unwrap_or_else(|| known.kind()), Some(secret))
-            }
-            (kind, None, Some(known)) => {
-                (kind.unwrap_or_else(|| known.kind()), secret_of(known, now)?)
-            }
-            (_, _, None) => {
+            (Some(kind), None, Some(known)) => (kind, secret_of(known, now)?),
+            (None, _, _) | (_, None, None) => {
                 return Err(CommandError::Usage(format!(
                     "the source `{source}` is not configured: give its hub's file with --config, \
                      or say --kind and --secret"
@@ -114,7 +110,7 @@ fn secret_of(source: &Source, now: Timestamp) -> Result<Option<Secret>, CommandE
         )));
     }
     let mut secrets = source.secrets().iter();
-    let live = secrets.find(|secret| secret.not_after.is_none_or(|end| now <= end));
+    let live = secrets.find(|secret| secret.is_live(now));
     Ok(live.or_else(|| source.secrets().first()).map(|live| live.secret.clone()))
 }
 

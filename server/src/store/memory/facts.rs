@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{Change, Creation, Epoch, Settlement, Snapshot},
-    event::{Event, EventId, METADATA_BODY_HASH, NewEvent, Sequence},
+    event::{Event, EventId, NewEvent, Sequence},
     time::Timestamp,
 };
 
@@ -78,11 +78,11 @@ impl Facts {
 
     /// Returns the event whose body this one repeats, if its source looks for that.
     fn replayed(&self, event: &NewEvent, received_at: Timestamp) -> Option<&Arc<Entry>> {
-        let (window, hash) = (event.replay_window?, event.metadata.get(METADATA_BODY_HASH)?);
+        let (window, hash) = (event.replay_window?, event.body_hash()?);
         self.after(0).iter().rev().find(|known| {
             let content = &known.event.content;
             content.source == event.source
-                && content.metadata.get(METADATA_BODY_HASH) == Some(hash)
+                && content.body_hash() == Some(hash)
                 && received_at.since(known.event.received_at) <= window
         })
     }

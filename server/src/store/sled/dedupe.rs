@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use hookline_core::{
-    event::{METADATA_BODY_HASH, NewEvent, Sequence},
+    event::{NewEvent, Sequence},
     time::Timestamp,
 };
 
@@ -28,7 +28,7 @@ pub(super) fn fingerprint(event: &NewEvent) -> Option<u64> {
 
 /// Returns the fingerprint of an event's body, of a source that looks for replays. Stored: it never changes.
 pub(super) fn body_fingerprint(event: &NewEvent) -> Option<u64> {
-    let hash = event.metadata.get(METADATA_BODY_HASH)?;
+    let hash = event.body_hash()?;
     event.replay_window.map(|_| fingerprint_of(event, &[0, 0], hash))
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use hookline_core::{
     delivery::{Creation, Epoch},
-    event::{METADATA_BODY_HASH, NewEvent, Sequence},
+    event::{NewEvent, Sequence},
     time::Timestamp,
 };
 use parking_lot::RwLock;
@@ -378,8 +378,7 @@ pub(super) fn is_same_delivery(kept: &NewEvent, new: &NewEvent) -> bool {
 
 /// Whether two events have the same body, as far as their sources look for replays.
 pub(super) fn is_same_body(kept: &NewEvent, new: &NewEvent) -> bool {
-    let hash = |event: &NewEvent| event.metadata.get(METADATA_BODY_HASH).cloned();
-    kept.source == new.source && hash(new).is_some() && hash(kept) == hash(new)
+    kept.source == new.source && new.body_hash().is_some() && kept.body_hash() == new.body_hash()
 }
 
 /// The subscriptions by creation.

@@ -162,9 +162,7 @@ pub enum UrlChange {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.finding, &self.age) {
-            (Finding::Age, Some(age)) => {
-                write!(f, "the signature is genuine, only its time is not taken: {age}")
-            }
+            (finding @ Finding::Age, Some(age)) => write!(f, "{finding}: {age}"),
             (finding, Some(age)) => write!(f, "{finding}; besides, {age}"),
             (finding, None) => write!(f, "{finding}"),
         }

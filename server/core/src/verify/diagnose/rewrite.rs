@@ -72,8 +72,8 @@ impl fmt::Display for Escapes {
         f.write_str(match self {
             Self::Kept => "",
             Self::Least => " without needless escapes",
-            Self::Ascii => " with \\uXXXX for what is not ASCII",
-            Self::AsciiAndSlash => " with \\uXXXX for what is not ASCII and \\/ for slashes",
+            Self::Ascii => " with \\u escapes for what is not ASCII",
+            Self::AsciiAndSlash => " with \\u escapes for what is not ASCII and \\/ for slashes",
             Self::Html => " with \\u003c, \\u003e and \\u0026 for <, > and &",
         })
     }
@@ -195,7 +195,7 @@ fn write_char(char: char, escapes: Escapes, out: &mut String) {
     }
 }
 
-/// Writes `\uXXXX`, twice for what is beyond the first 65,536 characters.
+/// Writes `\u` and four hexadecimal digits, twice for what is beyond the first 65,536 characters.
 fn unit(char: char, out: &mut String) {
     for unit in char.encode_utf16(&mut [0; 2]) {
         out.push_str(&format!("\\u{unit:04x}"));

@@ -12,14 +12,12 @@ pub(super) fn find(case: &Case<'_>) -> Option<Diagnosis> {
 }
 
 fn expired(case: &Case<'_>) -> Option<Diagnosis> {
-    let secrets = case.source.secrets().iter().enumerate();
-    secrets.filter_map(|(index, secret)| Some((index, secret, secret.not_after?))).find_map(
-        |(index, secret, not_after)| {
-            let source = case.with_secret(secret.secret.clone())?;
-            let expired = || Finding::SecretExpired { index, not_after };
-            (not_after < case.now).then(|| case.judge(&source, case.request, expired)).flatten()
-        },
-    )
+    let mut secrets = case.source.secrets().iter().enumerate();
+    secrets.find_map(|(index, secret)| {
+        let not_after = secret.not_after.filter(|_| !secret.is_live(case.now))?;
+        let source = case.with_secret(secret.secret.clone())?;
+        case.judge(&source, case.request, || Finding::SecretExpired { index, not_after })
+    })
 }
 
 fn written_otherwise(case: &Case<'_>) -> Option<Diagnosis> {
@@ -58,10 +56,8 @@ fn other_texts(text: &[u8]) -> Vec<Variant> {
 /// A secret that is decoded where it should not be, or the other way round; each written so that the proof reads it as
 /// that key.
 fn other_keys(proof: &Proof, text: &[u8]) -> Vec<Variant> {
-    match proof.primitive {
-        Primitive::HmacSha1 | Primitive::HmacSha256 | Primitive::HmacSha512 | Primitive::Sha256 => {
-        }
-        Primitive::Ed25519 | Primitive::EcdsaP256 | Primitive::Token => return Vec::new(),
+    if proof.primitive.is_public_key() || proof.primitive == Primitive::Token {
+        return Vec::new();
     }
     let text = text.trim_ascii();
     let bare = without_prefix(proof, text);
