@@ -18,4 +18,6 @@ pub mod normalize;
 
 pub mod pattern;
 
+pub mod filter;
+
 pub mod delivery;

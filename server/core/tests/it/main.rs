@@ -12,6 +12,7 @@
 mod comparisons;
 mod delivery;
 mod docs;
+mod filters;
 mod fuzz;
 mod ingest_batches;
 mod ingest_bitbucket;
