@@ -12,7 +12,7 @@ use std::{
 };
 
 use hookline_proto::v1;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Error,
@@ -60,6 +60,16 @@ struct Lease {
     expires_at: Option<prost_types::Timestamp>,
     progress: String,
     lost: Lost,
+    newer: watch::Sender<Newer>,
+}
+
+/// What has come of a delivery's resource since it was handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Newer {
+    /// How many events.
+    pub count: u64,
+    /// The position of the newest; 0: none has come.
+    pub newest_sequence: u64,
 }
 
 /// A delivery that nobody has begun to work on.
@@ -67,6 +77,7 @@ struct Lease {
 pub(crate) struct Queued {
     pub(crate) message: v1::Delivery,
     pub(crate) lost: Lost,
+    pub(crate) newer: watch::Receiver<Newer>,
 }
 
 /// How a subscription of this process is being closed.
@@ -110,6 +121,7 @@ impl Book {
             interval = interval.min(interval_max);
         }
         let lost = Lost::default();
+        let (newer_of_lease, newer) = watch::channel(Newer::default());
         let lease = Lease {
             sequence,
             interval,
@@ -118,10 +130,11 @@ impl Book {
             expires_at: message.lease_expires_at,
             progress: String::new(),
             lost: lost.clone(),
+            newer: newer_of_lease,
         };
         self.newest_sequence = self.newest_sequence.max(sequence);
         self.leases.insert(message.lease_id.clone(), lease);
-        self.queue.push_back(Queued { message, lost });
+        self.queue.push_back(Queued { message, lost, newer });
         self.wake_at.is_none_or(|at| at > now + interval)
     }
 
@@ -156,6 +169,16 @@ impl Book {
         if let Some(lease) = self.leases.remove(lease_id) {
             self.queue.retain(|queued| queued.message.lease_id != lease_id);
             lease.lost.tell(reason);
+        }
+    }
+
+    /// Tells the worker on a lease that its resource has newer events.
+    pub(crate) fn tell_newer(&self, lease_id: &str, count: u64, newest_sequence: u64) {
+        if let Some(lease) = self.leases.get(lease_id) {
+            lease.newer.send_modify(|newer| {
+                newer.count = newer.count.saturating_add(count);
+                newer.newest_sequence = newest_sequence;
+            });
         }
     }
 
@@ -252,7 +275,8 @@ impl Book {
             .map(|(lease_id, lease)| {
                 lease.due = now + lease.interval;
                 let progress = lease.progress.clone();
-                v1::LeaseExtension { lease_id: lease_id.clone(), duration: None, progress }
+                let lease_id = lease_id.clone();
+                v1::LeaseExtension { lease_id, duration: None, progress, checkpoint: None }
             })
             .collect()
     }

@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use hookline_proto::v1::{self, Attempt, Event, NackAction};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     LeaseError, Settled,
-    book::{Book, Queued},
+    book::{Book, Newer, Queued},
     clock,
     convert::wire_duration,
     error, limits,
@@ -37,6 +38,7 @@ pub struct Delivery {
     message: v1::Delivery,
     event: Event,
     ticket: Ticket,
+    newer: watch::Receiver<Newer>,
 }
 
 /// How a worker says that an event failed.
@@ -90,11 +92,12 @@ impl Nack {
 
 impl Delivery {
     pub(crate) fn new(queued: Queued, shared: Arc<Shared>) -> Self {
-        let Queued { mut message, lost } = queued;
+        let Queued { mut message, lost, newer } = queued;
         let event = message.event.take().unwrap_or_default();
         let lease_id = message.lease_id.as_str().into();
         let settled = Arc::new(AtomicBool::new(false));
-        Self { message, event, ticket: Ticket { lease_id, lost, settled, shared, releases: true } }
+        let ticket = Ticket { lease_id, lost, settled, shared, releases: true };
+        Self { message, event, ticket, newer }
     }
 
     /// Returns the event.
@@ -152,6 +155,39 @@ impl Delivery {
     #[must_use]
     pub fn superseded(&self) -> &[String] {
         &self.message.superseded
+    }
+
+    /// Returns how many events were coalesced into this one.
+    #[must_use]
+    pub const fn superseded_count(&self) -> u64 {
+        self.message.superseded_count
+    }
+
+    /// Returns what an earlier attempt has saved with [`save`](Self::save); empty: nothing.
+    #[must_use]
+    pub fn checkpoint(&self) -> &[u8] {
+        &self.message.checkpoint
+    }
+
+    /// Returns what has come of this event's resource since it was handed out: on a subscription with
+    /// `ordering` or `coalesce` only, where newer events wait for this one.
+    #[must_use]
+    pub fn newer(&self) -> Newer {
+        *self.newer.borrow()
+    }
+
+    /// Waits until the event's resource has newer events, and returns what has come: work that is out
+    /// of date may want to stop. Never ends if none come.
+    pub fn outdated(&self) -> impl Future<Output = Newer> + Send + use<> {
+        let mut newer = self.newer.clone();
+        async move {
+            let told = newer.wait_for(|newer| newer.count > 0).await.map(|newer| *newer);
+            match told {
+                Ok(newer) => newer,
+                // The lease is over: nothing is told about it any more.
+                Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// Returns the id of the lease: opaque, and not a credential.
@@ -227,6 +263,22 @@ impl Delivery {
             lease_id: self.ticket.lease_id.to_string(),
             duration: Some(wire_duration(duration)),
             progress: error::cut(progress.into(), limits::PROGRESS_BYTES_MAX),
+            checkpoint: None,
+        };
+        self.ticket.shared.extend_one(extension).await
+    }
+
+    /// Saves something of the work, at most 64 KiB, in place of what was saved before: the next
+    /// attempt gets it as its [`checkpoint`](Self::checkpoint), if this one does not end with an ack.
+    /// Durable when it returns; it extends the lease too.
+    ///
+    /// # Errors
+    /// [`LeaseError`] if the lease is over, if it is too large, or if there was no answer.
+    pub async fn save(&self, checkpoint: impl Into<Bytes>) -> Result<(), LeaseError> {
+        let extension = v1::LeaseExtension {
+            lease_id: self.ticket.lease_id.to_string(),
+            checkpoint: Some(checkpoint.into()),
+            ..v1::LeaseExtension::default()
         };
         self.ticket.shared.extend_one(extension).await
     }

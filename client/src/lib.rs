@@ -49,6 +49,7 @@ mod subscription;
 pub use hookline_proto::v1 as proto;
 pub use hookline_proto::v1::{Attempt, Event, NackAction, PayloadView};
 
+pub use book::Newer;
 pub use client::{Client, ClientBuilder};
 pub use deliveries::Deliveries;
 pub use delivery::{Delivery, Nack, Settling};

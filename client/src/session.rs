@@ -134,6 +134,10 @@ impl Session {
             Some(Message::LeaseLost(lost)) => {
                 self.shared.change(|book| book.lose(&lost.lease_id, &lost.reason));
             }
+            Some(Message::Newer(newer)) => {
+                let (count, newest) = (newer.count, newer.newest_sequence);
+                self.shared.book.lock().tell_newer(&newer.lease_id, count, newest);
+            }
             Some(Message::Draining(_)) => {
                 tracing::info!("the hub is stopping, will reconnect when it has closed the stream");
             }

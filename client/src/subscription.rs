@@ -6,8 +6,8 @@ use std::{
 };
 
 use hookline_proto::v1::{
-    PayloadView, StartPosition, SubscribeRequest, SubscriptionPolicy, start_position::Position,
-    subscriber_service_client::SubscriberServiceClient,
+    Coalesce, Ordering, PayloadView, StartPosition, SubscribeRequest, SubscriptionPolicy,
+    start_position::Position, subscriber_service_client::SubscriberServiceClient,
 };
 use tonic::transport::Channel;
 
@@ -104,6 +104,57 @@ impl Policy {
     }
 }
 
+/// Policies of what is handed out when, where events are about resources that change.
+impl Policy {
+    /// Hands out one event of each resource at a time, in the order of the log.
+    pub fn ordered(self) -> Self {
+        self.ordered_at_once(1)
+    }
+
+    /// As [`ordered`](Self::ordered), with so many of each resource's oldest events at a time; 1 to 100.
+    pub fn ordered_at_once(mut self, count: u32) -> Self {
+        self.0.ordering = Ordering::Resource.into();
+        self.0.max_in_flight_per_resource = Some(count);
+        self
+    }
+
+    /// Hands out only the newest event of each resource: older ones that nobody has begun are
+    /// coalesced into it.
+    pub fn coalesce_latest(mut self) -> Self {
+        self.0.coalesce = Coalesce::Latest.into();
+        self
+    }
+
+    /// As [`coalesce_latest`](Self::coalesce_latest), once the resource was quiet for `quiet` (up to
+    /// 1 h), at most `max_wait` (up to 24 h) after the first event.
+    pub fn debounce(mut self, quiet: Duration, max_wait: Duration) -> Self {
+        self.0.coalesce = Coalesce::Debounce.into();
+        self.0.debounce_quiet = Some(wire_duration(quiet));
+        self.0.debounce_max_wait = Some(wire_duration(max_wait));
+        self
+    }
+
+    /// Hands out at most so many events per second on average, and at once; up to 100,000 each.
+    pub const fn rate(mut self, per_second: f64, burst: u32) -> Self {
+        self.0.max_per_second = Some(per_second);
+        self.0.burst = Some(burst);
+        self
+    }
+
+    /// Hands out nothing for `pause` after so many failed attempts in a row, then tries one event.
+    pub fn breaker(mut self, failures: u32, pause: Duration) -> Self {
+        self.0.breaker_failures = Some(failures);
+        self.0.breaker_pause = Some(wire_duration(pause));
+        self
+    }
+
+    /// Lets the hub delete the subscription when nobody has used it for so long; default: never.
+    pub fn expire_after(mut self, unused: Duration) -> Self {
+        self.0.expire_after = Some(wire_duration(unused));
+        self
+    }
+}
+
 impl From<SubscriptionPolicy> for Policy {
     fn from(policy: SubscriptionPolicy) -> Self {
         Self(policy)
@@ -138,6 +189,14 @@ impl SubscriptionBuilder {
     /// a subscription that was deleted stays deleted.
     pub fn patterns<T: Into<String>>(mut self, patterns: impl IntoIterator<Item = T>) -> Self {
         self.request.patterns = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets a filter: a CEL expression over the event, such as
+    /// `event.payload.pull_request.draft == false`, at most 2 KB. As for the patterns, a new
+    /// subscription is created with it, and of one that exists it must be the filter.
+    pub fn filter(mut self, expression: impl Into<String>) -> Self {
+        self.request.filter = expression.into();
         self
     }
 

@@ -82,6 +82,22 @@ pub const FETCH_READ_BYTES: usize = MIB;
 /// The most bytes of events that a subscription keeps of what it has read ahead: beyond that they are read again when
 /// they are handed out.
 pub const AHEAD_BYTES_MAX: usize = 4 * MIB;
+/// The most bytes that all subscriptions together keep so: a hub with a thousand of them must stay small.
+pub const AHEAD_BYTES_ALL_MAX: usize = 64 * MIB;
+/// How many events are matched for all subscriptions at a time, at the end of the log.
+pub const ROUTE_READ_ENTRIES: usize = 512;
+/// How many bytes of them are read at a time.
+pub const ROUTE_READ_BYTES: usize = 4 * MIB;
+/// How many events are kept for a subscription that does not take them, since nobody waits: what it reads ahead. Beyond
+/// that it reads the log by itself.
+pub const FEED_MAX: usize = 1_024;
+/// Payloads above this are parsed for filters on a thread of their own: 512 KiB take about 3 ms, and a worker of the
+/// runtime that is busy for longer delays every stream.
+pub const FACTS_INLINE_BYTES_MAX: usize = 512 * KIB;
+/// How many earlier rules of a subscription may still have open events: each change of a filter makes one.
+pub const RULES_MAX: usize = 16;
+/// With more deliveries ready than this, nothing more is looked back at: each of them has a record in the ledger.
+pub const LOOK_BACK_READY_MAX: u64 = 10_000;
 /// How many dead letters are announced at a time: one append and one mark.
 pub const ANNOUNCED_AT_ONCE: usize = 64;
 /// How many dead letters a redrive reads at a time: they go back in one commit.
@@ -157,6 +173,10 @@ pub const LIST_READ_BYTES: usize = MIB;
 /// How many events one call of ListEvents looks at: a page that matches little ends here, with a token, so that no call
 /// reads for minutes.
 pub const LIST_LOOKED_AT_MAX: usize = 100_000;
+/// How many samples TestFilter returns when the request does not say: a screen of them.
+pub const SAMPLES_DEFAULT: usize = 10;
+/// The most samples that TestFilter returns.
+pub const SAMPLES_MAX: usize = 100;
 /// How many events a watch reads ahead: it sends one at a time, and holds these while its reader is slow.
 pub const WATCH_READ_ENTRIES: usize = 64;
 /// How many bytes a watch reads ahead.

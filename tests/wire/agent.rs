@@ -144,6 +144,7 @@ impl Agent {
             lease_id: lease_id.to_owned(),
             duration: duration.and_then(lasts),
             progress: "on it".to_owned(),
+            checkpoint: None,
         };
         let request = ExtendLeaseRequest { extensions: vec![extension] };
         let mut subscriber = self.subscriber.clone();
@@ -228,6 +229,7 @@ impl Stream {
             match message.message.unwrap() {
                 Message::Heartbeat(_) => {}
                 message @ (Message::Ready(_)
+                | Message::Newer(_)
                 | Message::Delivery(_)
                 | Message::LeaseLost(_)
                 | Message::Draining(_)) => return Ok(message),

@@ -80,7 +80,7 @@ impl Broker {
         let event = &row.entry.event;
         let Some(handle) = self.by_creation(row.creation) else { return Ok(None) };
         tracing::warn!(
-            event_id = %event.id, subscription = %handle.identity.name, reason = ?row.letter.reason,
+            event_id = %event.id, subscription = %handle.name, reason = ?row.letter.reason,
             attempts = row.letter.attempts, "dead letter",
         );
         if event.content.source.as_str() == DEAD_LETTER_SOURCE {
@@ -99,7 +99,7 @@ impl Broker {
         } else {
             None
         };
-        let name = &handle.identity.name;
+        let name = &handle.name;
         Ok(Some(announcement::announce(name, row, payload.as_ref())))
     }
 }

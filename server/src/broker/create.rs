@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use hookline_core::{
-    delivery::{Creation, Epoch, Policy, Snapshot},
+    delivery::{Creation, Epoch, Pause, Policy, Snapshot},
     event::{Sequence, SubscriptionName},
-    pattern::PatternSet,
     time::Timestamp,
 };
 
-use super::{Broker, EPHEMERAL, End, Handle, Identity, Inbox, Message, NoAnswer};
+use super::{Broker, EPHEMERAL, End, Handle, Identity, Inbox, Message, NoAnswer, Rule};
 use crate::{
     limits::SUBSCRIPTIONS_MAX,
-    store::{self, CommitError, ReadError, SubscriptionConfig},
+    store::{self, CommitError, ReadError},
 };
 
 /// Where a subscription begins.
@@ -34,7 +33,7 @@ pub struct NewSubscription {
     /// Its name.
     pub name: SubscriptionName,
     /// What it takes.
-    pub patterns: PatternSet,
+    pub rule: Rule,
     /// Where it begins.
     pub start: Start,
     /// How it leases and retries; within its bounds.
@@ -84,23 +83,28 @@ impl Broker {
     async fn create_now(&self, new: NewSubscription) -> Result<Arc<Identity>, CreateError> {
         let _changing = self.inner.changing.lock().await;
         if let Some(handle) = self.named(new.name.as_str()) {
-            return Err(CreateError::Exists(handle.identity));
+            return Err(CreateError::Exists(handle.identity()));
         }
         self.check_room()?;
         let start_after = self.resolve(new.start).await?;
-        let config = SubscriptionConfig {
-            patterns: new.patterns,
+        let mut identity = Identity {
+            // Not known before it is made.
+            creation: Creation(0),
             name: new.name,
+            rule: new.rule,
+            earlier: Vec::new(),
+            look_back: None,
             policy: new.policy,
+            pause: Pause::Off,
             created_at: self.inner.clock.wall(),
             start_after,
         };
-        let creation = match self.inner.ledger.create(config.clone()).await {
+        identity.creation = match self.inner.ledger.create(identity.config()).await {
             Ok(creation) => creation,
             Err(store::CreateError::Exists(creation)) => return self.adopt(creation).await,
             Err(store::CreateError::Commit(error)) => return Err(error.into()),
         };
-        let identity = Arc::new(Identity::new(creation, config));
+        let identity = Arc::new(identity);
         self.open(Arc::clone(&identity)).await?;
         tracing::info!(subscription = %identity.name, start_after, "subscription created");
         Ok(identity)
@@ -109,11 +113,8 @@ impl Broker {
     /// Opens a subscription that the ledger has and the registry does not: one whose creation was written and answered as
     /// failed.
     async fn adopt(&self, creation: Creation) -> Result<Arc<Identity>, CreateError> {
-        let all = self.inner.ledger.subscriptions().await?;
         // Deleted since by another hub that shares the ledger, if it is not there.
-        let found = all.into_iter().find(|(of, _)| *of == creation);
-        let (_, config) = found.ok_or(CommitError::Missing)?;
-        let identity = Arc::new(Identity::new(creation, config));
+        let identity = self.stored(creation).await?;
         self.open(Arc::clone(&identity)).await?;
         Err(CreateError::Exists(identity))
     }
@@ -132,7 +133,7 @@ impl Broker {
         let Some(handle) = self.named(name.as_str()) else { return Ok(None) };
         let inbox =
             handle.ask(|reply| Message::Subscribe { consumer, max_in_flight, reply }).await?;
-        Ok(Some((handle.identity, inbox)))
+        Ok(Some((handle.identity(), inbox)))
     }
 
     /// Makes a subscription that is gone with the one stream that this opens. It is never written.
@@ -142,7 +143,7 @@ impl Broker {
     /// As [`Broker::create`].
     pub async fn subscribe_ephemeral(
         &self,
-        patterns: PatternSet,
+        rule: Rule,
         start: Start,
         policy: Policy,
         consumer: Arc<str>,
@@ -150,27 +151,30 @@ impl Broker {
     ) -> Result<(Arc<Identity>, Inbox), CreateError> {
         self.check_room()?;
         let start_after = self.resolve(start).await?;
-        let handle = self.run_ephemeral(patterns, policy, start_after);
+        let handle = self.run_ephemeral(rule, policy, start_after);
         let ask = handle.ask(|reply| Message::Subscribe { consumer, max_in_flight, reply });
         let inbox = ask.await.map_err(|NoAnswer| CreateError::Draining)?;
-        Ok((handle.identity, inbox))
+        Ok((handle.identity(), inbox))
     }
 
-    fn run_ephemeral(&self, patterns: PatternSet, policy: Policy, start_after: u64) -> Handle {
+    fn run_ephemeral(&self, rule: Rule, policy: Policy, start_after: u64) -> Handle {
         // At random, so that what was said about one of an earlier run is never taken for this one.
         let number = uuid::Uuid::new_v4().as_u64_pair().1 >> 2;
         let name = format!("ephemeral-{number:016x}");
         let identity = Arc::new(Identity {
             creation: Creation(EPHEMERAL | number),
             name: SubscriptionName::parse(&name).expect("made of letters, a dash and digits"),
-            patterns,
+            rule,
+            earlier: Vec::new(),
+            look_back: None,
             policy,
+            pause: Pause::Off,
             created_at: self.inner.clock.wall(),
             start_after,
         });
         let mut registry = self.inner.registry.write();
         let handle = self.run(identity, (Epoch(1), Snapshot::starting_after(start_after)));
-        registry.by_creation.insert(handle.identity.creation, handle.clone());
+        registry.by_creation.insert(handle.creation, handle.clone());
         handle
     }
 
@@ -188,8 +192,8 @@ impl Broker {
     async fn delete_now(&self, name: &SubscriptionName) -> Result<bool, CommitError> {
         let _changing = self.inner.changing.lock().await;
         let Some(handle) = self.named(name.as_str()) else { return Ok(false) };
-        self.inner.ledger.delete(handle.identity.creation).await?;
-        self.forget(handle.identity.creation);
+        self.inner.ledger.delete(handle.creation).await?;
+        self.forget(handle.creation);
         // A task that is gone has nothing to end; a busy one finds out by its next commit.
         drop(handle.mailbox.try_send(Message::Close { end: End::Deleted }));
         tracing::info!(subscription = %name, "subscription deleted");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use hookline_core::{
-    delivery::{Creation, Reason},
+    delivery::{Creation, Reason, ResourceKey},
     event::{Sequence, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
@@ -129,7 +129,7 @@ impl Broker {
         limit: ReadLimit,
     ) -> Result<Vec<(Arc<Identity>, DeadRow)>, ReadError> {
         for handle in self.durable(subscription) {
-            let identity = handle.identity;
+            let identity = handle.identity();
             let after = match after {
                 Some((creation, _)) if identity.creation < creation => continue,
                 Some((creation, sequence)) if identity.creation == creation => sequence.get(),
@@ -153,14 +153,13 @@ impl Broker {
         &self,
         id: DeadLetterId,
     ) -> Result<Option<(Arc<Identity>, DeadRow)>, ReadError> {
-        let Some(handle) =
-            self.by_creation(id.creation).filter(|handle| !handle.identity.is_ephemeral())
+        let Some(handle) = self.by_creation(id.creation).filter(|handle| !handle.is_ephemeral())
         else {
             return Ok(None);
         };
         let row = self.inner.ledger.dead_letter(id.creation, id.sequence).await?;
         let row = row.filter(|row| !row.redriven && row.letter.generation == id.generation);
-        Ok(row.map(|row| (handle.identity, row)))
+        Ok(row.map(|row| (handle.identity(), row)))
     }
 
     /// Gives dead letters back to their subscriptions, at most `limit`; with `dry_run` only counts.
@@ -194,7 +193,7 @@ impl Broker {
         mode: RedriveMode,
         counted: &mut Redriven,
     ) -> Result<(), RedriveError> {
-        let creation = handle.identity.creation;
+        let creation = handle.creation;
         let mut after = 0;
         loop {
             // A letter may be given to its subscription only if no redrive was answered since it was read.
@@ -207,7 +206,9 @@ impl Broker {
             for row in rows.into_iter().filter(|row| selector.takes(row)) {
                 let chosen = u64::try_from(letters.len()).unwrap_or(u64::MAX);
                 if counted.redriven.saturating_add(chosen) < limit {
-                    letters.insert(row.entry.event.sequence, row.letter);
+                    let resource = ResourceKey::of(&row.entry.event.content);
+                    let sequence = row.entry.event.sequence;
+                    letters.insert(sequence, (sequence, row.letter.generation, resource));
                 } else {
                     counted.remaining += 1;
                 }
@@ -216,7 +217,7 @@ impl Broker {
                 RedriveMode::DryRun => u64::try_from(letters.len()).unwrap_or(u64::MAX),
                 RedriveMode::Redrive if letters.is_empty() => 0,
                 RedriveMode::Redrive => {
-                    let letters = letters.into_iter().collect();
+                    let letters = letters.into_values().collect();
                     let redriven = handle.ask(|reply| Message::Redrive { letters, reply }).await?;
                     u64::try_from(redriven.len()).unwrap_or(u64::MAX)
                 }
@@ -228,7 +229,7 @@ impl Broker {
     fn durable(&self, name: Option<&SubscriptionName>) -> Vec<Handle> {
         let mut handles = self.handles();
         handles.retain(|handle| {
-            !handle.identity.is_ephemeral() && name.is_none_or(|name| handle.identity.name == *name)
+            !handle.is_ephemeral() && name.is_none_or(|name| handle.name == *name)
         });
         handles
     }
@@ -255,7 +256,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        broker::{Inbox, Item, LeaseOutcome, NewSubscription, Settle, Start},
+        broker::{Inbox, Item, LeaseOutcome, NewSubscription, Rule, Settle, Start},
         clock::SystemClock,
         store::{EventLog as _, Ledger as _, memory::MemoryStore},
         tasks::Tasks,
@@ -265,8 +266,8 @@ mod tests {
     async fn reject_next(broker: &Broker, inbox: &mut Inbox, attempts: usize) {
         loop {
             let item = inbox.next().await.unwrap().unwrap();
-            let Item::Delivery { grant, .. } = item else { continue };
-            assert_eq!(grant.history.len(), attempts);
+            let Item::Delivery { grant, background, .. } = item else { continue };
+            assert_eq!(background.attempts.len(), attempts);
             let nack = Settle::Nack(Nack {
                 action: NackAction::DeadLetter,
                 reason: String::new(),
@@ -303,7 +304,7 @@ mod tests {
         let broker = Broker::start(log, ledger, clock, group).await.unwrap();
         let new = NewSubscription {
             name: SubscriptionName::parse("work").unwrap(),
-            patterns: PatternSet::parse(["github"]).unwrap(),
+            rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: None },
             start: Start::Earliest,
             policy: Policy::default(),
         };
@@ -319,7 +320,10 @@ mod tests {
         assert!(poll!(second.as_mut()).is_pending());
         let range = ReadRange { after: 0, limit: READ };
         let rows = store.dead_letters(creation, range).await.unwrap();
-        let letters = rows.into_iter().map(|row| (row.entry.event.sequence, row.letter)).collect();
+        let letters = rows
+            .iter()
+            .map(|row| (row.entry.event.sequence, row.letter.generation, None))
+            .collect();
         let [handle] = &broker.durable(None)[..] else { panic!("one subscription") };
         let redriven = handle.ask(|reply| Message::Redrive { letters, reply }).await.unwrap();
         assert_eq!(redriven, [Sequence::FIRST]);

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use hookline_core::{
-    delivery::{DeadLetter, Settlement, Status},
-    event::{Event, Sequence, SubscriptionName},
+    delivery::{Background, DeadLetter, Ended, Hold, Status},
+    event::{Sequence, SubscriptionName},
     time::Timestamp,
 };
 
-use super::{Broker, Handle, Identity, Message, NoAnswer, Overview};
+use super::{
+    Broker, Handle, Identity, Judge, Judgement, Message, NoAnswer, Overview,
+    task::{Standing, States},
+};
 use crate::store::{Entry, EventLog, ReadError, ReadLimit, ReadRange};
 
 /// A subscription as it stands.
@@ -29,10 +32,14 @@ pub struct Delivered {
     pub identity: Arc<Identity>,
     /// The state of the delivery.
     pub status: Status,
+    /// What keeps it from being leased, if it is ready.
+    pub hold: Option<Hold>,
     /// How far the work is, as its consumer said; only under a lease.
     pub progress: String,
-    /// Who acked it, while that is kept.
-    pub settlement: Option<Settlement>,
+    /// What happened before, while it is open.
+    pub background: Background,
+    /// Who acked or replaced it, while that is kept.
+    pub ended: Option<Ended>,
     /// Why it was given up.
     pub dead_letter: Option<DeadLetter>,
 }
@@ -82,7 +89,7 @@ impl Broker {
             match self.view_of(&handle).await {
                 Ok(view) => views.push(view),
                 Err(NoAnswer) => {
-                    tracing::warn!(subscription = %handle.identity.name, "left out of a list: no answer");
+                    tracing::warn!(subscription = %handle.name, "left out of a list: no answer");
                 }
             }
         }
@@ -98,47 +105,117 @@ impl Broker {
             }
             None => None,
         };
-        Ok(SubscriptionView {
-            identity: Arc::clone(&handle.identity),
-            overview,
-            oldest_received_at,
-        })
+        Ok(SubscriptionView { identity: handle.identity(), overview, oldest_received_at })
     }
 
     /// Returns what each durable subscription that takes an event did with it, in order of their names.
     ///
     /// # Errors
     ///
-    /// If one gives no answer, or its ledger can't be read.
-    pub async fn deliveries_of(&self, event: &Event) -> Result<Vec<Delivered>, LookupError> {
-        let handles: Vec<_> = {
-            let registry = self.inner.registry.read();
-            let taking = registry.by_name.values().filter(|handle| handle.identity.takes(event));
-            taking.cloned().collect()
-        };
-        let mut delivered = Vec::with_capacity(handles.len());
+    /// If one gives no answer, or its ledger or the log can't be read.
+    pub async fn deliveries_of(&self, entry: &Entry) -> Result<Vec<Delivered>, LookupError> {
+        let handles: Vec<_> = self.inner.registry.read().by_name.values().cloned().collect();
+        let mut judge = Judge::of(&*self.inner.log, entry);
+        let mut delivered = Vec::new();
         for handle in handles {
-            let sequence = event.sequence;
-            let creation = handle.identity.creation;
-            let (status, progress) =
-                handle.ask(|reply| Message::Status { sequence, reply }).await?;
-            let (settlement, dead_letter) = match status {
-                Status::Done => (self.inner.ledger.settlement(creation, sequence).await?, None),
-                Status::Dead => (None, self.inner.ledger.dead_letter(creation, sequence).await?),
-                Status::Unscanned
-                | Status::Ready(_)
-                | Status::Leased { .. }
-                | Status::Waiting { .. } => (None, None),
+            let (identity, sequence) = (handle.identity(), entry.event.sequence);
+            let taken = judge.judge(&identity).await? != Judgement::Skipped(None);
+            // What an earlier rule skipped, the rule of now may have looked back for.
+            if !taken && judge.judge_by(&identity.rule).await? == Judgement::Skipped(None) {
+                continue;
+            }
+            let standing = handle.ask(|reply| Message::Status { sequence, reply }).await?;
+            let of_it = self.delivered(identity, standing).await?;
+            let is_known = match &of_it.status {
+                Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => true,
+                Status::Done => of_it.ended.is_some(),
+                Status::Dead => true,
+                Status::Unscanned => false,
             };
-            delivered.push(Delivered {
-                identity: handle.identity,
-                status,
-                progress,
-                settlement,
-                dead_letter: dead_letter.map(|row| row.letter),
-            });
+            if taken || is_known {
+                delivered.push(of_it);
+            }
         }
         Ok(delivered)
+    }
+
+    /// Returns the open deliveries of a subscription beyond a sequence (0: all) that are in one of these states, in order,
+    /// at most `count`; `None` if there is no subscription of this name.
+    ///
+    /// # Errors
+    ///
+    /// If it gives no answer, or its ledger can't be read.
+    pub async fn open_deliveries(
+        &self,
+        name: &SubscriptionName,
+        after: u64,
+        states: States,
+        count: usize,
+    ) -> Result<Option<Vec<(Sequence, Delivered)>>, LookupError> {
+        let Some(handle) = self.named(name.as_str()) else { return Ok(None) };
+        let open = handle.ask(|reply| Message::Open { after, states, count, reply }).await?;
+        let mut delivered = Vec::with_capacity(open.len());
+        for standing in open {
+            let sequence = standing.sequence;
+            delivered.push((sequence, self.delivered(handle.identity(), standing).await?));
+        }
+        Ok(Some(delivered))
+    }
+
+    /// As [`Broker::open_deliveries`], of those that were given up.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be read.
+    pub async fn dead_deliveries(
+        &self,
+        name: &SubscriptionName,
+        after: u64,
+        limit: ReadLimit,
+    ) -> Result<Vec<(Sequence, Delivered)>, LookupError> {
+        let Some(handle) = self.named(name.as_str()) else { return Ok(Vec::new()) };
+        let range = ReadRange { after, limit };
+        let rows = self.inner.ledger.dead_letters(handle.creation, range).await?;
+        let delivered = rows.into_iter().map(|row| {
+            let of_it = Delivered {
+                identity: handle.identity(),
+                status: Status::Dead,
+                hold: None,
+                progress: String::new(),
+                background: Background::default(),
+                ended: None,
+                dead_letter: Some(row.letter),
+            };
+            (row.entry.event.sequence, of_it)
+        });
+        Ok(delivered.collect())
+    }
+
+    async fn delivered(
+        &self,
+        identity: Arc<Identity>,
+        standing: Standing,
+    ) -> Result<Delivered, LookupError> {
+        let Standing { sequence, status, hold, progress } = standing;
+        let (creation, ledger) = (identity.creation, &self.inner.ledger);
+        let (mut background, mut ended, mut dead_letter) = (Background::default(), None, None);
+        match &status {
+            Status::Done => ended = ledger.ended(creation, sequence).await?,
+            Status::Dead => {
+                let row = ledger.dead_letter(creation, sequence).await?;
+                dead_letter = row.map(|row| row.letter);
+            }
+            Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => {
+                background = ledger.background(creation, sequence).await?;
+            }
+            Status::Unscanned => {}
+        }
+        Ok(Delivered { identity, status, hold, progress, background, ended, dead_letter })
+    }
+
+    /// Returns the id of the event at this sequence, if the log has it.
+    pub async fn event_id_at(&self, sequence: Sequence) -> Option<hookline_core::event::EventId> {
+        read_one(&*self.inner.log, sequence).await.ok().map(|entry| entry.event.id)
     }
 }
 

@@ -13,7 +13,11 @@ mod dead_letters;
 
 mod ending;
 
+mod identity;
+
 mod lookup;
+
+mod router;
 
 mod settle;
 
@@ -21,16 +25,17 @@ mod stream;
 
 mod task;
 
+mod update;
+
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{Creation, Epoch, Policy, Seal, Snapshot},
-    event::{Event, SubscriptionName},
-    pattern::PatternSet,
-    time::Timestamp,
+    delivery::{Creation, Epoch, Seal, Snapshot},
+    event::SubscriptionName,
+    filter::FilterError,
 };
 use parking_lot::RwLock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -38,68 +43,37 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use self::{
     create::{CreateError, NewSubscription, Start},
     dead_letters::{DeadLetterId, RedriveError, RedriveMode, Redriven, Selector},
+    identity::{Identity, Judge, Judgement, Rule},
     lookup::{Delivered, LookupError, SubscriptionView},
     settle::{Extension, LeaseOutcome},
-    stream::{End, Inbox, Item, Position},
-    task::{Overview, Settle},
+    stream::{Background, End, Inbox, Item, Position},
+    task::{Overview, Settle, Standing, States},
+    update::{Change, SeekError, SeekMode, Sought, UpdateError},
 };
 use self::{
     ending::Ending,
-    task::{Message, Task, Tools},
+    identity::EPHEMERAL,
+    router::Tail,
+    task::{AheadBudget, Message, Outside, Task, Tools},
 };
 use crate::{
     clock::Clock,
     limits::{SUBSCRIPTION_ANSWER_TIME_MAX, SUBSCRIPTION_MESSAGES_MAX},
-    store::{CommitError, EventLog, Ledger, ReadError, SubscriptionConfig},
+    store::{CommitError, EventLog, Ledger, ReadError},
     tasks::{Group, Kind},
 };
-
-/// What a subscription is: fixed from its creation.
-#[derive(Debug)]
-pub struct Identity {
-    /// The number of its creation.
-    pub creation: Creation,
-    /// Its name.
-    pub name: SubscriptionName,
-    /// What it takes.
-    pub patterns: PatternSet,
-    /// How it leases and retries.
-    pub policy: Policy,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// The sequence after which it begins.
-    pub start_after: u64,
-}
-
-/// Creations from here on are ephemeral: never written, gone with their stream.
-const EPHEMERAL: u64 = 1 << 63;
-
-impl Identity {
-    fn new(creation: Creation, config: SubscriptionConfig) -> Self {
-        let SubscriptionConfig { name, patterns, policy, created_at, start_after } = config;
-        Self { creation, name, patterns, policy, created_at, start_after }
-    }
-
-    /// Whether it is gone with its stream.
-    #[must_use]
-    pub const fn is_ephemeral(&self) -> bool {
-        self.creation.0 >= EPHEMERAL
-    }
-
-    /// Whether it takes an event, by its place and its subject.
-    #[must_use]
-    pub fn takes(&self, event: &Event) -> bool {
-        event.sequence.get() > self.start_after
-            && self.patterns.matches(&event.content.source, &event.content.event_type)
-    }
-}
 
 /// A subscription's task, from outside.
 #[derive(Clone, Debug)]
 struct Handle {
-    identity: Arc<Identity>,
+    creation: Creation,
+    name: SubscriptionName,
+    /// Changed by the task, once another one is durable.
+    identity: watch::Receiver<Arc<Identity>>,
     mailbox: mpsc::Sender<Message>,
     leased: watch::Receiver<u64>,
+    /// Held while the subscription is changed, or its position moved.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The task ended while it was asked: the subscription was deleted, is being recovered, or the hub stops.
@@ -108,6 +82,14 @@ struct Handle {
 pub struct NoAnswer;
 
 impl Handle {
+    fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.borrow())
+    }
+
+    fn is_ephemeral(&self) -> bool {
+        self.creation.0 >= EPHEMERAL
+    }
+
     async fn ask<T>(
         &self,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
@@ -136,6 +118,8 @@ struct Inner {
     seal: Seal,
     /// Nudges the announcer.
     died: Arc<Notify>,
+    tail: Arc<Tail>,
+    ahead: Arc<AheadBudget>,
     registry: RwLock<Registry>,
     /// Held while a subscription is created or deleted, so that the ledger and the registry agree.
     changing: tokio::sync::Mutex<()>,
@@ -156,6 +140,14 @@ pub enum StartError {
     /// The list of subscriptions could not be read.
     #[error("could not read the subscriptions")]
     Read(#[from] ReadError),
+    /// A filter that was stored does not compile.
+    #[error("could not compile the filter of `{name}`")]
+    Filter {
+        /// The subscription.
+        name: SubscriptionName,
+        /// Why.
+        source: FilterError,
+    },
     /// A ledger could not be opened.
     #[error("could not open the ledger of `{name}`")]
     Open {
@@ -186,6 +178,8 @@ impl Broker {
             group,
             seal,
             died: Arc::new(Notify::new()),
+            tail: Arc::default(),
+            ahead: Arc::default(),
             registry: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             redriving: tokio::sync::Mutex::default(),
@@ -193,10 +187,18 @@ impl Broker {
         let broker = Self { inner: Arc::new(inner) };
         for (creation, config) in broker.inner.ledger.subscriptions().await? {
             let name = config.name.clone();
-            let opened = broker.open(Arc::new(Identity::new(creation, config))).await;
+            let identity = Identity::new(creation, config)
+                .map_err(|source| StartError::Filter { name: name.clone(), source })?;
+            let opened = broker.open(Arc::new(identity)).await;
             opened.map_err(|source| StartError::Open { name, source })?;
         }
         broker.start_announcer();
+        let router = broker.clone();
+        broker.inner.group.spawn(
+            Kind::Essential,
+            "router",
+            async move { router.route_tail().await },
+        );
         Ok(broker)
     }
 
@@ -205,20 +207,23 @@ impl Broker {
         let opened = self.inner.ledger.open(identity.creation).await?;
         let handle = self.run(identity, opened);
         let mut registry = self.inner.registry.write();
-        registry.by_name.insert(handle.identity.name.clone(), handle.clone());
-        registry.by_creation.insert(handle.identity.creation, handle.clone());
+        registry.by_name.insert(handle.name.clone(), handle.clone());
+        registry.by_creation.insert(handle.creation, handle.clone());
         Ok(handle)
     }
 
     fn run(&self, identity: Arc<Identity>, opened: (Epoch, Snapshot)) -> Handle {
         let (mailbox, messages) = mpsc::channel(SUBSCRIPTION_MESSAGES_MAX);
         let (leased_by_task, leased) = watch::channel(0);
-        let task = Task::new(Arc::clone(&identity), self.tools(), opened, messages, leased_by_task);
-        let mut ending = Ending::of(self, identity.creation);
+        let (creation, name) = (identity.creation, identity.name.clone());
+        let (identity_of_task, identity) = watch::channel(identity);
+        let outside = Outside { identity: identity_of_task, leased: leased_by_task };
+        let task = Task::new(self.tools(), opened, messages, outside);
+        let mut ending = Ending::of(self, creation);
         self.inner.group.spawn(Kind::Contained, "subscription", async move {
             ending.ended_with(task.run().await);
         });
-        Handle { identity, mailbox, leased }
+        Handle { creation, name, identity, mailbox, leased, changing: Arc::default() }
     }
 
     fn tools(&self) -> Tools {
@@ -227,6 +232,8 @@ impl Broker {
             ledger: Arc::clone(&self.inner.ledger),
             clock: Arc::clone(&self.inner.clock),
             died: Arc::clone(&self.inner.died),
+            tail: Arc::clone(&self.inner.tail),
+            ahead: Arc::clone(&self.inner.ahead),
             stop: self.inner.group.stopping().clone(),
         }
     }
@@ -258,7 +265,7 @@ impl Broker {
     /// Returns what a subscription is; `None` if there is none of this name.
     #[must_use]
     pub fn identity(&self, name: &SubscriptionName) -> Option<Arc<Identity>> {
-        self.named(name.as_str()).map(|handle| handle.identity)
+        self.named(name.as_str()).map(|handle| handle.identity())
     }
 
     /// Carries something out to its end, although who asked for it may go away in the middle; `None` if that end is the

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use hookline_core::{
     delivery::{Creation, LeaseId, Outcome},
     time::Timestamp,
@@ -20,6 +21,9 @@ pub struct Extension {
     pub duration: Option<Duration>,
     /// How far the work is, for people, at most [`crate::limits::PROGRESS_BYTES_MAX`]; empty: nothing new.
     pub progress: String,
+    /// What the attempt saves of its work, at most [`hookline_core::delivery::record::CHECKPOINT_BYTES_MAX`]; `None`:
+    /// nothing new.
+    pub checkpoint: Option<Bytes>,
 }
 
 /// What became of one item of a batch.

@@ -12,9 +12,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_core::Stream;
 use hookline_core::{
-    delivery::{Counts, Grant, LeaseId, LossReason, StreamId},
+    delivery::{Attempt, Counts, Grant, Hold, LeaseId, LossReason, StreamId},
+    event::{EventId, Sequence},
     time::Timestamp,
 };
 use parking_lot::Mutex;
@@ -30,7 +32,7 @@ pub enum Item {
         /// Where the subscription stands.
         position: Position,
         /// What the consumer holds from before, with its events.
-        held: Vec<(Grant, Arc<Entry>)>,
+        held: Vec<(Grant, Arc<Entry>, Background)>,
     },
     /// An event to work on.
     Delivery {
@@ -38,6 +40,19 @@ pub enum Item {
         grant: Grant,
         /// The event.
         entry: Arc<Entry>,
+        /// What happened before.
+        background: Background,
+    },
+    /// The resource of an event that the consumer works on has newer events.
+    Newer {
+        /// The lease.
+        lease: LeaseId,
+        /// The event's id, if it is known.
+        event_id: String,
+        /// The newest of them.
+        newest: Sequence,
+        /// How many came since this was last said.
+        count: u64,
     },
     /// A sign of life.
     Heartbeat {
@@ -45,6 +60,8 @@ pub enum Item {
         position: Position,
         /// What its deliveries do.
         counts: Counts,
+        /// What keeps the subscription from leasing anything.
+        hold: Option<Hold>,
     },
     /// A lease ended without the consumer's word.
     LeaseLost {
@@ -60,6 +77,19 @@ pub enum Item {
         /// How long until the stream ends.
         grace: Duration,
     },
+}
+
+/// What a lease is handed with, beside its event; empty for most.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Background {
+    /// The attempts that failed, newest last.
+    pub attempts: Vec<Attempt>,
+    /// The ids of the newest events that were coalesced into this one, as far as the log still has them.
+    pub superseded: Vec<EventId>,
+    /// How many were.
+    pub superseded_count: u64,
+    /// What the last attempt saved; empty: nothing.
+    pub checkpoint: Bytes,
 }
 
 /// The three positions of a subscription.
@@ -80,6 +110,8 @@ pub enum End {
     TakenOver,
     /// The subscription was deleted.
     Deleted,
+    /// Nobody used the subscription, and its policy says that it is to be deleted then.
+    Unused,
     /// The hub stops, or the subscription had to be recovered: come back.
     Unavailable,
 }
@@ -184,6 +216,7 @@ impl Outbox {
             }
             Item::Delivery { .. }
             | Item::Ready { .. }
+            | Item::Newer { .. }
             | Item::Heartbeat { .. }
             | Item::LeaseLost { .. }
             | Item::Draining { .. } => true,
@@ -229,6 +262,7 @@ fn take_unsent(queue: &mut Queue) -> Vec<LeaseId> {
     let unsent = items.into_iter().filter_map(|item| match item {
         Item::Delivery { grant, .. } => Some(grant.lease),
         Item::Ready { .. }
+        | Item::Newer { .. }
         | Item::Heartbeat { .. }
         | Item::LeaseLost { .. }
         | Item::Draining { .. } => None,
@@ -282,7 +316,7 @@ mod tests {
     use futures_util::StreamExt as _;
     use hookline_core::{
         delivery::{Creation, Epoch, Stamp},
-        event::{Event, EventId, EventType, NewEvent, Sequence, SourceName},
+        event::{Event, EventType, NewEvent, SourceName},
     };
 
     use super::*;
@@ -297,21 +331,22 @@ mod tests {
             actor: String::new(),
             resource_type: String::new(),
             resource_id: String::new(),
-            payload: bytes::Bytes::new(),
+            payload: Bytes::new(),
             metadata: [].into(),
             delivery_key: String::new(),
             replay_window: None,
         };
         let id = EventId::new(Timestamp::EPOCH, [0; 10]);
         let event = Event { id, sequence, received_at: Timestamp::EPOCH, content };
-        let packed = Packed::Plain(bytes::Bytes::new());
+        let packed = Packed::Plain(Bytes::new());
         let grant = Grant {
             lease: lease(counter),
             expires_at: Timestamp::EPOCH,
-            history: Vec::new(),
+            background: false,
             redriven: false,
         };
-        Item::Delivery { grant, entry: Arc::new(Entry { event, payload_size: 0, packed }) }
+        let entry = Arc::new(Entry { event, payload_size: 0, packed });
+        Item::Delivery { grant, entry, background: Background::default() }
     }
 
     fn lease(counter: u64) -> LeaseId {
@@ -390,7 +425,7 @@ mod tests {
         let bell = Arc::new(Bell::default());
         let (outbox, mut inbox) = channel(StreamId(1), &bell);
         let position = Position { log_end: 1, scanned: 1, done_floor: 1 };
-        let heartbeat = Item::Heartbeat { position, counts: Counts::default() };
+        let heartbeat = Item::Heartbeat { position, counts: Counts::default(), hold: None };
         let (item, ()) = tokio::join!(inbox.next(), async { outbox.push(heartbeat.clone()) });
         assert!(matches!(item, Some(Ok(Item::Heartbeat { .. }))));
         outbox.push(heartbeat.clone());

@@ -3,7 +3,13 @@
 //! The loop: carry out effects until there are none; take what came in, several at a time; sleep until the machine's next
 //! timeout. One commit and one fetch are out at a time, while the loop goes on.
 
+mod scan;
+
+mod ahead;
+
 mod effects;
+
+mod moves;
 
 mod messages;
 
@@ -14,18 +20,22 @@ mod replies;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{Epoch, Input, LeaseId, NackAction, Snapshot, StreamId, Subscription, Ticket},
+    delivery::{
+        Backgrounds, Epoch, Hold, Input, LeaseId, NackAction, Snapshot, StreamId, Subscription,
+        Ticket,
+    },
     event::{EventId, Sequence},
     time::Timestamp,
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::messages::Message;
-pub use self::messages::{Overview, Settle};
-use self::{recovery::recovered, replies::Replies};
+pub use self::messages::{Overview, Settle, Standing, States};
+pub(super) use self::{ahead::AheadBudget, messages::Message};
+use self::{ahead::ReadAhead, moves::Move, recovery::recovered, replies::Replies};
 use super::{
     Extension, Identity,
+    router::{Feed, Tail},
     stream::{Bell, End, Inbox, Item, Outbox, Position, channel},
 };
 use crate::{
@@ -42,7 +52,18 @@ pub(super) struct Tools {
     pub(super) clock: Arc<dyn Clock>,
     /// Nudged after each commit that made dead letters.
     pub(super) died: Arc<Notify>,
+    pub(super) tail: Arc<Tail>,
+    pub(super) ahead: Arc<AheadBudget>,
     pub(super) stop: CancellationToken,
+}
+
+/// What a task shows to others.
+#[derive(Debug)]
+pub(super) struct Outside {
+    /// What the subscription is.
+    pub(super) identity: watch::Sender<Arc<Identity>>,
+    /// How many leases run and answers are owed; watched by whoever waits for them to end.
+    pub(super) leased: watch::Sender<u64>,
 }
 
 /// One subscription's task.
@@ -52,15 +73,14 @@ pub(super) struct Task {
     core: Subscription,
     epoch: Epoch,
     mailbox: mpsc::Receiver<Message>,
-    head: watch::Receiver<u64>,
-    /// How many leases run and answers are owed; watched by whoever waits for them to end.
-    leased: watch::Sender<u64>,
+    outside: Outside,
+    feed: Arc<Feed>,
     bell: Arc<Bell>,
     streams: BTreeMap<StreamId, OpenStream>,
     last_stream: u64,
     replies: Replies,
     /// What was read ahead and not handed out yet.
-    ahead: effects::ReadAhead,
+    ahead: ReadAhead,
     /// What else is known of the events under leases.
     handed_out: BTreeMap<Sequence, HandedOut>,
     /// Leases whose events could not be read: given back when it is time to try again.
@@ -70,7 +90,20 @@ pub(super) struct Task {
     /// Set once the hub stops: how long streams have.
     draining: Option<Duration>,
     commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
-    fetch: Option<BoxFuture<'static, effects::Fetched>>,
+    fetch: Option<BoxFuture<'static, scan::Fetched>>,
+    /// What the machine asked for and was not brought yet: after, through, how many.
+    fetch_asked: Option<(u64, u64, usize)>,
+    /// A change of the subscription that is under way.
+    moving: Option<Move>,
+    looking_back: Option<BoxFuture<'static, moves::LookedBack>>,
+    /// Up to here what was skipped was looked at again; `u64::MAX`: there is nothing to look at.
+    looked_back: u64,
+    /// Of an ephemeral subscription, which has no ledger to keep them.
+    backgrounds: Backgrounds,
+    /// Set when the machine has to be made anew from the ledger.
+    must_recover: bool,
+    /// Set when nobody has used the subscription for as long as its policy says.
+    is_unused: bool,
     next_heartbeat: Timestamp,
 }
 
@@ -98,32 +131,38 @@ enum Turn {
 impl Task {
     /// Makes the task of a subscription whose ledger was opened.
     pub(super) fn new(
-        identity: Arc<Identity>,
         tools: Tools,
         opened: (Epoch, Snapshot),
         mailbox: mpsc::Receiver<Message>,
-        leased: watch::Sender<u64>,
+        outside: Outside,
     ) -> Self {
         let (epoch, snapshot) = opened;
-        let head = tools.log.head();
+        let identity = Arc::clone(&outside.identity.borrow());
         let now = tools.clock.steady();
         Self {
+            looked_back: snapshot.looked_back,
             core: recovered(&identity, epoch, snapshot, now),
             epoch,
             mailbox,
-            head,
-            leased,
+            outside,
+            feed: Arc::default(),
             bell: Arc::new(Bell::default()),
             streams: BTreeMap::new(),
             last_stream: 0,
             replies: Replies::default(),
-            ahead: effects::ReadAhead::default(),
+            ahead: ReadAhead::new(Arc::clone(&tools.ahead)),
             handed_out: BTreeMap::new(),
             unreadable: Vec::new(),
             reread_at: now,
             draining: None,
             commit: None,
             fetch: None,
+            fetch_asked: None,
+            moving: None,
+            looking_back: None,
+            backgrounds: Backgrounds::default(),
+            must_recover: false,
+            is_unused: false,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
             identity,
             tools,
@@ -132,7 +171,6 @@ impl Task {
 
     /// Runs until the subscription is deleted, fenced or the hub stops; returns which.
     pub(super) async fn run(mut self) -> End {
-        self.head.mark_changed();
         let end = loop {
             match self.turn().await {
                 Turn::Again => {}
@@ -147,14 +185,28 @@ impl Task {
         for stream in std::mem::take(&mut self.streams).into_values() {
             stream.outbox.end(end);
         }
-        self.leased.send_replace(0);
+        self.outside.leased.send_replace(0);
         tracing::debug!(subscription = %self.identity.name, ?end, "subscription ended");
         end
     }
 
     async fn turn(&mut self) -> Turn {
-        while let Some(effect) = self.core.poll_effect() {
-            self.carry_out(effect).await;
+        loop {
+            while let Some(effect) = self.core.poll_effect() {
+                self.carry_out(effect).await;
+            }
+            if self.must_recover {
+                return Turn::Recover;
+            }
+            if self.is_unused {
+                return Turn::End(End::Unused);
+            }
+            self.begin_fetch();
+            self.look_for_more();
+            // What it took in has to be carried out first; and it sleeps only if nothing has come meanwhile.
+            if !self.core.has_effects() && !self.rest() {
+                break;
+            }
         }
         self.publish_leased();
         let timeout = self.core.poll_timeout().unwrap_or(self.next_heartbeat);
@@ -162,7 +214,12 @@ impl Task {
         if !self.unreadable.is_empty() {
             deadline = deadline.min(self.reread_at);
         }
-        let bell = Arc::clone(&self.bell);
+        self.wait(deadline).await
+    }
+
+    /// Waits for what comes next, and takes it in.
+    async fn wait(&mut self, deadline: Timestamp) -> Turn {
+        let (bell, feed) = (Arc::clone(&self.bell), Arc::clone(&self.feed));
         tokio::select! {
             biased;
             () = self.tools.stop.cancelled() => return Turn::End(End::Unavailable),
@@ -176,13 +233,9 @@ impl Task {
                 }
             }
             () = bell.rang() => return self.hear_streams(),
-            changed = self.head.changed() => {
-                if changed.is_err() {
-                    return Turn::End(End::Unavailable);
-                }
-                let head = *self.head.borrow_and_update();
-                self.handle(Input::Head { head });
-            }
+            counts = counted(&mut self.moving) => self.counted(counts),
+            looked = finished(&mut self.looking_back) => self.looked(looked),
+            () = feed.news() => {}
             () = self.tools.clock.sleep_until(deadline) => {}
         }
         self.look_at_the_clock();
@@ -206,9 +259,9 @@ impl Task {
         }
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + HEARTBEAT_INTERVAL;
-            let (position, counts) = (self.position(), self.core.counts());
+            let (position, counts, hold) = (self.position(), self.core.counts(), self.hold());
             for stream in self.streams.values() {
-                stream.outbox.push(Item::Heartbeat { position, counts });
+                stream.outbox.push(Item::Heartbeat { position, counts, hold });
             }
         }
     }
@@ -252,8 +305,9 @@ impl Task {
             Message::Extend { extensions, reply } => {
                 let requests = self.replies.expect_extensions(extensions.len(), reply);
                 for ((lease, extension), request) in extensions.into_iter().zip(requests) {
-                    let Extension { duration, progress, .. } = extension;
-                    self.handle(Input::Extend { request, lease: lease.clone(), duration });
+                    let Extension { duration, progress, checkpoint, .. } = extension;
+                    let of = lease.clone();
+                    self.handle(Input::Extend { request, lease: of, duration, checkpoint });
                     self.note_progress(&lease, progress);
                 }
             }
@@ -262,9 +316,13 @@ impl Task {
                 self.handle(Input::Redrive { request, letters });
             }
             Message::Inspect { reply } => drop(reply.send(self.overview())),
-            Message::Status { sequence, reply } => {
-                let progress = self.handed_out.get(&sequence).map(|out| out.progress.clone());
-                drop(reply.send((self.core.status(sequence), progress.unwrap_or_default())));
+            Message::Change { change, reply } => self.change(*change, reply),
+            Message::Seek { after, mode, reply } => self.seek(after, mode, reply),
+            Message::Status { sequence, reply } => drop(reply.send(self.standing(sequence))),
+            Message::Open { after, states, count, reply } => {
+                let open = self.core.open_after(after).filter(|(_, status)| states.have(status));
+                let open = open.take(count).map(|(sequence, _)| self.standing(sequence));
+                drop(reply.send(open.collect()));
             }
             Message::Drain { grace, reply } => {
                 self.replies.expect_drained(reply);
@@ -381,7 +439,23 @@ impl Task {
             position: self.position(),
             counts: self.core.counts(),
             first_open: self.core.first_open(),
+            hold: self.hold(),
+            breaker: self.core.breaker(),
             consumers: self.core.consumers(),
+        }
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        self.core.hold_of_all(self.tools.clock.steady())
+    }
+
+    fn standing(&self, sequence: Sequence) -> Standing {
+        let progress = self.handed_out.get(&sequence).map(|out| out.progress.clone());
+        Standing {
+            sequence,
+            status: self.core.status(sequence),
+            hold: self.core.hold(sequence, self.tools.clock.steady()),
+            progress: progress.unwrap_or_default(),
         }
     }
 
@@ -389,7 +463,7 @@ impl Task {
     /// waits must not end the task under it.
     fn publish_leased(&self) {
         let leased = self.core.leased().saturating_add(self.replies.owed());
-        self.leased.send_if_modified(|before| std::mem::replace(before, leased) != leased);
+        self.outside.leased.send_if_modified(|before| std::mem::replace(before, leased) != leased);
     }
 }
 
@@ -398,5 +472,13 @@ async fn finished<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for a seek to be counted, if one is.
+async fn counted(moving: &mut Option<Move>) -> moves::SeekCounts {
+    match moving {
+        Some(Move::Counting { counts, .. }) => counts.await,
+        Some(Move::Seeking { .. } | Move::Changing { .. }) | None => std::future::pending().await,
     }
 }

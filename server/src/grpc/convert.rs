@@ -5,7 +5,10 @@ mod payload;
 use std::{sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{Attempt, AttemptEnd, Counts, Grant, Policy, Reason, Seal, Status as State},
+    delivery::{
+        Attempt, AttemptEnd, Coalesce, Counts, Ended, Grant, Hold, Ordering, Pause, Policy, Reason,
+        Seal, Status as State,
+    },
     time::Timestamp,
 };
 use hookline_proto::v1;
@@ -13,7 +16,7 @@ use prost::Message as _;
 
 use super::fields::{View, ViewKind};
 use crate::{
-    broker::{DeadLetterId, Delivered, Identity, Position, SubscriptionView},
+    broker::{Background, DeadLetterId, Delivered, Identity, Position, SubscriptionView},
     limits::{CONSUMERS_SHOWN_MAX, HELD_BARE_BYTES},
     store::{DeadRow, Entry, EventLog, ReadError},
 };
@@ -81,6 +84,7 @@ pub(super) fn delivery(
     seal: &Seal,
     identity: &Identity,
     grant: &Grant,
+    background: &Background,
     event: v1::Event,
 ) -> v1::Delivery {
     v1::Delivery {
@@ -90,9 +94,10 @@ pub(super) fn delivery(
         max_attempts: identity.policy.max_attempts,
         lease_expires_at: Some(timestamp(grant.expires_at)),
         lease_duration: Some(duration(identity.policy.lease_duration)),
-        previous_attempts: grant.history.iter().map(attempt).collect(),
-        superseded: Vec::new(),
-        superseded_count: 0,
+        previous_attempts: background.attempts.iter().map(attempt).collect(),
+        superseded: background.superseded.iter().map(ToString::to_string).collect(),
+        superseded_count: background.superseded_count,
+        checkpoint: background.checkpoint.clone(),
     }
 }
 
@@ -102,11 +107,15 @@ pub(super) fn delivery(
 pub(super) fn held(
     seal: &Seal,
     identity: &Identity,
-    held: &[(Grant, Arc<Entry>)],
+    held: &[(Grant, Arc<Entry>, Background)],
     budget: usize,
 ) -> Vec<v1::Delivery> {
     let drops: [fn(&mut v1::Delivery); 3] = [
-        |delivery| delivery.previous_attempts.clear(),
+        |delivery| {
+            delivery.previous_attempts.clear();
+            delivery.superseded.clear();
+            delivery.checkpoint.clear();
+        },
         |delivery| drop_of_event(delivery, |event| event.metadata.clear()),
         |delivery| {
             drop_of_event(delivery, |event| {
@@ -118,8 +127,8 @@ pub(super) fn held(
         },
     ];
     let mut room = budget.saturating_sub(held.len() * HELD_BARE_BYTES);
-    let deliveries = held.iter().map(|(grant, entry)| {
-        let mut delivery = delivery(seal, identity, grant, bare_event(entry));
+    let deliveries = held.iter().map(|(grant, entry, background)| {
+        let mut delivery = delivery(seal, identity, grant, background, bare_event(entry));
         for drop in drops {
             if delivery.encoded_len() <= room + HELD_BARE_BYTES {
                 break;
@@ -162,6 +171,15 @@ fn attempt_end(end: AttemptEnd) -> v1::AttemptEnd {
 }
 
 pub(super) fn policy(policy: &Policy) -> v1::SubscriptionPolicy {
+    let (ordering, at_once) = match policy.ordering {
+        Ordering::None => (v1::Ordering::Unspecified, None),
+        Ordering::Resource { at_once } => (v1::Ordering::Resource, Some(at_once)),
+    };
+    let (coalesce, debounce) = match policy.coalesce {
+        Coalesce::None => (v1::Coalesce::Unspecified, None),
+        Coalesce::Latest => (v1::Coalesce::Latest, None),
+        Coalesce::Debounce { quiet, max_wait } => (v1::Coalesce::Debounce, Some((quiet, max_wait))),
+    };
     v1::SubscriptionPolicy {
         lease_duration: Some(duration(policy.lease_duration)),
         max_lease: Some(duration(policy.max_lease)),
@@ -170,10 +188,34 @@ pub(super) fn policy(policy: &Policy) -> v1::SubscriptionPolicy {
         max_backoff: Some(duration(policy.max_backoff)),
         backoff_multiplier: Some(policy.backoff_multiplier),
         jitter: Some(policy.jitter),
-        ordering: v1::Ordering::Unspecified.into(),
-        coalesce: v1::Coalesce::Unspecified.into(),
+        ordering: ordering.into(),
+        coalesce: coalesce.into(),
         reconnect_grace: Some(duration(policy.reconnect_grace)),
+        max_in_flight_per_resource: at_once,
+        debounce_quiet: debounce.map(|(quiet, _)| duration(quiet)),
+        debounce_max_wait: debounce.map(|(_, max_wait)| duration(max_wait)),
+        max_per_second: Some(policy.rate.map_or(0.0, |rate| rate.per_second)),
+        burst: policy.rate.map(|rate| rate.burst),
+        breaker_failures: Some(policy.breaker.map_or(0, |breaker| breaker.failures)),
+        breaker_pause: policy.breaker.map(|breaker| duration(breaker.pause)),
+        expire_after: policy.expire_after.map(duration),
     }
+}
+
+/// Returns what keeps deliveries from being leased, and when that ends by itself, if that is known.
+pub(super) fn hold(hold: Option<Hold>) -> (v1::Hold, Option<prost_types::Timestamp>) {
+    let (hold, until) = match hold {
+        None => (v1::Hold::Unspecified, None),
+        Some(Hold::Writing) => (v1::Hold::Writing, None),
+        Some(Hold::Resource { by: _ }) => (v1::Hold::Resource, None),
+        Some(Hold::Quiet { until }) => (v1::Hold::Quiet, until),
+        Some(Hold::Paused { until }) => (v1::Hold::Paused, until),
+        Some(Hold::Breaker { until }) => (v1::Hold::Breaker, until),
+        Some(Hold::Rate { until }) => (v1::Hold::Rate, Some(until)),
+        Some(Hold::WaitingFull) => (v1::Hold::WaitingFull, None),
+        Some(Hold::NoRoom) => (v1::Hold::NoRoom, None),
+    };
+    (hold, until.map(timestamp))
 }
 
 pub(super) fn position(position: Position) -> v1::SubscriptionPosition {
@@ -198,16 +240,27 @@ pub(super) fn counts(counts: Counts, position: Position) -> v1::DeliveryCounts {
 pub(super) fn subscription(view: &SubscriptionView, now: Timestamp) -> v1::Subscription {
     let (identity, overview) = (&view.identity, &view.overview);
     let names = overview.consumers.iter().map(|(name, _)| name);
+    let (hold, hold_until) = hold(overview.hold);
+    let (paused, paused_until) = match identity.pause {
+        Pause::Off => (false, None),
+        Pause::Until(until) => (now < until, Some(timestamp(until)).filter(|_| now < until)),
+        Pause::On => (true, None),
+    };
+    let patterns = identity.rule.patterns.patterns();
     v1::Subscription {
         name: identity.name.to_string(),
-        patterns: identity.patterns.patterns().iter().map(ToString::to_string).collect(),
-        filter: String::new(),
+        patterns: patterns.iter().map(ToString::to_string).collect(),
+        filter: identity.rule.filter_text().to_owned(),
         policy: Some(policy(&identity.policy)),
         created_at: Some(timestamp(identity.created_at)),
         position: Some(position(overview.position)),
         counts: Some(counts(overview.counts, overview.position)),
         oldest_age: view.oldest_received_at.map(|received| duration(now.since(received))),
         consumers: names.take(CONSUMERS_SHOWN_MAX).cloned().collect(),
+        paused,
+        paused_until,
+        hold: hold.into(),
+        hold_until,
     }
 }
 
@@ -224,9 +277,17 @@ pub(super) fn delivery_status(
         ..v1::DeliveryStatus::default()
     };
     if let Some(record) = delivered.status.record() {
+        let background = &delivered.background;
         status.attempt = record.attempts;
-        status.attempts = record.history.iter().map(attempt).collect();
-        status.consumer = record.history.last().map_or_else(String::new, |a| a.consumer.clone());
+        status.attempts = background.attempts.iter().map(attempt).collect();
+        let last = background.attempts.last();
+        status.consumer = last.map_or_else(String::new, |a| a.consumer.clone());
+        status.superseded_count = background.superseded_count;
+        let (hold, until) = hold(delivered.hold);
+        (status.hold, status.hold_until) = (hold.into(), until);
+        if let Some(Hold::Resource { by }) = delivered.hold {
+            status.blocked_by_sequence = by.get();
+        }
     }
     let state = match &delivered.status {
         State::Unscanned => v1::DeliveryState::Unspecified,
@@ -243,18 +304,7 @@ pub(super) fn delivery_status(
             status.next_attempt_at = Some(timestamp(*due_at));
             v1::DeliveryState::Waiting
         }
-        State::Done => {
-            if let Some(done) = &delivered.settlement {
-                status.attempt = done.attempt;
-                status.consumer.clone_from(&done.consumer);
-                status.attempts.push(v1::Attempt {
-                    ended_at: Some(timestamp(done.done_at)),
-                    end: v1::AttemptEnd::Acked.into(),
-                    ..running_attempt(done.attempt, &done.consumer, done.leased_at)
-                });
-            }
-            v1::DeliveryState::Done
-        }
+        State::Done => ended(&mut status, delivered.ended.as_ref()),
         State::Dead => {
             if let Some(letter) = &delivered.dead_letter {
                 let (creation, generation) = (delivered.identity.creation, letter.generation);
@@ -269,6 +319,27 @@ pub(super) fn delivery_status(
     };
     status.state = state.into();
     status
+}
+
+/// Fills in how a delivery ended; returns its state.
+fn ended(status: &mut v1::DeliveryStatus, ended: Option<&Ended>) -> v1::DeliveryState {
+    match ended {
+        Some(Ended::Superseded { by, at: _ }) => {
+            status.superseded_by_sequence = by.get();
+            return v1::DeliveryState::Superseded;
+        }
+        Some(Ended::Acked(done)) => {
+            status.attempt = done.attempt;
+            status.consumer.clone_from(&done.consumer);
+            status.attempts.push(v1::Attempt {
+                ended_at: Some(timestamp(done.done_at)),
+                end: v1::AttemptEnd::Acked.into(),
+                ..running_attempt(done.attempt, &done.consumer, done.leased_at)
+            });
+        }
+        None => {}
+    }
+    v1::DeliveryState::Done
 }
 
 fn running_attempt(number: u32, consumer: &str, started_at: Timestamp) -> v1::Attempt {
@@ -294,6 +365,7 @@ pub(super) async fn dead_letter(
         attempts: row.letter.history.iter().map(attempt).collect(),
         died_at: Some(timestamp(row.letter.died_at)),
         generation: row.letter.generation,
+        detail: row.letter.detail.clone(),
     })
 }
 

@@ -4,6 +4,8 @@ mod list;
 
 mod publish;
 
+mod test;
+
 mod watch;
 
 use std::pin::Pin;
@@ -44,7 +46,7 @@ impl EventService for Service {
         let entry = found.ok_or_else(not_found)?;
         let event = convert::event(&**log, &entry, view).await;
         let event = event.map_err(|error| status::read_failed(&error))?;
-        let delivered = broker.deliveries_of(&entry.event).await.map_err(status::lookup_failed)?;
+        let delivered = broker.deliveries_of(&entry).await.map_err(status::lookup_failed)?;
         let deliveries = delivered
             .iter()
             .map(|delivered| convert::delivery_status(delivered, &event.id, entry.event.sequence))
@@ -69,8 +71,8 @@ impl EventService for Service {
 
     async fn test_filter(
         &self,
-        _: Request<v1::TestFilterRequest>,
+        request: Request<v1::TestFilterRequest>,
     ) -> Result<Response<v1::TestFilterResponse>, Status> {
-        Err(status::unimplemented("TestFilter"))
+        test::test(&self.0, request.into_inner()).await.map(Response::new)
     }
 }

@@ -3,15 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{CONSUMER_BYTES_MAX, Policy},
+    delivery::CONSUMER_BYTES_MAX,
     event::{Sequence, SubscriptionName},
+    filter::Filter,
     pattern::{PatternSet, PatternSetError},
     time::Timestamp,
 };
 use hookline_proto::v1;
 use tonic::Status;
 
-use super::status::{invalid, unimplemented};
+use super::status::invalid;
 use crate::{
     broker::{Broker, CreateError, Identity, Start},
     limits::{IN_FLIGHT_MAX, PAYLOAD_BYTES_DEFAULT},
@@ -65,9 +66,12 @@ pub(super) fn patterns(field: &str, patterns: &[String]) -> Result<Option<Patter
     })
 }
 
-/// Refuses a filter by name: this version has none.
-pub(super) fn no_filter(filter: &str) -> Result<(), Status> {
-    if filter.is_empty() { Ok(()) } else { Err(unimplemented("filter")) }
+/// Reads a filter; `None` if it is empty.
+pub(super) fn filter(field: &str, text: &str) -> Result<Option<Filter>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Filter::compile(text).map(Some).map_err(|error| invalid(field, error))
 }
 
 pub(super) fn consumer(name: &str) -> Result<Arc<str>, Status> {
@@ -93,17 +97,23 @@ pub(super) fn max_in_flight(count: Option<u32>) -> Result<u32, Status> {
 }
 
 pub(super) fn start(start: Option<&v1::StartPosition>) -> Result<Start, Status> {
+    place("start", start)
+}
+
+/// Reads a place in the log; unset means `latest`.
+pub(super) fn place(field: &str, start: Option<&v1::StartPosition>) -> Result<Start, Status> {
     use v1::start_position::Position;
     match start.and_then(|start| start.position.as_ref()) {
         None | Some(Position::Latest(())) => Ok(Start::Latest),
         Some(Position::Earliest(())) => Ok(Start::Earliest),
-        Some(Position::Sequence(0)) => {
-            Err(invalid("start.sequence", "sequences begin with 1; `earliest` is the first"))
-        }
+        Some(Position::Sequence(0)) => Err(invalid(
+            format!("{field}.sequence"),
+            "sequences begin with 1; `earliest` is the first",
+        )),
         Some(Position::Sequence(sequence)) => {
             Ok(Sequence::new(*sequence).map_or(Start::Earliest, Start::Sequence))
         }
-        Some(Position::Time(time)) => timestamp("start.time", time).map(Start::Time),
+        Some(Position::Time(time)) => timestamp(&format!("{field}.time"), time).map(Start::Time),
     }
 }
 
@@ -151,68 +161,6 @@ pub(super) fn duration(field: &str, value: &prost_types::Duration) -> Result<Dur
             Err(invalid(field, format!("has {} nanos, not 0 to 999,999,999", value.nanos)))
         }
     }
-}
-
-/// Reads a policy: what is not given takes its default. A field that is not built is refused by name.
-pub(super) fn policy(policy: Option<&v1::SubscriptionPolicy>) -> Result<Policy, Status> {
-    let mut read = Policy::default();
-    let Some(given) = policy else { return Ok(read) };
-    if given.ordering != 0 {
-        return Err(unimplemented("policy.ordering"));
-    }
-    if given.coalesce != 0 {
-        return Err(unimplemented("policy.coalesce"));
-    }
-    let durations = [
-        ("policy.lease_duration", &given.lease_duration, &mut read.lease_duration),
-        ("policy.max_lease", &given.max_lease, &mut read.max_lease),
-        ("policy.initial_backoff", &given.initial_backoff, &mut read.initial_backoff),
-        ("policy.max_backoff", &given.max_backoff, &mut read.max_backoff),
-        ("policy.reconnect_grace", &given.reconnect_grace, &mut read.reconnect_grace),
-    ];
-    for (field, value, place) in durations {
-        if let Some(value) = value {
-            *place = duration(field, value)?;
-        }
-    }
-    read.max_attempts = given.max_attempts.unwrap_or(read.max_attempts);
-    read.backoff_multiplier = given.backoff_multiplier.unwrap_or(read.backoff_multiplier);
-    read.jitter = given.jitter.unwrap_or(read.jitter);
-    // A longer lease or first wait than the default limit raises a limit that was not given.
-    if given.max_lease.is_none() {
-        read.max_lease = read.max_lease.max(read.lease_duration);
-    }
-    if given.max_backoff.is_none() {
-        read.max_backoff = read.max_backoff.max(read.initial_backoff);
-    }
-    let in_request = |error: hookline_core::delivery::PolicyError| {
-        invalid(format!("policy.{}", error.field), format!("must be {}", error.bounds))
-    };
-    read.check().map_err(in_request)?;
-    Ok(read)
-}
-
-/// Returns the paths of the fields of a policy that were given and differ from the one in force.
-pub(super) fn differing(given: Option<&v1::SubscriptionPolicy>, in_force: &Policy) -> Vec<String> {
-    let Some(given) = given else { return Vec::new() };
-    let same = |given: &Option<prost_types::Duration>, value: Duration| {
-        given.as_ref().is_none_or(|given| duration("", given).is_ok_and(|given| given == value))
-    };
-    let is = |given: Option<f64>, value: f64| {
-        given.is_none_or(|given| given.to_bits() == value.to_bits())
-    };
-    let fields = [
-        ("lease_duration", same(&given.lease_duration, in_force.lease_duration)),
-        ("max_lease", same(&given.max_lease, in_force.max_lease)),
-        ("max_attempts", given.max_attempts.is_none_or(|given| given == in_force.max_attempts)),
-        ("initial_backoff", same(&given.initial_backoff, in_force.initial_backoff)),
-        ("max_backoff", same(&given.max_backoff, in_force.max_backoff)),
-        ("backoff_multiplier", is(given.backoff_multiplier, in_force.backoff_multiplier)),
-        ("jitter", is(given.jitter, in_force.jitter)),
-        ("reconnect_grace", same(&given.reconnect_grace, in_force.reconnect_grace)),
-    ];
-    let differing = fields.iter().filter(|(_, same)| !same);
-    differing.map(|(field, _)| format!("policy.{field}")).collect()
 }
 
 #[cfg(test)]

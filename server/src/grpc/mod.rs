@@ -7,6 +7,8 @@ mod accept;
 
 mod fields;
 
+mod policy;
+
 mod convert;
 
 mod page;

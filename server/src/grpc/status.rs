@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    broker::{CreateError, LookupError, NoAnswer, RedriveError},
+    broker::{CreateError, LookupError, NoAnswer, RedriveError, SeekError, UpdateError},
     limits::{RETRY_DELAY, SHOWN_PATTERNS_BYTES_MAX, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
 };
@@ -84,7 +84,7 @@ pub(super) fn create_failed(error: &CreateError) -> Status {
         CreateError::Exists(identity) => Status::already_exists(format!(
             "subscription `{}` exists with other content: it takes {}, and began after sequence {}",
             identity.name,
-            shown(&identity.patterns),
+            shown(&identity.rule.patterns),
             identity.start_after
         )),
         CreateError::OutOfRange { .. } => Status::out_of_range(format!("`start`: {error}")),
@@ -114,6 +114,34 @@ pub(super) fn shown(patterns: &PatternSet) -> String {
     let text = patterns.to_string();
     let rest = if SHOWN_PATTERNS_BYTES_MAX < text.len() { "..." } else { "" };
     cut(text, SHOWN_PATTERNS_BYTES_MAX) + rest
+}
+
+/// A subscription was not changed.
+pub(super) fn update_failed(name: &str, error: UpdateError<Status>) -> Status {
+    match error {
+        UpdateError::Unknown => unknown_subscription(name),
+        UpdateError::Refused(status) => status,
+        UpdateError::Busy | UpdateError::TooMany => {
+            Status::failed_precondition(format!("{error}; nothing was changed"))
+        }
+        UpdateError::NoAnswer(error) => {
+            unavailable(format!("{error}; the subscription may have been changed"))
+        }
+    }
+}
+
+/// A position was not moved.
+pub(super) fn seek_failed(name: &str, error: SeekError) -> Status {
+    match error {
+        SeekError::Unknown => unknown_subscription(name),
+        SeekError::Place(CreateError::OutOfRange { .. }) => {
+            Status::out_of_range(format!("`to`: {error}"))
+        }
+        SeekError::Place(error) => create_failed(&error),
+        SeekError::NoAnswer(error) => {
+            unavailable(format!("{error}; the position may have been moved"))
+        }
+    }
 }
 
 pub(super) fn redrive_failed(error: RedriveError) -> Status {

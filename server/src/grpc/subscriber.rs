@@ -6,9 +6,10 @@ use futures_util::{Stream, StreamExt as _};
 use hookline_core::{
     delivery::{
         self, LossReason, NackAction,
-        record::{ERROR_TYPE_BYTES_MAX, REASON_BYTES_MAX},
+        record::{CHECKPOINT_BYTES_MAX, ERROR_TYPE_BYTES_MAX, REASON_BYTES_MAX},
     },
     event::SubscriptionName,
+    filter::Filter,
     pattern::PatternSet,
     text::cut,
     time::Timestamp,
@@ -16,11 +17,11 @@ use hookline_core::{
 use hookline_proto::v1::{self, subscribe_response, subscriber_service_server::SubscriberService};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert, fields, fields::View, status};
+use super::{Shared, convert, fields, fields::View, policy, status};
 use crate::{
     broker::{
         Broker, CreateError, End, Extension, Identity, Inbox, Item, LeaseOutcome, NewSubscription,
-        Settle, Start,
+        Rule, Settle, Start,
     },
     limits::{HELD_BYTES_MAX, PROGRESS_BYTES_MAX, SETTLE_BATCH_MAX},
 };
@@ -35,6 +36,7 @@ struct Subscribe {
     max_in_flight: u32,
     view: View,
     patterns: Option<PatternSet>,
+    filter: Option<Filter>,
     start: Start,
     policy: delivery::Policy,
     given_policy: Option<v1::SubscriptionPolicy>,
@@ -42,7 +44,6 @@ struct Subscribe {
 
 impl Subscribe {
     fn read(request: v1::SubscribeRequest) -> Result<Self, Status> {
-        fields::no_filter(&request.filter)?;
         let name = match request.subscription.as_str() {
             "" => None,
             name => Some(fields::subscription_name("subscription", name)?),
@@ -58,30 +59,39 @@ impl Subscribe {
             max_in_flight: fields::max_in_flight(request.max_in_flight)?,
             view: fields::view(request.payload_view, request.max_payload_bytes)?,
             patterns,
+            filter: fields::filter("filter", &request.filter)?,
             start: fields::start(request.start.as_ref())?,
-            policy: fields::policy(request.policy.as_ref())?,
+            policy: policy::read(request.policy.as_ref())?,
             given_policy: request.policy,
         })
     }
 
-    /// Refuses patterns that differ from those of the subscription that exists.
+    /// Refuses patterns and a filter that differ from those of the subscription that exists.
     fn compare(&self, identity: &Identity) -> Result<(), Status> {
-        match &self.patterns {
-            Some(given) if *given != identity.patterns => {
-                Err(Status::failed_precondition(format!(
-                    "`patterns`: subscription `{}` takes {}, the request says {}",
-                    identity.name,
-                    status::shown(&identity.patterns),
-                    status::shown(given)
-                )))
-            }
-            Some(_) | None => Ok(()),
+        let rule = &identity.rule;
+        if let Some(given) = self.patterns.as_ref().filter(|given| **given != rule.patterns) {
+            return Err(Status::failed_precondition(format!(
+                "`patterns`: subscription `{}` takes {}, the request says {}",
+                identity.name,
+                status::shown(&rule.patterns),
+                status::shown(given)
+            )));
+        }
+        let given = self.filter.as_ref();
+        match given.filter(|_| self.filter != rule.filter) {
+            Some(given) => Err(Status::failed_precondition(format!(
+                "`filter`: subscription `{}` has `{}`, the request says `{}`",
+                identity.name,
+                rule.filter_text(),
+                given.text()
+            ))),
+            None => Ok(()),
         }
     }
 
     /// Returns the fields that hold at creation only, and differ from the subscription.
     async fn ignored(&self, broker: &Broker, identity: &Identity) -> Vec<String> {
-        let mut ignored = fields::differing(self.given_policy.as_ref(), &identity.policy);
+        let mut ignored = policy::differing(self.given_policy.as_ref(), &identity.policy);
         // Where it can't be told, it is named: better once too often.
         if !fields::begins(broker, identity, self.start).await.unwrap_or(false) {
             ignored.insert(0, "start".to_owned());
@@ -92,11 +102,11 @@ impl Subscribe {
     /// Opens the stream; makes the subscription where it does not exist and the request says what it takes.
     async fn open(&self, broker: &Broker) -> Result<(Arc<Identity>, Inbox, Vec<String>), Status> {
         let Some(name) = &self.name else {
-            let patterns = self.patterns.clone().expect("an ephemeral one has patterns");
+            let rule = self.rule().expect("an ephemeral one has patterns");
             let consumer = Arc::clone(&self.consumer);
             let opened = broker
                 .subscribe_ephemeral(
-                    patterns,
+                    rule,
                     self.start,
                     self.policy.clone(),
                     consumer,
@@ -124,14 +134,20 @@ impl Subscribe {
         Ok((identity, inbox, ignored))
     }
 
+    /// Returns what a subscription takes that the request makes; `None` if it makes none.
+    fn rule(&self) -> Option<Rule> {
+        let patterns = self.patterns.clone()?;
+        Some(Rule { patterns, filter: self.filter.clone() })
+    }
+
     /// Makes the subscription; false if another request did so in the meantime.
     async fn create(&self, broker: &Broker, name: &SubscriptionName) -> Result<bool, Status> {
-        let Some(patterns) = self.patterns.clone() else {
+        let Some(rule) = self.rule() else {
             return Err(status::unknown_subscription(name.as_str()));
         };
         let new = NewSubscription {
             name: name.clone(),
-            patterns,
+            rule,
             start: self.start,
             policy: self.policy.clone(),
         };
@@ -164,7 +180,7 @@ impl Opened {
                 held: convert::held(self.broker.seal(), &self.identity, &held, HELD_BYTES_MAX),
                 ignored_fields: self.ignored_fields.clone(),
             }),
-            Item::Delivery { grant, entry } => {
+            Item::Delivery { grant, entry, background } => {
                 let event = match convert::event(&**self.broker.log(), &entry, self.view).await {
                     Ok(event) => event,
                     Err(error) => {
@@ -173,18 +189,31 @@ impl Opened {
                     }
                 };
                 let seal = self.broker.seal();
-                Message::Delivery(convert::delivery(seal, &self.identity, &grant, event))
+                let identity = &self.identity;
+                Message::Delivery(convert::delivery(seal, identity, &grant, &background, event))
             }
-            Item::Heartbeat { position, counts } => Message::Heartbeat(v1::Heartbeat {
-                position: Some(convert::position(position)),
-                counts: Some(convert::counts(counts, position)),
+            Item::Newer { lease, event_id, newest, count } => Message::Newer(v1::Newer {
+                lease_id: self.broker.seal().seal(&lease),
+                event_id,
+                newest_sequence: newest.get(),
+                count,
             }),
+            Item::Heartbeat { position, counts, hold } => {
+                let (hold, hold_until) = convert::hold(hold);
+                Message::Heartbeat(v1::Heartbeat {
+                    position: Some(convert::position(position)),
+                    counts: Some(convert::counts(counts, position)),
+                    hold: hold.into(),
+                    hold_until,
+                })
+            }
             Item::LeaseLost { lease, event_id, reason } => Message::LeaseLost(v1::LeaseLost {
                 lease_id: self.broker.seal().seal(&lease),
                 event_id,
                 reason: match reason {
                     LossReason::Expired => "the lease ran out".to_owned(),
                     LossReason::MaxLeaseReached => "the lease reached `max_lease`".to_owned(),
+                    LossReason::Sought => "the subscription's position was moved".to_owned(),
                 },
             }),
             Item::Draining { grace } => {
@@ -212,7 +241,7 @@ impl Opened {
             End::TakenOver => {
                 Status::aborted(format!("a newer stream took over consumer `{}`", self.consumer))
             }
-            End::Deleted => status::unknown_subscription(self.identity.name.as_str()),
+            End::Deleted | End::Unused => status::unknown_subscription(self.identity.name.as_str()),
             End::Unavailable => {
                 status::unavailable("the hub is stopping or recovering; leases stay valid")
             }
@@ -286,9 +315,14 @@ impl SubscriberService for Service {
             let field = format!("extensions[{index}].duration");
             let duration = extension.duration.as_ref();
             let duration = duration.map(|value| fields::duration(&field, value)).transpose()?;
-            let v1::LeaseExtension { lease_id, progress, .. } = extension;
+            let v1::LeaseExtension { lease_id, progress, checkpoint, .. } = extension;
             let progress = cut(progress, PROGRESS_BYTES_MAX);
-            items.push(Extension { lease_id, duration, progress });
+            let len = checkpoint.as_ref().map_or(0, bytes::Bytes::len);
+            if CHECKPOINT_BYTES_MAX < len {
+                let problem = format!("has {len} bytes, at most {CHECKPOINT_BYTES_MAX} are kept");
+                return Err(status::invalid(format!("extensions[{index}].checkpoint"), problem));
+            }
+            items.push(Extension { lease_id, duration, progress, checkpoint });
         }
         let outcomes = self.0.broker.extend(items).await;
         let results =
@@ -386,8 +420,11 @@ mod tests {
         let takes = |patterns: &[&str]| Identity {
             creation: Creation(1),
             name: SubscriptionName::parse("work").unwrap(),
-            patterns: PatternSet::parse(patterns).unwrap(),
+            rule: Rule { patterns: PatternSet::parse(patterns).unwrap(), filter: None },
+            earlier: Vec::new(),
+            look_back: None,
             policy: delivery::Policy::default(),
+            pause: delivery::Pause::Off,
             created_at: Timestamp::EPOCH,
             start_after: 0,
         };

@@ -1,13 +1,17 @@
 //! `SubscriptionService`: subscriptions as things of their own.
 
-use hookline_core::event::SubscriptionName;
+mod deliveries;
+
+mod update;
+
+use hookline_core::{delivery::Pause, event::SubscriptionName};
 use hookline_proto::v1::{self, subscription_service_server::SubscriptionService};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert, fields, page, status};
+use super::{Shared, convert, fields, page, policy, status};
 use crate::{
-    broker::{CreateError, LookupError, NewSubscription},
+    broker::{Change, CreateError, Identity, LookupError, NewSubscription, Rule, SeekMode},
     limits::PAGE_BYTES_MAX,
 };
 
@@ -23,6 +27,18 @@ impl Service {
         let view = broker.view(name).await?;
         Ok(view.map(|view| convert::subscription(&view, broker.clock().wall())))
     }
+
+    async fn shown(&self, name: &SubscriptionName) -> Result<v1::Subscription, Status> {
+        let subscription = self.view(name).await.map_err(status::lookup_failed)?;
+        subscription.ok_or_else(|| status::unknown_subscription(name.as_str()))
+    }
+
+    async fn set_pause(&self, name: &str, pause: Pause) -> Result<(), Status> {
+        let name = fields::subscription_name("name", name)?;
+        let change = |_: &Identity| Ok(Change { pause: Some(pause), ..Change::default() });
+        let changed = self.0.broker.update(&name, change).await;
+        changed.map_err(|error| status::update_failed(name.as_str(), error))
+    }
 }
 
 #[tonic::async_trait]
@@ -32,20 +48,20 @@ impl SubscriptionService for Service {
         request: Request<v1::CreateSubscriptionRequest>,
     ) -> Result<Response<v1::CreateSubscriptionResponse>, Status> {
         let request = request.into_inner();
-        fields::no_filter(&request.filter)?;
         let name = fields::subscription_name("name", &request.name)?;
         let patterns = fields::patterns("patterns", &request.patterns)?;
         let patterns =
             patterns.ok_or_else(|| status::invalid("patterns", "at least one is needed"))?;
+        let rule = Rule { patterns, filter: fields::filter("filter", &request.filter)? };
         let start = fields::start(request.start.as_ref())?;
-        let policy = fields::policy(request.policy.as_ref())?;
-        let new = NewSubscription { name: name.clone(), patterns, start, policy };
+        let policy = policy::read(request.policy.as_ref())?;
+        let new = NewSubscription { name: name.clone(), rule, start, policy };
         let broker = &self.0.broker;
         match broker.create(new.clone()).await {
             Ok(_) => {}
             // A second copy of the same request is answered as the first.
             Err(CreateError::Exists(identity))
-                if identity.patterns == new.patterns && identity.policy == new.policy =>
+                if identity.rule == new.rule && identity.policy == new.policy =>
             {
                 let begins = fields::begins(broker, &identity, new.start).await;
                 if !begins.map_err(|error| status::create_failed(&error))? {
@@ -66,10 +82,7 @@ impl SubscriptionService for Service {
         request: Request<v1::GetSubscriptionRequest>,
     ) -> Result<Response<v1::GetSubscriptionResponse>, Status> {
         let name = fields::subscription_name("name", &request.get_ref().name)?;
-        let subscription = self.view(&name).await.map_err(status::lookup_failed)?;
-        if subscription.is_none() {
-            return Err(status::unknown_subscription(name.as_str()));
-        }
+        let subscription = Some(self.shown(&name).await?);
         Ok(Response::new(v1::GetSubscriptionResponse { subscription }))
     }
 
@@ -90,9 +103,16 @@ impl SubscriptionService for Service {
 
     async fn update_subscription(
         &self,
-        _: Request<v1::UpdateSubscriptionRequest>,
+        request: Request<v1::UpdateSubscriptionRequest>,
     ) -> Result<Response<v1::UpdateSubscriptionResponse>, Status> {
-        Err(status::unimplemented("UpdateSubscription"))
+        let update = update::Update::read(request.into_inner())?;
+        let from_after = update.holds_after(&self.0.broker).await?;
+        let name = update.name.clone();
+        let change = |identity: &Identity| update.change(identity, from_after);
+        let updated = self.0.broker.update(&name, change).await;
+        updated.map_err(|error| status::update_failed(name.as_str(), error))?;
+        let subscription = self.shown(&name).await?;
+        Ok(Response::new(v1::UpdateSubscriptionResponse { subscription: Some(subscription) }))
     }
 
     async fn delete_subscription(
@@ -109,30 +129,55 @@ impl SubscriptionService for Service {
 
     async fn pause_subscription(
         &self,
-        _: Request<v1::PauseSubscriptionRequest>,
+        request: Request<v1::PauseSubscriptionRequest>,
     ) -> Result<Response<v1::PauseSubscriptionResponse>, Status> {
-        Err(status::unimplemented("PauseSubscription"))
+        let request = request.into_inner();
+        let pause = match &request.until {
+            None => Pause::On,
+            Some(until) => {
+                let until = fields::timestamp("until", until)?;
+                if until <= self.0.broker.clock().wall() {
+                    return Err(status::invalid("until", "has passed already"));
+                }
+                Pause::Until(until)
+            }
+        };
+        self.set_pause(&request.name, pause).await?;
+        Ok(Response::new(v1::PauseSubscriptionResponse {}))
     }
 
     async fn resume_subscription(
         &self,
-        _: Request<v1::ResumeSubscriptionRequest>,
+        request: Request<v1::ResumeSubscriptionRequest>,
     ) -> Result<Response<v1::ResumeSubscriptionResponse>, Status> {
-        Err(status::unimplemented("ResumeSubscription"))
+        self.set_pause(&request.get_ref().name, Pause::Off).await?;
+        Ok(Response::new(v1::ResumeSubscriptionResponse {}))
     }
 
     async fn seek_subscription(
         &self,
-        _: Request<v1::SeekSubscriptionRequest>,
+        request: Request<v1::SeekSubscriptionRequest>,
     ) -> Result<Response<v1::SeekSubscriptionResponse>, Status> {
-        Err(status::unimplemented("SeekSubscription"))
+        let request = request.into_inner();
+        let name = fields::subscription_name("name", &request.name)?;
+        if request.to.as_ref().and_then(|to| to.position.as_ref()).is_none() {
+            return Err(status::invalid("to", "a position is needed"));
+        }
+        let to = fields::place("to", request.to.as_ref())?;
+        let mode = if request.dry_run { SeekMode::DryRun } else { SeekMode::Seek };
+        let sought = self.0.broker.seek(&name, to, mode).await;
+        let sought = sought.map_err(|error| status::seek_failed(name.as_str(), error))?;
+        Ok(Response::new(v1::SeekSubscriptionResponse {
+            redelivered_count: sought.redelivered,
+            skipped_count: sought.skipped,
+        }))
     }
 
     async fn list_deliveries(
         &self,
-        _: Request<v1::ListDeliveriesRequest>,
+        request: Request<v1::ListDeliveriesRequest>,
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
-        Err(status::unimplemented("ListDeliveries"))
+        deliveries::list(&self.0, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -20,7 +20,7 @@ use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Change, Creation, DeadLetter, Epoch, Policy, Settlement, Snapshot},
+    delivery::{Background, Change, Creation, DeadLetter, Ended, Epoch, Pause, Policy, Snapshot},
     event::{Event, EventId, NewEvent, Sequence, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
@@ -106,12 +106,19 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         commit: Commit,
     ) -> BoxFuture<'_, Result<(), CommitError>>;
 
-    /// Returns who acked an event, if that is still kept: as long as the events.
-    fn settlement(
+    /// Returns how a delivery ended last by an ack or a newer event, if that is still kept: as long as the events.
+    fn ended(
         &self,
         creation: Creation,
         sequence: Sequence,
-    ) -> BoxFuture<'_, Result<Option<Settlement>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>>;
+
+    /// Returns what happened to an open delivery before; empty if nothing did, or if it is not open.
+    fn background(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Background, ReadError>>;
 
     /// Returns dead letters of one subscription in the order of the log, after a sequence (0: from the first), as far
     /// as the limits allow. Redriven ones are passed over.
@@ -225,19 +232,34 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
-/// A subscription as it was created.
+/// A subscription as it was created, or changed last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriptionConfig {
     /// The name: unique among those that are there.
     pub name: SubscriptionName,
     /// What it takes.
-    pub patterns: PatternSet,
+    pub rule: Rule,
+    /// What it took before: by up to which sequence each rule holds, in order. Beyond the last, `rule` holds.
+    pub earlier: Vec<(u64, Rule)>,
+    /// What was skipped in this range is looked at again with `rule`: beyond the first, up to the second sequence.
+    pub look_back: Option<(u64, u64)>,
     /// How it leases and retries.
     pub policy: Policy,
+    /// Whether it leases at all.
+    pub pause: Pause,
     /// When it was created.
     pub created_at: Timestamp,
     /// The sequence after which it begins; 0: with the first.
     pub start_after: u64,
+}
+
+/// Which events a subscription takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// By their subjects.
+    pub patterns: PatternSet,
+    /// The text of a filter; empty: all that the patterns take.
+    pub filter: String,
 }
 
 /// Changes to write in one commit.
@@ -247,6 +269,8 @@ pub struct Commit {
     pub changes: Vec<Change>,
     /// For each [`Change::Dead`] whose row does not hold its event yet, the event with its payload.
     pub dead_events: Vec<(Sequence, Arc<Entry>)>,
+    /// With [`Change::Reconfigured`], what the subscription is from now on; its name and creation stay.
+    pub config: Option<SubscriptionConfig>,
     /// The steady clock's time: what [`Ledger::last_written_at`] will not be before.
     pub at: Timestamp,
 }

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Attempt, Change, DeadLetter, LeaseId};
+use bytes::Bytes;
+
+use super::{Change, LeaseId, Pause, Policy, ResourceKey};
 use crate::{event::Sequence, time::Timestamp};
 
 /// One open stream of a consumer; the shell's number, never used twice.
@@ -29,8 +31,25 @@ pub enum Input {
     Fetched {
         /// Everything up to here was looked at; at least the `after` of the effect.
         through: u64,
-        /// The sequences beyond `after` that match, in order.
-        matched: Vec<Sequence>,
+        /// The events beyond `after` that match, in order.
+        matched: Vec<Matched>,
+    },
+    /// The log has grown and was matched for all subscriptions together. Taken only if the subscription has looked at
+    /// everything up to `after` and no [`Effect::Fetch`] is out; else it is as if it had not been said.
+    Followed {
+        /// The last sequence before.
+        after: u64,
+        /// The sequence of the newest event.
+        through: u64,
+        /// The events between that match, in order.
+        matched: Vec<Matched>,
+    },
+    /// Some of what was skipped was looked at again, since the filter was changed. In order, each part once.
+    LookedBack {
+        /// Everything up to here was looked at.
+        through: u64,
+        /// What matches now, did not then, and was not delivered for another reason.
+        matched: Vec<Matched>,
     },
     /// A consumer opened a stream. Another stream under its name ends.
     Joined {
@@ -81,14 +100,36 @@ pub enum Input {
         lease: LeaseId,
         /// From now; `None`: the policy's lease duration.
         duration: Option<Duration>,
+        /// What the attempt saves of its work, at most [`super::record::CHECKPOINT_BYTES_MAX`]: for the next attempt, if
+        /// there is one. Durable before the answer.
+        checkpoint: Option<Bytes>,
     },
     /// Dead letters go back.
     Redrive {
         /// Who asks: answered by [`Effect::Redriven`].
         request: RequestId,
-        /// Which, as the ledger holds them since the answer to the redrive before. What is no longer dead is passed
-        /// over.
-        letters: Vec<(Sequence, DeadLetter)>,
+        /// Which, with their generations and resources, as the ledger holds them since the answer to the redrive before.
+        /// What is no longer dead, or open again by a seek, is passed over.
+        letters: Vec<(Sequence, u32, Option<ResourceKey>)>,
+    },
+    /// The subscription is changed. `ordering` and `coalesce` stay as they were: for another, it is recovered once this
+    /// is durable.
+    Reconfigure {
+        /// Who asks: answered by [`Effect::Reconfigured`].
+        request: RequestId,
+        /// What was skipped beyond this sequence is to be looked at again; `None`: nothing.
+        look_back_after: Option<u64>,
+        /// How it leases and retries from now on.
+        policy: Policy,
+        /// Whether it leases at all.
+        pause: Pause,
+    },
+    /// The position is moved.
+    Seek {
+        /// Who asks: answered by [`Effect::Sought`].
+        request: RequestId,
+        /// Everything up to here counts as done, everything beyond is delivered again.
+        position: u64,
     },
     /// The changes of this ticket are durable.
     Persisted {
@@ -97,6 +138,19 @@ pub enum Input {
     },
     /// The hub is stopping: no new leases; running ones are written down. Answered by [`Effect::Drained`].
     Drain,
+}
+
+/// An event that the subscription takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// Which.
+    pub sequence: Sequence,
+    /// What it is about; `None`: nothing that is ordered or coalesced.
+    pub resource: Option<ResourceKey>,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// What the filter failed with: then the event is a dead letter.
+    pub failure: Option<String>,
 }
 
 /// What a consumer says when it does not ack.
@@ -167,6 +221,17 @@ pub enum Effect {
         /// Why.
         reason: LossReason,
     },
+    /// Tell a consumer that the resource of an event that it works on has newer events.
+    Newer {
+        /// Its stream.
+        stream: StreamId,
+        /// The lease.
+        lease: LeaseId,
+        /// The newest of them.
+        newest: Sequence,
+        /// How many came since this was last said, or since the lease began.
+        count: u64,
+    },
     /// End a stream: a newer one has the consumer's name.
     TakenOver {
         /// The older stream.
@@ -193,6 +258,20 @@ pub enum Effect {
         /// Which went back.
         sequences: Vec<Sequence>,
     },
+    /// Answer a change of the subscription: it is durable.
+    Reconfigured {
+        /// Whose.
+        request: RequestId,
+    },
+    /// Answer a seek: the position is durable.
+    Sought {
+        /// Whose.
+        request: RequestId,
+        /// How many open deliveries count as done.
+        skipped: u64,
+    },
+    /// The subscription was not used for as long as its policy says, and holds nothing: delete it.
+    Unused,
     /// Everything is written: the shell may close.
     Drained,
 }
@@ -204,8 +283,8 @@ pub struct Grant {
     pub lease: LeaseId,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// The attempts before, newest last.
-    pub history: Vec<Attempt>,
+    /// Whether the ledger may have a background for it: what happened to the delivery before.
+    pub background: bool,
     /// Whether the event came back from the dead letters, whose row holds its bytes.
     pub redriven: bool,
 }
@@ -217,6 +296,8 @@ pub enum LossReason {
     Expired,
     /// It reached `max_lease`.
     MaxLeaseReached,
+    /// The subscription's position was moved.
+    Sought,
 }
 
 /// What became of what a consumer said.

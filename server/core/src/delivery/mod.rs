@@ -6,6 +6,8 @@
 
 mod policy;
 
+mod resource;
+
 mod lease;
 
 mod io;
@@ -17,15 +19,18 @@ pub mod sequence_set;
 mod subscription;
 
 pub use io::{
-    Effect, Grant, Input, LossReason, Nack, NackAction, Outcome, RequestId, StreamId, Ticket,
+    Effect, Grant, Input, LossReason, Matched, Nack, NackAction, Outcome, RequestId, StreamId,
+    Ticket,
 };
 pub use lease::{CONSUMER_BYTES_MAX, LeaseId, Seal, Stamp};
-pub use policy::{Policy, PolicyError};
+pub use policy::{Breaker, Coalesce, Ordering, Pause, Policy, PolicyError, Rate};
 pub use record::{
-    Attempt, AttemptEnd, Change, DeadLetter, LeaseRecord, Reason, Record, Settlement, Snapshot,
+    Attempt, AttemptEnd, Background, Backgrounds, Change, DeadLetter, Death, Ended, LeaseRecord,
+    Reason, Record, Settlement, Snapshot,
 };
+pub use resource::ResourceKey;
 pub use sequence_set::SequenceSet;
-pub use subscription::{Config, Counts, Status, Subscription};
+pub use subscription::{BreakerState, Config, Counts, Hold, Status, Subscription};
 
 /// The number of a subscription's creation: unique within a store and never used twice, so that what was said about a
 /// deleted subscription is never taken for one of the same name.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::time::Timestamp;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -26,6 +28,89 @@ pub struct Policy {
     pub jitter: f64,
     /// How long the leases of a consumer without a stream are kept; 0 to 10 min.
     pub reconnect_grace: Duration,
+    /// In which order events are handed out.
+    pub ordering: Ordering,
+    /// Whether a newer event of a resource replaces older ones that nobody has begun.
+    pub coalesce: Coalesce,
+    /// How many leases are given per second at most; `None`: as many as consumers take.
+    pub rate: Option<Rate>,
+    /// When failures pause the subscription; `None`: never.
+    pub breaker: Option<Breaker>,
+    /// How long the subscription may be unused before it is deleted, 1 min to 10 years; `None`: for ever.
+    pub expire_after: Option<Duration>,
+}
+
+/// In which order events are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// As fast as consumers take them.
+    #[default]
+    None,
+    /// Of each resource so many of its oldest open events at a time, from 1 to 100, in the order of the log.
+    Resource {
+        /// How many.
+        at_once: u32,
+    },
+}
+
+/// Whether a newer event of a resource replaces older ones that nobody has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Coalesce {
+    /// Every event is handed out.
+    #[default]
+    None,
+    /// Only the newest is.
+    Latest,
+    /// As `Latest`, once no newer event has come for a while.
+    Debounce {
+        /// For so long; 1 ms to 1 h.
+        quiet: Duration,
+        /// But never longer than this after the first that waits was received; `quiet` to 24 h.
+        max_wait: Duration,
+    },
+}
+
+/// How many leases are given at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// On average; 0.001 to 100,000.
+    pub per_second: f64,
+    /// At once, after a time without; 1 to 100,000.
+    pub burst: u32,
+}
+
+/// When failures in a row pause a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// After so many, whatever their events; 1 to 10,000.
+    pub failures: u32,
+    /// For so long; then one event is tried. 1 s to 24 h.
+    pub pause: Duration,
+}
+
+/// Whether a subscription gives leases at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Pause {
+    /// It does.
+    #[default]
+    Off,
+    /// Not before this time.
+    Until(Timestamp),
+    /// Not before it is resumed.
+    On,
+}
+
+impl Policy {
+    /// Returns how many events of one resource may be leased at once; `None`: as many as there are. What is coalesced
+    /// is also ordered: else a newer event would be handed out beside the older one that it could have replaced.
+    #[must_use]
+    pub fn leases_per_resource(&self) -> Option<u32> {
+        match (self.ordering, self.coalesce) {
+            (Ordering::Resource { at_once }, _) => Some(at_once),
+            (Ordering::None, Coalesce::None) => None,
+            (Ordering::None, Coalesce::Latest | Coalesce::Debounce { .. }) => Some(1),
+        }
+    }
 }
 
 /// How long checkpointed leases are kept after a restart for a consumer that has not been heard of.
@@ -42,6 +127,11 @@ impl Default for Policy {
             backoff_multiplier: 2.0,
             jitter: 0.2,
             reconnect_grace: SECOND * 15,
+            ordering: Ordering::None,
+            coalesce: Coalesce::None,
+            rate: None,
+            breaker: None,
+            expire_after: None,
         }
     }
 }
@@ -63,9 +153,6 @@ impl Policy {
     ///
     /// The first field that is out of its bounds.
     pub fn check(&self) -> Result<(), PolicyError> {
-        let check = |ok: bool, field, bounds| {
-            if ok { Ok(()) } else { Err(PolicyError { field, bounds }) }
-        };
         check(
             (SECOND..=HOUR).contains(&self.lease_duration),
             "lease_duration",
@@ -90,7 +177,43 @@ impl Policy {
             "between 1 and 1,000",
         )?;
         check((0.0..=1.0).contains(&self.jitter), "jitter", "between 0 and 1")?;
-        check(self.reconnect_grace <= MINUTE * 10, "reconnect_grace", "between 0 and 10 min")
+        check(self.reconnect_grace <= MINUTE * 10, "reconnect_grace", "between 0 and 10 min")?;
+        self.check_flow()
+    }
+
+    /// As [`Policy::check`], of what decides whether there are leases at all.
+    fn check_flow(&self) -> Result<(), PolicyError> {
+        if let Ordering::Resource { at_once } = self.ordering {
+            check((1..=100).contains(&at_once), "max_in_flight_per_resource", "between 1 and 100")?;
+        }
+        if let Coalesce::Debounce { quiet, max_wait } = self.coalesce {
+            let bounds = Duration::from_millis(1)..=HOUR;
+            check(bounds.contains(&quiet), "debounce_quiet", "between 1 ms and 1 h")?;
+            check(
+                (quiet..=DAY).contains(&max_wait),
+                "debounce_max_wait",
+                "between `debounce_quiet` and 24 h",
+            )?;
+        }
+        if let Some(Rate { per_second, burst }) = self.rate {
+            // NaN is in no range.
+            check(
+                (0.001..=100_000.0).contains(&per_second),
+                "max_per_second",
+                "between 0.001 and 100,000",
+            )?;
+            check((1..=100_000).contains(&burst), "burst", "between 1 and 100,000")?;
+        }
+        if let Some(Breaker { failures, pause }) = self.breaker {
+            check((1..=10_000).contains(&failures), "breaker_failures", "between 1 and 10,000")?;
+            check((SECOND..=DAY).contains(&pause), "breaker_pause", "between 1 s and 24 h")?;
+        }
+        let unused = self.expire_after.unwrap_or(DAY);
+        check(
+            (MINUTE..=DAY * 3_653).contains(&unused),
+            "expire_after",
+            "between 1 min and 10 years",
+        )
     }
 
     /// Returns the wait after failure number `failures` (from 1), made longer or shorter by `random` in [-1, 1] times
@@ -107,6 +230,10 @@ impl Policy {
     }
 }
 
+fn check(ok: bool, field: &'static str, bounds: &'static str) -> Result<(), PolicyError> {
+    if ok { Ok(()) } else { Err(PolicyError { field, bounds }) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +246,7 @@ mod tests {
     #[test]
     fn each_field_has_bounds() {
         type Spoil = fn(&mut Policy);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 19] = [
             ("lease_duration", |p| p.lease_duration = Duration::from_millis(999)),
             ("lease_duration", |p| p.lease_duration = HOUR + SECOND),
             ("max_lease", |p| p.max_lease = Duration::from_secs(59)),
@@ -129,6 +256,20 @@ mod tests {
             ("max_backoff", |p| p.max_backoff = Duration::ZERO),
             ("backoff_multiplier", |p| p.backoff_multiplier = f64::NAN),
             ("jitter", |p| p.jitter = 1.1),
+            ("max_in_flight_per_resource", |p| p.ordering = Ordering::Resource { at_once: 0 }),
+            ("max_in_flight_per_resource", |p| p.ordering = Ordering::Resource { at_once: 101 }),
+            ("debounce_quiet", |p| {
+                p.coalesce = Coalesce::Debounce { quiet: Duration::ZERO, max_wait: HOUR };
+            }),
+            ("debounce_max_wait", |p| {
+                p.coalesce = Coalesce::Debounce { quiet: MINUTE, max_wait: SECOND };
+            }),
+            ("max_per_second", |p| p.rate = Some(Rate { per_second: f64::NAN, burst: 1 })),
+            ("max_per_second", |p| p.rate = Some(Rate { per_second: 0.0, burst: 1 })),
+            ("burst", |p| p.rate = Some(Rate { per_second: 1.0, burst: 0 })),
+            ("breaker_failures", |p| p.breaker = Some(Breaker { failures: 0, pause: MINUTE })),
+            ("breaker_pause", |p| p.breaker = Some(Breaker { failures: 1, pause: Duration::ZERO })),
+            ("expire_after", |p| p.expire_after = Some(SECOND)),
         ];
         for (field, spoil) in cases {
             let mut policy = Policy::default();

@@ -85,7 +85,9 @@ fn check(kind: &str, headers: &HeaderMap, body: &str) {
     assert!(!events.is_empty());
     for event in &events {
         assert!(body.contains(str::from_utf8(&event.payload).unwrap()), "{kind}: {body}");
-        assert!(!event.event_type.as_str().is_empty() && !event.delivery_key.is_empty());
+        assert!(!event.event_type.as_str().is_empty());
+        // Without an id and an etag, the same body of Graph may be two events.
+        assert!(!event.delivery_key.is_empty() || kind == "microsoft-graph", "{kind}: {body}");
         assert!(event.actor.len() <= TEXT_BYTES_MAX && event.resource_id.len() <= TEXT_BYTES_MAX);
         assert!(event.event_type != EventType::unparsed() || event.actor.is_empty());
     }

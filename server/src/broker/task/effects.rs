@@ -1,95 +1,43 @@
 //! Carrying out what the state machine asks for: read, write, hand out, answer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use hookline_core::{
-    delivery::{Change, Effect, Grant, Input, LeaseId, LossReason, StreamId, Ticket},
+    delivery::{
+        self, Change, Creation, Effect, Grant, Input, LeaseId, LossReason, StreamId, Ticket,
+    },
     event::Sequence,
 };
 
-use super::{End, HandedOut, Item, Task, Tools};
+use super::{End, HandedOut, Item, Task, Tools, moves::Move};
 use crate::{
-    broker::{Identity, lookup::read_one},
-    limits::{AHEAD_BYTES_MAX, FETCH_READ_BYTES, FETCH_READ_ENTRIES, RETRY_DELAY},
-    store::{Commit, CommitError, Entry, ReadError, ReadLimit, ReadRange},
+    broker::{lookup::read_one, stream::Background},
+    limits::RETRY_DELAY,
+    store::{Commit, CommitError, Entry, ReadError},
 };
-
-/// How much of the log one read takes.
-const READ: ReadLimit = ReadLimit { count: FETCH_READ_ENTRIES, bytes: FETCH_READ_BYTES };
-
-/// Entries that were read and not handed out yet.
-#[derive(Debug, Default)]
-pub(super) struct ReadAhead {
-    entries: BTreeMap<Sequence, Arc<Entry>>,
-    bytes: usize,
-}
-
-impl ReadAhead {
-    fn keep(&mut self, entry: Arc<Entry>) {
-        let bytes = entry.stored_bytes();
-        if self.bytes + bytes <= AHEAD_BYTES_MAX
-            && self.entries.insert(entry.event.sequence, entry).is_none()
-        {
-            self.bytes += bytes;
-        }
-    }
-
-    fn take(&mut self, sequence: Sequence) -> Option<Arc<Entry>> {
-        let entry = self.entries.remove(&sequence)?;
-        self.bytes -= entry.stored_bytes();
-        Some(entry)
-    }
-}
-
-/// What a fetch brought.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    through: u64,
-    matched: Vec<Arc<Entry>>,
-}
 
 impl Task {
     pub(super) async fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch { after, through, count } => self.begin_fetch(after, through, count),
+            Effect::Fetch { after, through, count } => {
+                self.fetch_asked = Some((after, through, count));
+                self.begin_fetch();
+            }
             Effect::Persist { ticket, changes } => self.begin_commit(ticket, changes),
             Effect::Ready { stream, held } => self.say_ready(stream, held).await,
             Effect::Deliver { stream, grant } => self.deliver(stream, grant).await,
             Effect::LeaseLost { stream, lease, reason } => self.say_lost(stream, lease, reason),
+            Effect::Newer { stream, lease, newest, count } => {
+                self.say_newer(stream, lease, newest, count);
+            }
+            Effect::Reconfigured { request } => self.moved(request, 0),
+            Effect::Sought { request, skipped } => self.moved(request, skipped),
+            Effect::Unused => self.is_unused = true,
             Effect::TakenOver { stream } => self.end_stream(stream, End::TakenOver),
             Effect::Settled { request, outcome } => self.replies.settled(request, outcome),
             Effect::Extended { request, result } => self.replies.extended(request, result),
             Effect::Redriven { request, sequences } => self.replies.redriven(request, sequences),
             Effect::Drained => self.replies.drained(),
-        }
-    }
-
-    fn begin_fetch(&mut self, after: u64, through: u64, count: usize) {
-        let (tools, identity) = (self.tools.clone(), Arc::clone(&self.identity));
-        self.fetch = Some(Box::pin(async move {
-            match fetch(&tools, &identity, after, through, count).await {
-                Ok(Some(fetched)) => return fetched,
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(subscription = %identity.name, after, %error, "the log could not be read");
-                }
-            }
-            // The wait is the fetch's own: the task goes on. An answer that brings nothing makes the machine ask again.
-            tools.clock.sleep_until(tools.clock.steady() + RETRY_DELAY).await;
-            Fetched { through: after, matched: Vec::new() }
-        }));
-    }
-
-    pub(super) fn fetched(&mut self, fetched: Fetched) {
-        self.fetch = None;
-        let Fetched { through, matched } = fetched;
-        let sequences = matched.iter().map(|entry| entry.event.sequence).collect();
-        self.handle(Input::Fetched { through, matched: sequences });
-        for entry in matched {
-            // After a recovery much is read again that is finished: that is not handed out, so not kept.
-            if self.core.status(entry.event.sequence).record().is_some() {
-                self.ahead.keep(entry);
-            }
         }
     }
 
@@ -99,9 +47,17 @@ impl Task {
             for sequence in newly_dead(&changes) {
                 tracing::warn!(subscription = %self.identity.name, %sequence, "dropped an event that ran out of attempts");
             }
+            for change in &changes {
+                self.backgrounds.apply(change);
+            }
             self.commit = Some(Box::pin(async move { (ticket, Ok(())) }));
             return;
         }
+        let becomes = changes
+            .iter()
+            .any(|change| matches!(change, Change::Reconfigured { .. } | Change::Sought { .. }));
+        let identity = self.moving.as_ref().filter(|_| becomes).and_then(Move::identity);
+        let config = identity.map(|identity| identity.config());
         let (tools, creation, epoch) = (self.tools.clone(), self.identity.creation, self.epoch);
         self.commit = Some(Box::pin(async move {
             let at = tools.clock.steady();
@@ -116,7 +72,7 @@ impl Task {
                 }
             }
             let any_died = changes.iter().any(|change| matches!(change, Change::Dead { .. }));
-            let commit = Commit { changes, dead_events, at };
+            let commit = Commit { changes, dead_events, config, at };
             let result = tools.ledger.commit(creation, epoch, commit).await;
             if any_died && result.is_ok() {
                 tools.died.notify_one();
@@ -136,7 +92,19 @@ impl Task {
                 Change::Open { sequence, record } if record.lease.is_none() => {
                     self.handed_out.remove(sequence);
                 }
-                Change::Open { .. } | Change::Position { .. } | Change::Redriven { .. } => {}
+                Change::Failed { sequence, .. } => drop(self.handed_out.remove(sequence)),
+                Change::Superseded { sequences, .. } => {
+                    for sequence in sequences {
+                        self.ahead.take(*sequence);
+                    }
+                }
+                Change::Sought { .. } => self.handed_out.clear(),
+                Change::Open { .. }
+                | Change::Position { .. }
+                | Change::Checkpointed { .. }
+                | Change::LookedBack { .. }
+                | Change::Reconfigured { .. }
+                | Change::Redriven { .. } => {}
             }
         }
     }
@@ -145,9 +113,9 @@ impl Task {
         let mut held = Vec::with_capacity(grants.len());
         for grant in grants {
             match self.entry(&grant).await {
-                Ok(entry) => {
+                Ok((entry, background)) => {
                     self.hand_out(&entry);
-                    held.push((grant, entry));
+                    held.push((grant, entry, background));
                 }
                 Err(error) => {
                     // Without `ready` a stream is none: the consumer comes back, and its leases are kept meanwhile.
@@ -166,8 +134,8 @@ impl Task {
     }
 
     async fn deliver(&mut self, stream: StreamId, grant: Grant) {
-        let entry = match self.entry(&grant).await {
-            Ok(entry) => entry,
+        let (entry, background) = match self.entry(&grant).await {
+            Ok(found) => found,
             Err(error) => {
                 self.log_unreadable(&grant, &error);
                 if self.unreadable.is_empty() {
@@ -185,7 +153,7 @@ impl Task {
             event_id = %entry.event.id, subscription = %self.identity.name, consumer = %open.consumer,
             %sequence, attempt, "deliver",
         );
-        open.outbox.push(Item::Delivery { grant, entry: Arc::clone(&entry) });
+        open.outbox.push(Item::Delivery { grant, entry: Arc::clone(&entry), background });
         self.hand_out(&entry);
     }
 
@@ -211,59 +179,73 @@ impl Task {
         open.outbox.push(Item::LeaseLost { lease, event_id, reason });
     }
 
-    /// Returns the event of a delivery: of one that was redriven, as the dead letter kept it.
-    async fn entry(&mut self, grant: &Grant) -> Result<Arc<Entry>, ReadError> {
+    fn say_newer(&self, stream: StreamId, lease: LeaseId, newest: Sequence, count: u64) {
+        let Some(open) = self.streams.get(&stream) else { return };
+        let event_id = self.handed_out.get(&lease.sequence);
+        let event_id = event_id.map_or_else(String::new, |out| out.event_id.to_string());
+        open.outbox.push(Item::Newer { lease, event_id, newest, count });
+    }
+
+    /// Returns the event of a delivery, of one that was redriven as the dead letter kept it; and what happened before.
+    async fn entry(&mut self, grant: &Grant) -> Result<(Arc<Entry>, Background), ReadError> {
         let sequence = grant.lease.sequence;
+        let (tools, creation) = (self.tools.clone(), self.identity.creation);
+        let kept = self.identity.is_ephemeral().then(|| self.backgrounds.get(sequence));
+        let background = background(&tools, creation, grant, kept).await?;
         if let Some(entry) = self.ahead.take(sequence) {
-            return Ok(entry);
+            return Ok((entry, background));
         }
         if grant.redriven {
             let row = self.tools.ledger.dead_letter(self.identity.creation, sequence).await?;
             if let Some(row) = row {
-                return Ok(row.entry);
+                return Ok((row.entry, background));
             }
         }
-        read_one(&*self.tools.log, sequence).await
+        Ok((read_one(&*self.tools.log, sequence).await?, background))
     }
 }
 
-/// Reads and matches; `None` if nothing can be read here yet.
-async fn fetch(
+/// Returns what happened before to a delivery of a durable subscription, or as `kept` in memory.
+async fn background(
     tools: &Tools,
-    identity: &Identity,
-    after: u64,
-    through: u64,
-    count: usize,
-) -> Result<Option<Fetched>, ReadError> {
-    let entries = tools.log.read(ReadRange { after, limit: READ }).await?;
-    if entries.is_empty() {
-        // What lay here was trimmed; or, over a network, it can't be seen yet.
-        let trimmed = tools.log.first().get() - 1;
-        let fetched = Fetched { through: trimmed.min(through), matched: Vec::new() };
-        return Ok((after < trimmed).then_some(fetched));
+    creation: Creation,
+    grant: &Grant,
+    kept: Option<delivery::Background>,
+) -> Result<Background, ReadError> {
+    if !grant.background {
+        return Ok(Background::default());
     }
-    let mut fetched = Fetched { through: after, matched: Vec::new() };
-    for entry in entries {
-        fetched.through = entry.event.sequence.get();
-        if identity.takes(&entry.event) {
-            fetched.matched.push(entry);
-        }
-        if fetched.matched.len() == count {
-            break;
+    let kept = match kept {
+        Some(kept) => kept,
+        None => tools.ledger.background(creation, grant.lease.sequence).await?,
+    };
+    let mut superseded = Vec::with_capacity(kept.superseded.len());
+    for sequence in kept.superseded {
+        // What was trimmed has no id any more.
+        if let Ok(entry) = read_one(&*tools.log, sequence).await {
+            superseded.push(entry.event.id);
         }
     }
-    Ok(Some(fetched))
+    let superseded_count = kept.superseded_count;
+    let (attempts, checkpoint) = (kept.attempts, kept.checkpoint);
+    Ok(Background { attempts, superseded, superseded_count, checkpoint })
 }
 
-/// Returns the sequences whose dead letters have no row yet that holds their events.
+/// Returns the sequences whose dead letters have no row yet that holds their events, as far as it is known.
 fn newly_dead(changes: &[Change]) -> Vec<Sequence> {
     let dead = changes.iter().filter_map(|change| match change {
-        Change::Dead { sequence, letter } if letter.generation == 0 => Some(*sequence),
+        Change::Dead { sequence, death, .. } if !death.redriven => Some(*sequence),
         Change::Dead { .. }
         | Change::Position { .. }
         | Change::Open { .. }
+        | Change::Failed { .. }
+        | Change::Checkpointed { .. }
         | Change::Done { .. }
-        | Change::Redriven { .. } => None,
+        | Change::Superseded { .. }
+        | Change::Redriven { .. }
+        | Change::LookedBack { .. }
+        | Change::Reconfigured { .. }
+        | Change::Sought { .. } => None,
     });
     dead.collect()
 }

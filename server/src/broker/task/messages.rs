@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{Counts, DeadLetter, LeaseId, Nack, Outcome, Status},
+    delivery::{BreakerState, Counts, Hold, LeaseId, Nack, Outcome, ResourceKey, Status},
     event::Sequence,
     time::Timestamp,
 };
 use tokio::sync::oneshot;
 
-use crate::broker::{End, Extension, Inbox, Position};
+use crate::broker::{Change, End, Extension, Inbox, Position, SeekMode, Sought, UpdateError};
 
 /// What a task is asked.
 #[derive(Debug)]
@@ -23,12 +23,21 @@ pub(in crate::broker) enum Message {
         extensions: Vec<(LeaseId, Extension)>,
         reply: oneshot::Sender<Vec<Result<Timestamp, Outcome>>>,
     },
-    /// Give dead letters back; answered with how many.
-    Redrive { letters: Vec<(Sequence, DeadLetter)>, reply: oneshot::Sender<Vec<Sequence>> },
+    /// Give dead letters back, by sequence, generation and resource; answered with which went.
+    Redrive {
+        letters: Vec<(Sequence, u32, Option<ResourceKey>)>,
+        reply: oneshot::Sender<Vec<Sequence>>,
+    },
+    /// Be another; answered once that is durable.
+    Change { change: Box<Change>, reply: oneshot::Sender<Result<(), UpdateError>> },
+    /// Move the position; dropped without an answer where that can't be done now.
+    Seek { after: u64, mode: SeekMode, reply: oneshot::Sender<Sought> },
     /// Tell how it stands.
     Inspect { reply: oneshot::Sender<Overview> },
-    /// Tell how one event stands, and what its consumer said about its progress.
-    Status { sequence: Sequence, reply: oneshot::Sender<(Status, String)> },
+    /// Tell how one event stands.
+    Status { sequence: Sequence, reply: oneshot::Sender<Standing> },
+    /// Tell how the open deliveries beyond `after` stand that are in one of these states, at most `count`.
+    Open { after: u64, states: States, count: usize, reply: oneshot::Sender<Vec<Standing>> },
     /// Lease nothing more and write down what runs; answered when that is durable.
     Drain { grace: Duration, reply: oneshot::Sender<()> },
     /// End all streams so, and end.
@@ -44,6 +53,43 @@ pub enum Settle {
     Nack(Nack),
 }
 
+/// Which open deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct States {
+    /// Those that wait for a consumer with room.
+    pub ready: bool,
+    /// Those that are with a consumer.
+    pub leased: bool,
+    /// Those that wait for their next attempt.
+    pub waiting: bool,
+}
+
+impl States {
+    /// Whether a delivery is in one of them.
+    #[must_use]
+    pub const fn have(self, status: &Status) -> bool {
+        match status {
+            Status::Ready(_) => self.ready,
+            Status::Leased { .. } => self.leased,
+            Status::Waiting { .. } => self.waiting,
+            Status::Unscanned | Status::Done | Status::Dead => false,
+        }
+    }
+}
+
+/// How one event stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Which.
+    pub sequence: Sequence,
+    /// Its state.
+    pub status: Status,
+    /// What keeps it from being leased, if it is ready.
+    pub hold: Option<Hold>,
+    /// What its consumer said about its progress.
+    pub progress: String,
+}
+
 /// How a subscription stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overview {
@@ -53,6 +99,10 @@ pub struct Overview {
     pub counts: Counts,
     /// The oldest event that is not finished.
     pub first_open: Option<Sequence>,
+    /// What keeps it from leasing anything.
+    pub hold: Option<Hold>,
+    /// How its breaker stands.
+    pub breaker: BreakerState,
     /// Its consumers, with how many leases each holds.
     pub consumers: Vec<(String, usize)>,
 }

@@ -1,12 +1,18 @@
 //! From the ledger to a live subscription: at the start, and after a commit that failed.
 
+use std::sync::Arc;
+
 use hookline_core::{
     delivery::{Config, Epoch, Snapshot, Subscription},
     time::Timestamp,
 };
 
-use super::{End, Message, Task, effects, replies::Replies};
-use crate::{broker::Identity, limits::RETRY_DELAY, store::CommitError};
+use super::{End, Message, Task, replies::Replies};
+use crate::{
+    broker::{Identity, ending::stored},
+    limits::RETRY_DELAY,
+    store::CommitError,
+};
 
 impl Task {
     /// Starts anew from the ledger, as after a restart: waiters are told to say it again, streams to come back.
@@ -15,17 +21,19 @@ impl Task {
         for stream in std::mem::take(&mut self.streams).into_values() {
             stream.outbox.end(End::Unavailable);
         }
-        self.ahead = effects::ReadAhead::default();
+        self.ahead.clear();
         self.handed_out.clear();
         self.unreadable.clear();
-        (self.commit, self.fetch) = (None, None);
+        (self.commit, self.fetch, self.fetch_asked) = (None, None, None);
+        (self.moving, self.looking_back, self.must_recover) = (None, None, false);
+        self.tools.tail.unfollow(self.identity.creation, &self.feed);
         loop {
-            match self.tools.ledger.open(self.identity.creation).await {
+            match self.open_again().await {
                 Ok((epoch, snapshot)) => {
                     let now = self.tools.clock.steady();
+                    self.looked_back = snapshot.looked_back;
                     self.core = recovered(&self.identity, epoch, snapshot, now);
                     self.epoch = epoch;
-                    self.head.mark_changed();
                     tracing::info!(subscription = %self.identity.name, "recovered from the ledger");
                     return Ok(());
                 }
@@ -36,6 +44,15 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Opens the ledger, and reads what the subscription is: an update may have been in the commit that failed.
+    async fn open_again(&mut self) -> Result<(Epoch, Snapshot), CommitError> {
+        let creation = self.identity.creation;
+        let opened = self.tools.ledger.open(creation).await?;
+        self.identity = stored(&*self.tools.ledger, creation).await?;
+        self.outside.identity.send_replace(Arc::clone(&self.identity));
+        Ok(opened)
     }
 
     /// Waits before the ledger is tried again. Who asks meanwhile is told at once that there is no answer.
@@ -64,7 +81,8 @@ pub(super) fn recovered(
     snapshot: Snapshot,
     now: Timestamp,
 ) -> Subscription {
-    let config = Config { creation: identity.creation, policy: identity.policy.clone() };
+    let (policy, pause) = (identity.policy.clone(), identity.pause);
+    let config = Config { creation: identity.creation, policy, pause };
     // Jitter has to differ between subscriptions and restarts; it need not be a secret.
     let seed = identity.creation.0.rotate_left(32) ^ epoch.0 ^ now.as_micros().unsigned_abs();
     Subscription::recover(config, epoch, snapshot, now, seed)

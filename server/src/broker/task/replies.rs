@@ -119,7 +119,8 @@ impl Replies {
         }
     }
 
-    fn request(&mut self) -> RequestId {
+    /// Returns the number of a question that is answered in another way.
+    pub(super) fn request(&mut self) -> RequestId {
         self.last_request += 1;
         RequestId(self.last_request)
     }

@@ -160,6 +160,7 @@ mod tests {
             attempts: vec![attempt(2, "first"), attempt(3, "503\nfrom the ledger")],
             died_at: Some(prost_types::Timestamp { seconds: 1_533_204_620, nanos: 0 }),
             generation: 0,
+            detail: String::new(),
         };
         assert_eq!(
             columns().row(&cells(&letter)),

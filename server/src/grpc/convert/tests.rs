@@ -1,12 +1,12 @@
 use hookline_core::{
-    delivery::{Creation, Epoch, LeaseId, Stamp},
+    delivery::{BreakerState, Creation, Epoch, LeaseId, Stamp},
     event::{Event, EventId, EventType, NewEvent, Sequence, SourceName, SubscriptionName},
     pattern::PatternSet,
 };
 
 use super::*;
 use crate::{
-    broker::Overview,
+    broker::{Overview, Rule},
     limits::{CLIENT_MESSAGE_BYTES, HELD_BYTES_MAX, IN_FLIGHT_MAX},
     store::Packed,
 };
@@ -15,15 +15,18 @@ fn identity() -> Identity {
     Identity {
         creation: Creation(1),
         name: SubscriptionName::parse("work").unwrap(),
-        patterns: PatternSet::parse(["*"]).unwrap(),
+        rule: Rule { patterns: PatternSet::parse(["*"]).unwrap(), filter: None },
+        earlier: Vec::new(),
+        look_back: None,
         policy: Policy::default(),
+        pause: Pause::Off,
         created_at: Timestamp::EPOCH,
         start_after: 0,
     }
 }
 
 /// A lease whose history has `attempts`, and an event with texts of 1 KiB and as much metadata as is said.
-fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>) {
+fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>, Background) {
     let text = || "x".repeat(1_024);
     let sequence = Sequence::new(number).unwrap();
     let content = NewEvent {
@@ -59,11 +62,12 @@ fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>) {
             consumer: "x".repeat(128).into(),
         },
         expires_at: Timestamp::EPOCH,
-        history: history.collect(),
+        background: true,
         redriven: false,
     };
     let packed = Packed::Plain(bytes::Bytes::new());
-    (grant, Arc::new(Entry { event, payload_size: 0, packed }))
+    let background = Background { attempts: history.collect(), ..Background::default() };
+    (grant, Arc::new(Entry { event, payload_size: 0, packed }), background)
 }
 
 #[test]
@@ -100,7 +104,8 @@ fn a_subscription_is_shown_with_so_many_consumers_and_no_more() {
     let consumers = (0..1_500).map(|number| (format!("{number:04}"), 1)).collect();
     let position = Position { log_end: 0, scanned: 0, done_floor: 0 };
     let counts = Counts::default();
-    let overview = Overview { position, counts, first_open: None, consumers };
+    let (hold, breaker) = (None, BreakerState::Closed);
+    let overview = Overview { position, counts, first_open: None, hold, breaker, consumers };
     let identity = Arc::new(identity());
     let view = SubscriptionView { identity, overview, oldest_received_at: None };
     let shown = subscription(&view, Timestamp::EPOCH);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use hookline_core::{event::Sequence, pattern::PatternSet, time::Timestamp};
+use hookline_core::{event::Sequence, time::Timestamp};
 use hookline_proto::v1;
 use prost::Message as _;
 use tonic::Status;
 
+use super::test::Trial;
 use crate::{
+    broker::Judgement,
     grpc::{Shared, convert, fields, page, status},
     limits::{LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, PAGE_BYTES_MAX},
     store::{Entry, EventLog, ReadLimit, ReadRange},
@@ -24,12 +26,11 @@ struct Walk {
     /// Sequences below this.
     before: u64,
     received_before: Option<Timestamp>,
-    patterns: Option<PatternSet>,
+    trial: Trial,
 }
 
 impl Walk {
     async fn read(log: &dyn EventLog, request: &v1::ListEventsRequest) -> Result<Self, Status> {
-        fields::no_filter(&request.filter)?;
         let head = *log.head().borrow();
         let mut from = request.start_sequence.unwrap_or(1).max(1);
         let mut before = request.end_sequence.unwrap_or(u64::MAX).min(head.saturating_add(1));
@@ -42,9 +43,9 @@ impl Walk {
         if let Some(time) = received_before {
             before = before.min(position(log, time).await?);
         }
-        let patterns = fields::patterns("patterns", &request.patterns)?;
+        let trial = Trial::read(&request.patterns, &request.filter)?;
         let newest_first = request.newest_first;
-        Ok(Self { newest_first, from, before, received_before, patterns })
+        Ok(Self { newest_first, from, before, received_before, trial })
     }
 
     /// Goes on behind an event that an earlier page ended with.
@@ -71,13 +72,12 @@ impl Walk {
         Ok(entries)
     }
 
-    fn takes(&self, entry: &Entry) -> bool {
-        let content = &entry.event.content;
-        self.received_before.is_none_or(|before| entry.event.received_at < before)
-            && self
-                .patterns
-                .as_ref()
-                .is_none_or(|set| set.matches(&content.source, &content.event_type))
+    async fn takes(&self, log: &dyn EventLog, entry: &Entry) -> Result<bool, Status> {
+        if self.received_before.is_some_and(|before| before <= entry.event.received_at) {
+            return Ok(false);
+        }
+        let judged = self.trial.judge(log, entry, false).await;
+        Ok(judged.map_err(|error| status::read_failed(&error))? == Judgement::Taken)
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn list(
             return Ok(page);
         }
         for entry in entries {
-            if walk.takes(&entry) {
+            if walk.takes(log, &entry).await? {
                 let event = convert::event(log, &entry, view).await;
                 let event = event.map_err(|error| status::read_failed(&error))?;
                 bytes += event.encoded_len();

@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::{Stream, stream};
-use hookline_core::pattern::PatternSet;
 use hookline_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::test::Trial;
 use crate::{
+    broker::Judgement,
     grpc::{Shared, convert, fields, fields::View, status},
     limits::{WATCH_READ_BYTES, WATCH_READ_ENTRIES},
     store::{Entry, EventLog, ReadLimit, ReadRange},
@@ -23,7 +24,7 @@ struct Watcher {
     log: Arc<dyn EventLog>,
     head: watch::Receiver<u64>,
     stop: CancellationToken,
-    patterns: Option<PatternSet>,
+    trial: Trial,
     view: View,
     /// Everything up to here was looked at.
     after: u64,
@@ -34,7 +35,6 @@ pub(super) async fn watch(
     shared: &Shared,
     request: v1::WatchEventsRequest,
 ) -> Result<impl Stream<Item = Result<v1::WatchEventsResponse, Status>> + use<>, Status> {
-    fields::no_filter(&request.filter)?;
     let start = fields::start(request.start.as_ref())?;
     let broker = &shared.broker;
     let after = broker.resolve(start).await.map_err(|error| status::create_failed(&error))?;
@@ -42,7 +42,7 @@ pub(super) async fn watch(
         log: Arc::clone(broker.log()),
         head: broker.log().head(),
         stop: shared.stop.clone(),
-        patterns: fields::patterns("patterns", &request.patterns)?,
+        trial: Trial::read(&request.patterns, &request.filter)?,
         view: fields::view(request.payload_view, request.max_payload_bytes)?,
         after,
         ahead: VecDeque::new(),
@@ -58,7 +58,7 @@ impl Watcher {
         loop {
             while let Some(entry) = self.ahead.pop_front() {
                 self.after = entry.event.sequence.get();
-                if self.takes(&entry) {
+                if self.takes(&entry).await? {
                     let event = convert::event(&*self.log, &entry, self.view).await;
                     return event.map_err(|error| status::read_failed(&error));
                 }
@@ -92,9 +92,8 @@ impl Watcher {
         }
     }
 
-    fn takes(&self, entry: &Entry) -> bool {
-        let content = &entry.event.content;
-        let patterns = self.patterns.as_ref();
-        patterns.is_none_or(|set| set.matches(&content.source, &content.event_type))
+    async fn takes(&self, entry: &Entry) -> Result<bool, Status> {
+        let judged = self.trial.judge(&*self.log, entry, false).await;
+        Ok(judged.map_err(|error| status::read_failed(&error))? == Judgement::Taken)
     }
 }

@@ -1,105 +1,17 @@
 //! Facts about subscriptions and their deliveries, as small messages.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, DeadLetter, Epoch, LeaseRecord, Policy, Reason, Record, Settlement,
-        Stamp,
+        Attempt, AttemptEnd, Background, DeadLetter, Ended, Epoch, LeaseRecord, Reason, Record,
+        ResourceKey, Settlement, Stamp,
     },
-    event::{Sequence, SubscriptionName},
-    pattern::PatternSet,
+    event::Sequence,
     time::Timestamp,
 };
 use prost::Message;
 
-use super::{
-    super::{ReadError, SubscriptionConfig},
-    damaged, decode, timestamp,
-};
-
-#[derive(Clone, PartialEq, Message)]
-struct ConfigRow {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, repeated, tag = "2")]
-    patterns: Vec<String>,
-    #[prost(sint64, tag = "3")]
-    created_at: i64,
-    #[prost(uint64, tag = "4")]
-    start_after: u64,
-    #[prost(message, optional, tag = "5")]
-    policy: Option<PolicyRow>,
-}
-
-/// Durations in nanoseconds.
-#[derive(Clone, PartialEq, Message)]
-struct PolicyRow {
-    #[prost(uint64, tag = "1")]
-    lease_duration: u64,
-    #[prost(uint64, tag = "2")]
-    max_lease: u64,
-    #[prost(uint32, tag = "3")]
-    max_attempts: u32,
-    #[prost(uint64, tag = "4")]
-    initial_backoff: u64,
-    #[prost(uint64, tag = "5")]
-    max_backoff: u64,
-    #[prost(double, tag = "6")]
-    backoff_multiplier: f64,
-    #[prost(double, tag = "7")]
-    jitter: f64,
-    #[prost(uint64, tag = "8")]
-    reconnect_grace: u64,
-}
-
-/// Returns the bytes of a subscription's config.
-pub(in super::super) fn encode_config(config: &SubscriptionConfig) -> Vec<u8> {
-    let policy = &config.policy;
-    // 584 years, and a policy's bounds are days.
-    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    ConfigRow {
-        name: config.name.as_str().to_owned(),
-        patterns: config.patterns.patterns().iter().map(ToString::to_string).collect(),
-        created_at: config.created_at.as_micros(),
-        start_after: config.start_after,
-        policy: Some(PolicyRow {
-            lease_duration: nanos(policy.lease_duration),
-            max_lease: nanos(policy.max_lease),
-            max_attempts: policy.max_attempts,
-            initial_backoff: nanos(policy.initial_backoff),
-            max_backoff: nanos(policy.max_backoff),
-            backoff_multiplier: policy.backoff_multiplier,
-            jitter: policy.jitter,
-            reconnect_grace: nanos(policy.reconnect_grace),
-        }),
-    }
-    .encode_to_vec()
-}
-
-/// Reads a subscription's config.
-pub(in super::super) fn decode_config(bytes: Bytes) -> Result<SubscriptionConfig, ReadError> {
-    let row: ConfigRow = decode(bytes, "a config")?;
-    let policy = row.policy.ok_or_else(|| damaged("a config without a policy"))?;
-    Ok(SubscriptionConfig {
-        name: SubscriptionName::parse(&row.name).map_err(|error| damaged(error.to_string()))?,
-        patterns: PatternSet::parse(&row.patterns)
-            .map_err(|error| damaged(format!("the patterns of `{}`: {error}", row.name)))?,
-        policy: Policy {
-            lease_duration: Duration::from_nanos(policy.lease_duration),
-            max_lease: Duration::from_nanos(policy.max_lease),
-            max_attempts: policy.max_attempts,
-            initial_backoff: Duration::from_nanos(policy.initial_backoff),
-            max_backoff: Duration::from_nanos(policy.max_backoff),
-            backoff_multiplier: policy.backoff_multiplier,
-            jitter: policy.jitter,
-            reconnect_grace: Duration::from_nanos(policy.reconnect_grace),
-        },
-        created_at: timestamp(row.created_at)?,
-        start_after: row.start_after,
-    })
-}
+use super::{super::ReadError, damaged, decode, sequence, timestamp};
 
 #[derive(Clone, PartialEq, Message)]
 struct AttemptRow {
@@ -202,6 +114,7 @@ struct RecordRow {
     attempts: u32,
     #[prost(uint32, tag = "3")]
     give_backs: u32,
+    /// Written by versions that had no background.
     #[prost(message, repeated, tag = "4")]
     history: Vec<AttemptRow>,
     #[prost(sint64, optional, tag = "5")]
@@ -214,6 +127,14 @@ struct RecordRow {
     lease: Option<LeaseRow>,
     #[prost(bool, tag = "9")]
     redriven: bool,
+    /// When the lease began that may still ack.
+    #[prost(sint64, optional, tag = "10")]
+    late_ack_since: Option<i64>,
+    #[prost(bool, tag = "11")]
+    looked_back: bool,
+    /// 16 bytes, or none.
+    #[prost(bytes = "bytes", tag = "12")]
+    resource: Bytes,
 }
 
 /// Returns the bytes of an open delivery's record.
@@ -222,10 +143,10 @@ pub(in super::super) fn encode_record(record: &Record) -> Vec<u8> {
         generation: record.generation,
         attempts: record.attempts,
         give_backs: record.give_backs,
-        history: attempt_rows(&record.history),
+        history: Vec::new(),
         due_at: record.due_at.map(Timestamp::as_micros),
         fence: record.fence.map(StampRow::from),
-        late_ack: record.late_ack,
+        late_ack: record.late_ack.is_some(),
         lease: record.lease.as_ref().map(|lease| LeaseRow {
             stamp: Some(lease.stamp.into()),
             consumer: lease.consumer.clone(),
@@ -233,32 +154,82 @@ pub(in super::super) fn encode_record(record: &Record) -> Vec<u8> {
             expires_at: lease.expires_at.as_micros(),
         }),
         redriven: record.redriven,
+        late_ack_since: record.late_ack.map(Timestamp::as_micros),
+        looked_back: record.looked_back,
+        resource: record
+            .resource
+            .map_or_else(Bytes::new, |key| Bytes::copy_from_slice(key.as_bytes())),
     }
     .encode_to_vec()
 }
 
-/// Reads an open delivery's record.
-pub(in super::super) fn decode_record(bytes: Bytes) -> Result<Record, ReadError> {
+/// Reads an open delivery's record; with the attempts that versions without backgrounds kept in it.
+pub(in super::super) fn decode_record(bytes: Bytes) -> Result<(Record, Vec<Attempt>), ReadError> {
     let row: RecordRow = decode(bytes, "a record")?;
     let lease = |lease: LeaseRow| {
         let stamp = lease.stamp.ok_or_else(|| damaged("a lease without a stamp"))?;
-        Ok(LeaseRecord {
+        Ok::<_, ReadError>(Box::new(LeaseRecord {
             stamp: stamp.into(),
             consumer: lease.consumer,
             started_at: timestamp(lease.started_at)?,
             expires_at: timestamp(lease.expires_at)?,
-        })
+        }))
     };
-    Ok(Record {
+    // Earlier versions did not say when that lease began: then at the latest when the delivery was due again.
+    let late_ack = match (row.late_ack, row.late_ack_since.or(row.due_at)) {
+        (true, since) => Some(since.map_or(Ok(Timestamp::EPOCH), timestamp)?),
+        (false, _) => None,
+    };
+    let resource = match &row.resource[..] {
+        [] => None,
+        bytes => {
+            let bytes = bytes.try_into().map_err(|_| damaged("the resource of a record"))?;
+            Some(ResourceKey::from_bytes(bytes))
+        }
+    };
+    let record = Record {
         generation: row.generation,
         attempts: row.attempts,
         give_backs: row.give_backs,
-        history: attempts(row.history)?,
         due_at: row.due_at.map(timestamp).transpose()?,
         fence: row.fence.map(Stamp::from),
-        late_ack: row.late_ack,
+        late_ack,
         lease: row.lease.map(lease).transpose()?,
         redriven: row.redriven,
+        looked_back: row.looked_back,
+        resource,
+    };
+    Ok((record, attempts(row.history)?))
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BackgroundRow {
+    #[prost(message, repeated, tag = "1")]
+    attempts: Vec<AttemptRow>,
+    #[prost(uint64, repeated, tag = "2")]
+    superseded: Vec<u64>,
+    #[prost(uint64, tag = "3")]
+    superseded_count: u64,
+}
+
+/// Returns the bytes of a delivery's background, without its checkpoint.
+pub(in super::super) fn encode_background(background: &Background) -> Vec<u8> {
+    BackgroundRow {
+        attempts: attempt_rows(&background.attempts),
+        superseded: background.superseded.iter().map(|sequence| sequence.get()).collect(),
+        superseded_count: background.superseded_count,
+    }
+    .encode_to_vec()
+}
+
+/// Reads a delivery's background, without its checkpoint.
+pub(in super::super) fn decode_background(bytes: Bytes) -> Result<Background, ReadError> {
+    let row: BackgroundRow = decode(bytes, "a background")?;
+    Ok(Background {
+        attempts: attempts(row.attempts)?,
+        superseded: row.superseded.into_iter().map(sequence).collect::<Result<_, _>>()?,
+        superseded_count: row.superseded_count,
+        checkpoint: Bytes::new(),
     })
 }
 
@@ -276,6 +247,8 @@ struct LetterRow {
     died_at: i64,
     #[prost(bool, tag = "6")]
     redriven: bool,
+    #[prost(string, tag = "7")]
+    detail: String,
 }
 
 /// Returns the bytes of a dead letter without its event.
@@ -292,6 +265,7 @@ pub(in super::super) fn encode_letter(letter: &DeadLetter, redriven: bool) -> Ve
         attempts: letter.attempts,
         died_at: letter.died_at.as_micros(),
         redriven,
+        detail: letter.detail.clone(),
     }
     .encode_to_vec()
 }
@@ -311,6 +285,7 @@ pub(in super::super) fn decode_letter(bytes: Bytes) -> Result<(DeadLetter, bool)
         history: attempts(row.history)?,
         attempts: row.attempts,
         died_at: timestamp(row.died_at)?,
+        detail: row.detail,
     };
     Ok((letter, row.redriven))
 }
@@ -338,13 +313,28 @@ struct SettlementRow {
     /// How many microseconds before `done_at` the lease began.
     #[prost(sint64, tag = "5")]
     lasted: i64,
+    /// The newer event that finished it; 0: it was acked.
+    #[prost(uint64, tag = "6")]
+    superseded_by: u64,
 }
 
 /// Returns the bytes of what one commit settled.
-pub(in super::super) fn encode_settled(settled: &[(Sequence, Settlement)]) -> Vec<u8> {
+pub(in super::super) fn encode_settled(settled: &[(Sequence, Ended)]) -> Vec<u8> {
     let mut consumers: Vec<String> = Vec::new();
     let mut rows = Vec::with_capacity(settled.len());
-    for (sequence, settlement) in settled {
+    for (sequence, ended) in settled {
+        let settlement = match ended {
+            Ended::Acked(settlement) => settlement,
+            Ended::Superseded { by, at } => {
+                rows.push(SettlementRow {
+                    sequence: sequence.get(),
+                    done_at: at.as_micros(),
+                    superseded_by: by.get(),
+                    ..SettlementRow::default()
+                });
+                continue;
+            }
+        };
         let known = consumers.iter().position(|name| *name == settlement.consumer);
         let place = known.unwrap_or_else(|| {
             consumers.push(settlement.consumer.clone());
@@ -358,25 +348,30 @@ pub(in super::super) fn encode_settled(settled: &[(Sequence, Settlement)]) -> Ve
             attempt: settlement.attempt,
             done_at,
             lasted: done_at - leased_at,
+            superseded_by: 0,
         });
     }
     SettledRow { consumers, settled: rows }.encode_to_vec()
 }
 
-/// Reads the newest settlement of `sequence` out of what one commit settled.
+/// Reads how `sequence` ended last out of what one commit settled.
 pub(in super::super) fn decode_settled(
     bytes: Bytes,
     sequence: Sequence,
-) -> Result<Option<Settlement>, ReadError> {
+) -> Result<Option<Ended>, ReadError> {
     let row: SettledRow = decode(bytes, "settlements")?;
     let found = row.settled.iter().rev().find(|settled| settled.sequence == sequence.get());
     let Some(found) = found else { return Ok(None) };
+    let done_at = timestamp(found.done_at)?;
+    if let Some(by) = Sequence::new(found.superseded_by) {
+        return Ok(Some(Ended::Superseded { by, at: done_at }));
+    }
     let name = usize::try_from(found.consumer).ok().and_then(|place| row.consumers.get(place));
     let leased_at = found.done_at.checked_sub(found.lasted);
-    Ok(Some(Settlement {
+    Ok(Some(Ended::Acked(Settlement {
         consumer: name.ok_or_else(|| damaged("a settlement without a consumer"))?.clone(),
         attempt: found.attempt,
         leased_at: timestamp(leased_at.ok_or_else(|| damaged("a settlement's time"))?)?,
-        done_at: timestamp(found.done_at)?,
-    }))
+        done_at,
+    })))
 }

@@ -2,6 +2,8 @@
 //!
 //! The messages here are read by every later version: fields are added, never reused.
 
+mod config;
+
 mod facts;
 
 use std::sync::Arc;
@@ -15,9 +17,12 @@ use hookline_core::{
 use hookline_proto::v1 as proto;
 use prost::Message;
 
-pub(super) use self::facts::{
-    decode_config, decode_letter, decode_record, decode_settled, encode_config, encode_letter,
-    encode_record, encode_settled,
+pub(super) use self::{
+    config::{decode_config, encode_config},
+    facts::{
+        decode_background, decode_letter, decode_record, decode_settled, encode_background,
+        encode_letter, encode_record, encode_settled,
+    },
 };
 use super::{Entry, Packed, ReadError};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, Change, Creation, DeadLetter, Epoch, LeaseRecord, Reason, Record,
-        Settlement, Snapshot, Stamp,
+        Attempt, AttemptEnd, Backgrounds, Change, Creation, DeadLetter, Death, Ended, Epoch,
+        LeaseRecord, Pause, Reason, Record, ResourceKey, Settlement, Snapshot, Stamp,
     },
     event::{Sequence, SubscriptionName},
 };
@@ -25,6 +25,7 @@ on_every_store! {
     b5_what_was_committed_is_there_when_opened_again,
     a2_an_acked_delivery_stays_done,
     a_settlement_says_who_acked,
+    a_config_is_changed_with_a_commit,
     settlements_go_with_the_events,
     g1_a_dead_letter_keeps_its_event_and_its_history,
     g7_a_dead_letter_outlives_the_trimmed_log,
@@ -61,7 +62,7 @@ impl Bench {
         changes: Vec<Change>,
         dead_events: Vec<(Sequence, Arc<Entry>)>,
     ) {
-        let commit = Commit { changes, dead_events, at: at(3) };
+        let commit = Commit { changes, dead_events, config: None, at: at(3) };
         self.ledger().commit(owner.creation, owner.epoch, commit).await.unwrap();
     }
 
@@ -101,9 +102,10 @@ fn letter(generation: u32) -> DeadLetter {
     DeadLetter {
         generation,
         reason: Reason::MaxAttempts,
-        history: vec![attempt(1), attempt(2)],
+        history: vec![attempt(2)],
         attempts: 2,
         died_at: at(30),
+        detail: "no such overload".to_owned(),
     }
 }
 
@@ -113,17 +115,18 @@ fn record() -> Record {
         generation: 1,
         attempts: 2,
         give_backs: 3,
-        history: vec![attempt(1)],
         due_at: Some(at(40)),
         fence: Some(stamp),
-        late_ack: true,
-        lease: Some(LeaseRecord {
+        late_ack: Some(at(31)),
+        lease: Some(Box::new(LeaseRecord {
             stamp: Stamp { counter: 10, ..stamp },
             consumer: "agent".to_owned(),
             started_at: at(41),
             expires_at: at(101),
-        }),
+        })),
         redriven: false,
+        looked_back: true,
+        resource: Some(ResourceKey::from_bytes([7; 16])),
     }
 }
 
@@ -136,7 +139,9 @@ fn done(number: u64, consumer: &str) -> Change {
 }
 
 fn dead(number: u64, generation: u32) -> Change {
-    Change::Dead { sequence: sequence(number), letter: letter(generation) }
+    let DeadLetter { reason, attempts, died_at, detail, .. } = letter(generation);
+    let death = Death { generation, reason, attempts, died_at, detail, redriven: false };
+    Change::Dead { sequence: sequence(number), death, attempt: Some(attempt(2)) }
 }
 
 fn redriven(number: u64) -> Change {
@@ -196,7 +201,7 @@ async fn an_opening_fences_earlier_owners(mut bench: Bench) {
 
 async fn b5_what_was_committed_is_there_when_opened_again(mut bench: Bench) {
     let mut owner = bench.own("prs").await;
-    let plain = Record { attempts: 1, history: vec![attempt(1)], ..Record::default() };
+    let plain = Record { attempts: 1, ..Record::default() };
     bench
         .commit(
             &owner,
@@ -237,11 +242,24 @@ async fn a_settlement_says_who_acked(mut bench: Bench) {
     bench.commit(&owner, vec![done(3, "c"), done(1, "again")]).await;
     bench.step().await;
     for (number, consumer) in [(1, "again"), (2, "b"), (3, "c"), (5_000, "a")] {
-        let found = bench.ledger().settlement(owner.creation, sequence(number)).await.unwrap();
-        assert_eq!(found, Some(settlement(consumer)), "{number}");
+        let found = bench.ledger().ended(owner.creation, sequence(number)).await.unwrap();
+        assert_eq!(found, Some(Ended::Acked(settlement(consumer))), "{number}");
     }
-    assert_eq!(bench.ledger().settlement(owner.creation, sequence(4)).await.unwrap(), None);
-    assert_eq!(bench.ledger().settlement(Creation(99), sequence(1)).await.unwrap(), None);
+    assert_eq!(bench.ledger().ended(owner.creation, sequence(4)).await.unwrap(), None);
+    assert_eq!(bench.ledger().ended(Creation(99), sequence(1)).await.unwrap(), None);
+}
+
+async fn a_config_is_changed_with_a_commit(mut bench: Bench) {
+    let mut owner = bench.own("prs").await;
+    let config = SubscriptionConfig { pause: Pause::On, look_back: Some((1, 4)), ..config("prs") };
+    let changes = vec![Change::Reconfigured { look_back_after: Some(1) }, done(3, "a")];
+    let commit = Commit { changes, config: Some(config.clone()), ..Commit::default() };
+    bench.ledger().commit(owner.creation, owner.epoch, commit).await.unwrap();
+    bench.step().await;
+    let listed = bench.ledger().subscriptions().await.unwrap();
+    assert_eq!(listed, [(owner.creation, config)]);
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!((snapshot.looked_back, snapshot.finished.count()), (1, 1));
 }
 
 async fn settlements_go_with_the_events(mut bench: Bench) {
@@ -250,8 +268,8 @@ async fn settlements_go_with_the_events(mut bench: Bench) {
     bench.commit(&owner, vec![done(1, "a"), done(9, "b")]).await;
     bench.log().trim(sequence(9)).await.unwrap();
     bench.step().await;
-    assert_eq!(bench.ledger().settlement(owner.creation, sequence(1)).await.unwrap(), None);
-    assert!(bench.ledger().settlement(owner.creation, sequence(9)).await.unwrap().is_some());
+    assert_eq!(bench.ledger().ended(owner.creation, sequence(1)).await.unwrap(), None);
+    assert!(bench.ledger().ended(owner.creation, sequence(9)).await.unwrap().is_some());
 }
 
 async fn g1_a_dead_letter_keeps_its_event_and_its_history(mut bench: Bench) {
@@ -357,7 +375,8 @@ async fn g5_a_redriven_delivery_that_dies_again_is_one_dead_letter(mut bench: Be
     bench.step().await;
     let rows = bench.dead_letters(&owner).await;
     assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].letter, letter(1));
+    let history = vec![attempt(2), attempt(2)];
+    assert_eq!(rows[0].letter, DeadLetter { history, ..letter(1) });
     assert!(!rows[0].announced);
     assert!(bench.log().payload(&rows[0].entry).await.unwrap() == noise(70_000, 70_000));
     let snapshot = bench.snapshot(&mut owner).await;
@@ -418,7 +437,7 @@ async fn i8_a_deleted_subscription_leaves_nothing(mut bench: Bench) {
     for _ in 0..3 {
         assert!(bench.dead_letters(&gone).await.is_empty());
         assert_eq!(bench.ledger().dead_letter(gone.creation, sequence(1)).await.unwrap(), None);
-        assert_eq!(bench.ledger().settlement(gone.creation, sequence(3)).await.unwrap(), None);
+        assert_eq!(bench.ledger().ended(gone.creation, sequence(3)).await.unwrap(), None);
         assert_eq!(bench.ledger().unannounced(10).await.unwrap().len(), 2);
         let commit = bench.ledger().commit(gone.creation, gone.epoch, Commit::default()).await;
         assert!(matches!(commit, Err(CommitError::Missing)));
@@ -473,48 +492,148 @@ mod fold {
     }
 
     fn changes() -> impl Strategy<Value = Change> {
+        let open = |attempts| Record { attempts, looked_back: false, ..record() };
         prop_oneof![
-            (0..9_000_u64, 0..100_u64)
+            4 => (0..9_000_u64, 0..100_u64)
                 .prop_map(|(floor, ahead)| Change::Position { floor, scanned: floor + ahead }),
-            (sequences(), 0..4_u32).prop_map(|(n, attempts)| Change::Open {
+            4 => (sequences(), 0..4_u32).prop_map(move |(n, attempts)| Change::Open {
                 sequence: sequence(n),
-                record: Record { attempts, ..record() }
+                record: open(attempts),
             }),
-            sequences().prop_map(|n| done(n, "agent")),
-            (sequences(), 0..3_u32).prop_map(|(n, generation)| dead(n, generation)),
-            sequences().prop_map(redriven),
+            4 => (sequences(), 1..4_u32).prop_map(move |(n, attempts)| Change::Failed {
+                sequence: sequence(n),
+                record: open(attempts),
+                attempt: attempt(attempts),
+            }),
+            2 => (sequences(), 1..9_usize).prop_map(|(n, len)| Change::Checkpointed {
+                sequence: sequence(n),
+                checkpoint: vec![b'x'; len].into(),
+            }),
+            4 => sequences().prop_map(|n| done(n, "agent")),
+            4 => (sequences(), 0..3_u32).prop_map(|(n, generation)| dead(n, generation)),
+            3 => (prop::collection::btree_set(sequences(), 1..4)).prop_map(|set| {
+                let by = sequence(9_000 + set.len() as u64);
+                let sequences = set.into_iter().map(sequence).collect();
+                Change::Superseded { sequences, by, at: at(60) }
+            }),
+            3 => sequences().prop_map(redriven),
+            1 => (0..9_000_u64).prop_map(|through| Change::LookedBack { through }),
+            1 => prop::option::of(0..9_000_u64)
+                .prop_map(|look_back_after| Change::Reconfigured { look_back_after }),
+            1 => (0..9_000_u64, 1..9_u32, 1..9_u64).prop_map(|(position, generation, counter)| {
+                let fence = Some(Stamp { epoch: Epoch(1), counter });
+                Change::Sought { position, generation, fence }
+            }),
         ]
+    }
+
+    /// What changes add up to, written down with the folds of the core.
+    #[derive(Default)]
+    struct Model {
+        snapshot: Snapshot,
+        backgrounds: Backgrounds,
+        letters: std::collections::BTreeMap<Sequence, DeadLetter>,
+        redriven: std::collections::BTreeSet<Sequence>,
+        ended: std::collections::BTreeMap<Sequence, Ended>,
+    }
+
+    impl Model {
+        /// Makes a change one that a subscription may ask for; false if it can't be.
+        fn make_possible(&self, change: &mut Change) -> bool {
+            match change {
+                Change::Redriven { sequence, .. } => {
+                    self.letters.contains_key(sequence) && !self.redriven.contains(sequence)
+                }
+                Change::Open { sequence, record } | Change::Failed { sequence, record, .. } => {
+                    record.redriven = self.redriven.contains(sequence);
+                    true
+                }
+                _ => true,
+            }
+        }
+
+        fn apply(&mut self, change: &Change) {
+            let finished = match change {
+                Change::Done { sequence, settlement } => {
+                    self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
+                    vec![*sequence]
+                }
+                Change::Superseded { sequences, by, at } => {
+                    for sequence in sequences {
+                        self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
+                    }
+                    sequences.clone()
+                }
+                _ => Vec::new(),
+            };
+            for sequence in finished {
+                if self.redriven.remove(&sequence) {
+                    self.letters.remove(&sequence);
+                }
+            }
+            if let Change::Redriven { sequence, .. } = change
+                && let Some(letter) = self.letters.get(sequence)
+            {
+                self.backgrounds.redrive(*sequence, letter);
+                self.redriven.insert(*sequence);
+            }
+            if let Change::Sought { .. } = change {
+                let records = &self.snapshot.records;
+                self.redriven.retain(|sequence| !records.contains_key(sequence));
+            }
+            self.snapshot.apply(change);
+            if let (Some(letter), Change::Dead { sequence, .. }) =
+                (self.backgrounds.apply(change), change)
+            {
+                self.letters.insert(*sequence, letter);
+                self.redriven.remove(sequence);
+            }
+        }
     }
 
     fn check(kind: Kind, commits: Vec<Vec<Change>>) {
         super::super::run(kind, |mut bench| async move {
             let entry = bench.entries(&[9]).await.remove(0);
             let mut owner = bench.own("prs").await;
-            let mut model = Snapshot::starting_after(0);
+            let mut model = Model::default();
             for mut changes in commits {
-                let mut floor = model.floor;
-                for change in &mut changes {
-                    // The floor never goes back.
-                    if let Change::Position { floor: new, scanned } = change {
-                        floor = floor.max(*new);
-                        (*new, *scanned) = (floor, floor + (*scanned - *new));
+                let mut floor = model.snapshot.floor;
+                changes.retain_mut(|change| {
+                    if !model.make_possible(change) {
+                        return false;
+                    }
+                    // The floor never goes back, but by a seek.
+                    match change {
+                        Change::Position { floor: new, scanned } => {
+                            floor = floor.max(*new);
+                            (*new, *scanned) = (floor, floor + (*scanned - *new));
+                        }
+                        Change::Sought { position, .. } => floor = *position,
+                        _ => {}
                     }
                     model.apply(change);
-                }
+                    true
+                });
                 let events = changes.iter().filter_map(|change| match change {
                     Change::Dead { sequence, .. } => Some((*sequence, Arc::clone(&entry))),
-                    Change::Position { .. }
-                    | Change::Open { .. }
-                    | Change::Done { .. }
-                    | Change::Redriven { .. } => None,
+                    _ => None,
                 });
                 let events = events.collect();
                 bench.commit_with(&owner, changes, events).await;
                 bench.step().await;
             }
-            assert_eq!(bench.snapshot(&mut owner).await, model);
-            let dead: Vec<_> = model.dead.iter().collect();
-            assert_eq!(bench.dead_letters(&owner).await.len(), dead.len());
+            assert_eq!(bench.snapshot(&mut owner).await, model.snapshot);
+            let (ledger, creation) = (bench.ledger(), owner.creation);
+            let letters: Vec<_> =
+                bench.dead_letters(&owner).await.into_iter().map(|row| row.letter).collect();
+            let dead = model.letters.iter().filter(|(of, _)| !model.redriven.contains(of));
+            assert_eq!(letters, dead.map(|(_, letter)| letter.clone()).collect::<Vec<_>>());
+            for n in (1..12).chain(4_090..4_100).chain(8_191..8_195).chain(9_000..9_005) {
+                let background = ledger.background(creation, sequence(n)).await.unwrap();
+                assert_eq!(background, model.backgrounds.get(sequence(n)), "{n}");
+            }
+            let ended = ledger.ended(creation, sequence(1)).await.unwrap();
+            assert_eq!(ended.as_ref(), model.ended.get(&sequence(1)));
         });
     }
 

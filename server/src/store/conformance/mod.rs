@@ -4,11 +4,11 @@
 mod ledger;
 mod log;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::Policy,
+    delivery::{Breaker, Coalesce, Ordering, Pause, Policy, Rate},
     event::{EventType, NewEvent, Sequence, SourceName, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
@@ -16,7 +16,7 @@ use hookline_core::{
 use tempfile::TempDir;
 
 use super::{
-    Appended, EventLog, Ledger, ReadLimit, ReadRange, SubscriptionConfig,
+    Appended, EventLog, Ledger, ReadLimit, ReadRange, Rule, SubscriptionConfig,
     memory::MemoryStore,
     sled::{Options, SledStore},
 };
@@ -160,9 +160,28 @@ fn noise(len: usize, seed: u64) -> Bytes {
 fn config(name: &str) -> SubscriptionConfig {
     SubscriptionConfig {
         name: SubscriptionName::parse(name).unwrap(),
-        patterns: PatternSet::parse(["github/pull_request.*", "!github/push"]).unwrap(),
-        policy: Policy { max_attempts: 7, jitter: 0.25, ..Policy::default() },
+        rule: rule(&["github/pull_request.*", "!github/push"], "event.actor != 'bot'"),
+        earlier: vec![(3, rule(&["github"], "")), (9, rule(&["*"], "event.sequence > 4"))],
+        look_back: Some((2, 9)),
+        policy: Policy {
+            max_attempts: 7,
+            jitter: 0.25,
+            ordering: Ordering::Resource { at_once: 3 },
+            coalesce: Coalesce::Debounce {
+                quiet: Duration::from_secs(5),
+                max_wait: Duration::from_secs(60),
+            },
+            rate: Some(Rate { per_second: 0.5, burst: 2 }),
+            breaker: Some(Breaker { failures: 4, pause: Duration::from_secs(30) }),
+            expire_after: Some(Duration::from_secs(86_400)),
+            ..Policy::default()
+        },
+        pause: Pause::Until(at(77)),
         created_at: at(1),
         start_after: 0,
     }
+}
+
+fn rule(patterns: &[&str], filter: &str) -> Rule {
+    Rule { patterns: PatternSet::parse(patterns).unwrap(), filter: filter.to_owned() }
 }

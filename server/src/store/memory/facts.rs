@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Change, Creation, Epoch, Settlement, Snapshot},
+    delivery::{Backgrounds, Change, Creation, Ended, Epoch, Snapshot},
     event::{Event, EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -33,7 +33,8 @@ pub(super) struct LedgerFacts {
     pub(super) config: SubscriptionConfig,
     pub(super) epoch: Epoch,
     pub(super) snapshot: Snapshot,
-    pub(super) settlements: BTreeMap<Sequence, Settlement>,
+    pub(super) backgrounds: Backgrounds,
+    pub(super) ended: BTreeMap<Sequence, Ended>,
     pub(super) letters: BTreeMap<Sequence, DeadRow>,
 }
 
@@ -111,38 +112,94 @@ pub(super) fn take<T>(
 }
 
 impl LedgerFacts {
+    pub(super) fn new(config: SubscriptionConfig) -> Self {
+        Self {
+            epoch: Epoch(0),
+            snapshot: Snapshot::starting_after(config.start_after),
+            backgrounds: Backgrounds::default(),
+            ended: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            config,
+        }
+    }
+
     /// Writes changes; `Unavailable`, and the ledger as it was, where a dead letter comes without its event.
     pub(super) fn commit(&mut self, creation: Creation, commit: Commit) -> Result<(), CommitError> {
         let events: BTreeMap<_, _> = commit.dead_events.into_iter().collect();
-        let mut letters = self.letters.clone();
-        let mut settlements = Vec::new();
+        let without = commit.changes.iter().find_map(|change| match change {
+            Change::Dead { sequence, .. } => {
+                let has = self.letters.contains_key(sequence) || events.contains_key(sequence);
+                (!has).then_some(*sequence)
+            }
+            Change::Position { .. }
+            | Change::Open { .. }
+            | Change::Failed { .. }
+            | Change::Checkpointed { .. }
+            | Change::Done { .. }
+            | Change::Superseded { .. }
+            | Change::Redriven { .. }
+            | Change::LookedBack { .. }
+            | Change::Reconfigured { .. }
+            | Change::Sought { .. } => None,
+        });
+        if let Some(sequence) = without {
+            let why = format!("no event came with dead letter `{sequence}`");
+            return Err(CommitError::Unavailable(why.into()));
+        }
         for change in &commit.changes {
-            match change {
-                Change::Position { .. } | Change::Open { .. } => {}
-                Change::Done { sequence, settlement } => {
-                    letters.retain(|of, row| of != sequence || !row.redriven);
-                    settlements.push((*sequence, settlement.clone()));
-                }
-                Change::Dead { sequence, letter } => {
-                    let kept = letters.get(sequence).map(|row| Arc::clone(&row.entry));
-                    let Some(entry) = kept.or_else(|| events.get(sequence).cloned()) else {
-                        let why = format!("no event came with dead letter `{sequence}`");
-                        return Err(CommitError::Unavailable(why.into()));
-                    };
-                    let (letter, redriven, announced) = (letter.clone(), false, false);
-                    let row = DeadRow { creation, entry, letter, redriven, announced };
-                    letters.insert(*sequence, row);
-                }
-                Change::Redriven { sequence, .. } => {
-                    if let Some(row) = letters.get_mut(sequence) {
-                        row.redriven = true;
-                    }
+            self.apply(creation, change, &events);
+        }
+        if let Some(config) = commit.config {
+            self.config = config;
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        creation: Creation,
+        change: &Change,
+        events: &BTreeMap<Sequence, Arc<Entry>>,
+    ) {
+        match change {
+            Change::Done { sequence, settlement } => {
+                self.letters.retain(|of, row| of != sequence || !row.redriven);
+                self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
+            }
+            Change::Superseded { sequences, by, at } => {
+                for sequence in sequences {
+                    self.letters.retain(|of, row| of != sequence || !row.redriven);
+                    self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
                 }
             }
+            Change::Redriven { sequence, .. } => {
+                if let Some(row) = self.letters.get_mut(sequence) {
+                    row.redriven = true;
+                    self.backgrounds.redrive(*sequence, &row.letter);
+                }
+            }
+            Change::Sought { .. } => {
+                for (sequence, row) in &mut self.letters {
+                    row.redriven &= !self.snapshot.records.contains_key(sequence);
+                }
+            }
+            Change::Position { .. }
+            | Change::Open { .. }
+            | Change::Failed { .. }
+            | Change::Checkpointed { .. }
+            | Change::Dead { .. }
+            | Change::LookedBack { .. }
+            | Change::Reconfigured { .. } => {}
         }
-        commit.changes.iter().for_each(|change| self.snapshot.apply(change));
-        self.letters = letters;
-        self.settlements.extend(settlements);
-        Ok(())
+        self.snapshot.apply(change);
+        if let (Some(letter), Change::Dead { sequence, .. }) =
+            (self.backgrounds.apply(change), change)
+        {
+            let kept = self.letters.get(sequence).map(|row| Arc::clone(&row.entry));
+            let entry = kept.or_else(|| events.get(sequence).cloned()).expect("looked at before");
+            let (redriven, announced) = (false, false);
+            self.letters
+                .insert(*sequence, DeadRow { creation, entry, letter, redriven, announced });
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Creation, Epoch, Settlement, Snapshot},
+    delivery::{Background, Creation, Ended, Epoch, Snapshot},
     event::{EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -273,14 +273,7 @@ impl Ledger for MemoryStore {
                 }
                 facts.creations += 1;
                 let creation = Creation(facts.creations);
-                let ledger = LedgerFacts {
-                    epoch: Epoch(0),
-                    snapshot: Snapshot::starting_after(config.start_after),
-                    settlements: BTreeMap::new(),
-                    letters: BTreeMap::new(),
-                    config,
-                };
-                facts.ledgers.insert(creation, ledger);
+                facts.ledgers.insert(creation, LedgerFacts::new(config));
                 Ok(Ok(creation))
             });
             created.await?.map_err(CreateError::Exists)
@@ -332,16 +325,28 @@ impl Ledger for MemoryStore {
         }))
     }
 
-    fn settlement(
+    fn ended(
         &self,
         creation: Creation,
         sequence: Sequence,
-    ) -> BoxFuture<'_, Result<Option<Settlement>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>> {
         Box::pin(async move {
             let facts = self.readable()?;
             let kept = sequence.get() >= facts.first;
             let ledger = facts.ledgers.get(&creation).filter(|_| kept);
-            Ok(ledger.and_then(|ledger| ledger.settlements.get(&sequence)).cloned())
+            Ok(ledger.and_then(|ledger| ledger.ended.get(&sequence)).cloned())
+        })
+    }
+
+    fn background(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Background, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let ledger = facts.ledgers.get(&creation);
+            Ok(ledger.map(|ledger| ledger.backgrounds.get(sequence)).unwrap_or_default())
         })
     }
 

@@ -1,12 +1,12 @@
 //! Planned failures happen as planned.
 
 use hookline_core::{
-    delivery::{Change, Policy},
+    delivery::{Change, Pause, Policy},
     event::{EventType, SourceName, SubscriptionName},
     pattern::PatternSet,
 };
 
-use super::*;
+use super::{super::Rule, *};
 
 const ALL: ReadRange =
     ReadRange { after: 0, limit: ReadLimit { count: usize::MAX, bytes: usize::MAX } };
@@ -29,8 +29,11 @@ fn event(key: &str) -> NewEvent {
 async fn own(store: &MemoryStore) -> (Creation, Epoch) {
     let config = SubscriptionConfig {
         name: SubscriptionName::parse("prs").unwrap(),
-        patterns: PatternSet::parse(["github"]).unwrap(),
+        rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: String::new() },
+        earlier: Vec::new(),
+        look_back: None,
         policy: Policy::default(),
+        pause: Pause::Off,
         created_at: Timestamp::EPOCH,
         start_after: 0,
     };

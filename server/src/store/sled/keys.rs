@@ -13,15 +13,17 @@
 //! | 4 `Bodies` | as 3 | per event of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
 //! | 16 `Config` | `c` | message: the subscription as created | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
-//! | 18 `Position` | `c` | floor `u64`, scanned `u64` | until deleted |
+//! | 18 `Position` | `c` | floor `u64`, scanned `u64`; then what `ledger.rs` says | until deleted |
 //! | 19 `Finished` | `c`, page `u64` | bitmap of the sequences `page * 4096 ..` that are finished: 64 words `u64` | until the floor passes |
 //! | 20 `Record` | `c`, `s` | message: the record of an open delivery | until it ends |
 //! | 21 `Letter` | `c`, `s` | message: a dead letter without its event, and whether it was redriven | until done |
 //! | 22 `LetterEvent` | `c`, `s` | message: the event of a dead letter | with its letter |
 //! | 23 `LetterChunk` | `c`, `s`, number `u32` | up to 64 KiB of the stored payload of a dead letter | with its letter |
 //! | 24 `Unannounced` | `c`, `s` | generation `u32` of a dead letter that is to be announced | until announced |
-//! | 25 `Settled` | `c`, page `u64`, opening `u64`, number `u64` | message: who acked what in one commit, of the sequences `page * 4096 ..` | as the events |
+//! | 25 `Settled` | `c`, page `u64`, opening `u64`, number `u64` | message: who acked, and what replaced, what in one commit, of the sequences `page * 4096 ..` | as the events |
 //! | 26 `Deleting` | `c` | empty: a deleted subscription whose rows are being removed | until they are |
+//! | 27 `Background` | `c`, `s` | message: the failed attempts of an open delivery, and what was coalesced into it | until it ends |
+//! | 28 `Checkpoint` | `c`, `s` | up to 64 KiB that a lease of an open delivery saved | until it ends |
 
 use std::ops::Range;
 
@@ -49,10 +51,12 @@ pub(super) enum Kind {
     Unannounced = 24,
     Settled = 25,
     Deleting = 26,
+    Background = 27,
+    Checkpoint = 28,
 }
 
 /// The kinds whose keys begin with a creation, beside its config: what goes when a subscription is deleted.
-pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 9] = [
+pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 11] = [
     Kind::Epoch,
     Kind::Position,
     Kind::Finished,
@@ -62,6 +66,8 @@ pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 9] = [
     Kind::LetterChunk,
     Kind::Unannounced,
     Kind::Settled,
+    Kind::Background,
+    Kind::Checkpoint,
 ];
 
 /// The single rows of a store. The numbers are stored.

@@ -1,11 +1,16 @@
 //! The ledgers: what a commit to one writes, and what is read of them.
+//!
+//! The row of a position holds floor `u64`, scanned `u64`, and since there are seeks and changed filters also: generation
+//! `u32`, highest generation `u32`, epoch `u64` and counter `u64` of the newest lease before a seek (0, 0: none), and up to
+//! where was looked back `u64`.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Change, Creation, DeadLetter, Record, SequenceSet, Settlement, Snapshot,
+        Background, Change, Creation, DeadLetter, Ended, Epoch, Record, SequenceSet, Snapshot,
+        Stamp,
         sequence_set::{PAGE_SEQUENCES, Page},
     },
     event::Sequence,
@@ -13,7 +18,9 @@ use hookline_core::{
 };
 
 use super::{
-    super::{Commit, DeadRow, Packed, ReadError, ReadRange, codec, codec::damaged},
+    super::{
+        Commit, DeadRow, Packed, ReadError, ReadRange, SubscriptionConfig, codec, codec::damaged,
+    },
     db_error,
     draft::{self, Draft},
     keys::{self, Kind},
@@ -24,6 +31,7 @@ use super::{
 pub(super) struct PreparedCommit {
     pub(super) changes: Vec<Change>,
     pub(super) dead_events: Vec<DeadEvent>,
+    pub(super) config: Option<SubscriptionConfig>,
     pub(super) at: Timestamp,
 }
 
@@ -55,21 +63,64 @@ pub(super) fn prepare(commit: Commit) -> PreparedCommit {
         },
     };
     let dead_events = commit.dead_events.iter().map(event).collect();
-    PreparedCommit { changes: commit.changes, dead_events, at: commit.at }
+    let Commit { changes, config, at, dead_events: _ } = commit;
+    PreparedCommit { changes, dead_events, config, at }
 }
 
 /// What the writer remembers of a ledger, so that commits need not read: which rows there are.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    floor: u64,
-    scanned: u64,
+    position: Position,
     finished: SequenceSet,
     /// The pages of `finished` that have a row.
     stored_pages: BTreeSet<u64>,
     records: SequenceSet,
+    backgrounds: SequenceSet,
+    checkpoints: SequenceSet,
+    /// Records of earlier versions, which hold their attempts themselves.
+    old_records: SequenceSet,
     /// Dead letters, also redriven ones.
     letters: SequenceSet,
     redriven: SequenceSet,
+}
+
+/// Where a subscription stands: one row.
+#[derive(Clone, Debug, Default)]
+struct Position {
+    floor: u64,
+    scanned: u64,
+    generation: u32,
+    top_generation: u32,
+    fence: Option<Stamp>,
+    looked_back: u64,
+}
+
+impl Position {
+    fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(48);
+        row.extend(self.floor.to_be_bytes());
+        row.extend(self.scanned.to_be_bytes());
+        row.extend(self.generation.to_be_bytes());
+        row.extend(self.top_generation.to_be_bytes());
+        let (epoch, counter) = self.fence.map_or((0, 0), |fence| (fence.epoch.0, fence.counter));
+        row.extend(epoch.to_be_bytes());
+        row.extend(counter.to_be_bytes());
+        row.extend(self.looked_back.to_be_bytes());
+        row
+    }
+
+    fn decode(mut row: &[u8]) -> Result<Self, ReadError> {
+        let (floor, scanned) = (keys::take_u64(&mut row)?, keys::take_u64(&mut row)?);
+        // As a new one, and as earlier versions wrote it.
+        if row.is_empty() {
+            return Ok(Self { floor, scanned, ..Self::default() });
+        }
+        let (generation, top_generation) = (keys::take_u32(&mut row)?, keys::take_u32(&mut row)?);
+        let (epoch, counter) = (keys::take_u64(&mut row)?, keys::take_u64(&mut row)?);
+        let looked_back = keys::take_u64(&mut row)?;
+        let fence = (epoch > 0).then_some(Stamp { epoch: Epoch(epoch), counter });
+        Ok(Self { floor, scanned, generation, top_generation, fence, looked_back })
+    }
 }
 
 impl Facts {
@@ -89,7 +140,8 @@ pub(super) struct Writing<'a> {
     pub(super) facts: &'a mut Facts,
     pub(super) events: Vec<DeadEvent>,
     touched_pages: BTreeSet<u64>,
-    settled: Vec<(Sequence, Settlement)>,
+    settled: Vec<(Sequence, Ended)>,
+    position_changed: bool,
 }
 
 impl<'a> Writing<'a> {
@@ -101,7 +153,18 @@ impl<'a> Writing<'a> {
         events: Vec<DeadEvent>,
     ) -> Self {
         let (draft, touched_pages, settled) = Default::default();
-        Self { db, earlier, draft, creation, facts, events, touched_pages, settled }
+        let position_changed = false;
+        Self {
+            db,
+            earlier,
+            draft,
+            creation,
+            facts,
+            events,
+            touched_pages,
+            settled,
+            position_changed,
+        }
     }
 
     fn key(&self, kind: Kind, sequence: Sequence) -> Vec<u8> {
@@ -117,66 +180,178 @@ impl<'a> Writing<'a> {
                 None => draft::get(self.db, &key)?,
             },
         };
-        content.ok_or_else(|| damaged(format!("the dead letter of `{sequence}` is missing")))
+        content.ok_or_else(|| damaged(format!("the row `{key:02x?}` is missing")))
     }
 
     /// Writes one change.
     pub(super) fn apply(&mut self, change: Change) -> Result<(), ReadError> {
         match change {
             Change::Position { floor, scanned } => self.position(floor, scanned),
-            Change::Open { sequence, record } => self.record(sequence, &record),
+            Change::Open { sequence, record } => self.record(sequence, &record)?,
+            Change::Failed { sequence, record, attempt } => {
+                let mut background = self.background(sequence)?;
+                background.push(attempt);
+                self.put_background(sequence, &background);
+                self.record(sequence, &record)?;
+            }
+            Change::Checkpointed { sequence, checkpoint } => {
+                self.draft.put(self.key(Kind::Checkpoint, sequence), &[&checkpoint]);
+                self.facts.checkpoints.insert(sequence);
+            }
             Change::Done { sequence, settlement } => {
                 self.finish(sequence);
-                if self.facts.redriven.contains(sequence) {
-                    self.remove_letter(sequence)?;
-                }
-                self.settled.push((sequence, settlement));
+                self.remove_redriven_letter(sequence)?;
+                self.settled.push((sequence, Ended::Acked(settlement)));
             }
-            Change::Dead { sequence, letter } => {
+            Change::Dead { sequence, death, attempt } => {
+                let mut background = self.background(sequence)?;
+                attempt.into_iter().for_each(|attempt| background.push(attempt));
                 self.finish(sequence);
-                self.letter(sequence, &letter)?;
+                self.letter(sequence, &DeadLetter::new(death, background))?;
             }
-            Change::Redriven { sequence, record } => {
-                if self.facts.letters.contains(sequence) {
-                    let (letter, _) = codec::decode_letter(self.get(Kind::Letter, sequence)?)?;
-                    let row = codec::encode_letter(&letter, true);
-                    self.draft.put(self.key(Kind::Letter, sequence), &[&row]);
-                    self.facts.redriven.insert(sequence);
-                }
-                self.record(sequence, &record);
+            Change::Superseded { sequences, by, at } => self.supersede(&sequences, by, at)?,
+            Change::Redriven { sequence, record } => self.redrive(sequence, &record)?,
+            Change::LookedBack { through } => {
+                self.facts.position.looked_back = through;
+                self.position_changed = true;
+            }
+            Change::Reconfigured { look_back_after } => {
+                self.facts.position.looked_back = look_back_after.unwrap_or(u64::MAX);
+                self.position_changed = true;
+            }
+            Change::Sought { position, generation, fence } => {
+                self.seek(position)?;
+                let kept = &mut self.facts.position;
+                kept.generation = generation;
+                kept.top_generation = kept.top_generation.max(generation);
+                kept.fence = kept.fence.max(fence);
+                kept.looked_back = u64::MAX;
             }
         }
         Ok(())
     }
 
     fn position(&mut self, floor: u64, scanned: u64) {
-        let pages = self.facts.floor / PAGE_SEQUENCES..=floor / PAGE_SEQUENCES;
+        let pages = self.facts.position.floor / PAGE_SEQUENCES..=floor / PAGE_SEQUENCES;
         for page in pages {
             if self.facts.finished.page(page).is_some() {
                 self.touched_pages.insert(page);
             }
         }
-        self.facts.floor = floor;
-        self.facts.scanned = scanned;
+        self.facts.position.floor = floor;
+        self.facts.position.scanned = scanned;
         self.facts.finished.remove_through(floor);
-        let key = keys::key(Kind::Position, &[self.creation.0]);
-        self.draft.put(key, &[&floor.to_be_bytes(), &scanned.to_be_bytes()]);
+        self.position_changed = true;
     }
 
-    fn record(&mut self, sequence: Sequence, record: &Record) {
+    fn record(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError> {
+        if self.facts.old_records.contains(sequence) {
+            let background = self.background(sequence)?;
+            self.put_background(sequence, &background);
+        }
         let row = codec::encode_record(record);
         self.draft.put(self.key(Kind::Record, sequence), &[&row]);
         self.facts.records.insert(sequence);
+        if record.generation > self.facts.position.top_generation {
+            self.facts.position.top_generation = record.generation;
+            self.position_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Reads what happened to a delivery before, without its checkpoint.
+    fn background(&self, sequence: Sequence) -> Result<Background, ReadError> {
+        if self.facts.old_records.contains(sequence) {
+            let (_, attempts) = codec::decode_record(self.get(Kind::Record, sequence)?)?;
+            return Ok(Background { attempts, ..Background::default() });
+        }
+        if !self.facts.backgrounds.contains(sequence) {
+            return Ok(Background::default());
+        }
+        codec::decode_background(self.get(Kind::Background, sequence)?)
+    }
+
+    fn put_background(&mut self, sequence: Sequence, background: &Background) {
+        let row = codec::encode_background(background);
+        self.draft.put(self.key(Kind::Background, sequence), &[&row]);
+        self.facts.backgrounds.insert(sequence);
+        self.facts.old_records.remove(sequence);
     }
 
     fn finish(&mut self, sequence: Sequence) {
-        if self.facts.records.remove(sequence) {
-            self.draft.remove(self.key(Kind::Record, sequence));
-        }
-        if sequence.get() > self.facts.floor {
+        self.remove_facts(sequence);
+        if sequence.get() > self.facts.position.floor {
             self.facts.finished.insert(sequence);
             self.touched_pages.insert(sequence.get() / PAGE_SEQUENCES);
         }
+    }
+
+    /// Removes what is only kept of an open delivery.
+    fn remove_facts(&mut self, sequence: Sequence) {
+        if self.facts.records.remove(sequence) {
+            self.draft.remove(self.key(Kind::Record, sequence));
+        }
+        if self.facts.backgrounds.remove(sequence) {
+            self.draft.remove(self.key(Kind::Background, sequence));
+        }
+        if self.facts.checkpoints.remove(sequence) {
+            self.draft.remove(self.key(Kind::Checkpoint, sequence));
+        }
+        self.facts.old_records.remove(sequence);
+    }
+
+    fn supersede(
+        &mut self,
+        sequences: &[Sequence],
+        by: Sequence,
+        at: Timestamp,
+    ) -> Result<(), ReadError> {
+        let mut background = self.background(by)?;
+        for sequence in sequences {
+            let of_it = self.background(*sequence)?;
+            background.absorb(*sequence, &of_it);
+            self.finish(*sequence);
+            self.remove_redriven_letter(*sequence)?;
+            self.settled.push((*sequence, Ended::Superseded { by, at }));
+        }
+        self.put_background(by, &background);
+        Ok(())
+    }
+
+    fn redrive(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError> {
+        if self.facts.letters.contains(sequence) {
+            let (letter, _) = codec::decode_letter(self.get(Kind::Letter, sequence)?)?;
+            let row = codec::encode_letter(&letter, true);
+            self.draft.put(self.key(Kind::Letter, sequence), &[&row]);
+            self.facts.redriven.insert(sequence);
+            let attempts = letter.history;
+            self.put_background(sequence, &Background { attempts, ..Background::default() });
+        }
+        self.record(sequence, record)
+    }
+
+    /// Forgets all that is open: what was redriven is a dead letter again.
+    fn seek(&mut self, position: u64) -> Result<(), ReadError> {
+        let facts = &self.facts;
+        let open = facts.records.iter().chain(facts.backgrounds.iter());
+        let open: BTreeSet<_> = open.chain(facts.checkpoints.iter()).collect();
+        let redriven: Vec<_> =
+            facts.redriven.iter().filter(|sequence| facts.records.contains(*sequence)).collect();
+        for sequence in open {
+            self.remove_facts(sequence);
+        }
+        for sequence in redriven {
+            let (letter, _) = codec::decode_letter(self.get(Kind::Letter, sequence)?)?;
+            let row = codec::encode_letter(&letter, false);
+            self.draft.put(self.key(Kind::Letter, sequence), &[&row]);
+            self.facts.redriven.remove(sequence);
+        }
+        self.touched_pages.extend(&self.facts.stored_pages);
+        self.facts.finished = SequenceSet::new();
+        self.facts.position.floor = position;
+        self.facts.position.scanned = position;
+        self.position_changed = true;
+        Ok(())
     }
 
     fn letter(&mut self, sequence: Sequence, letter: &DeadLetter) -> Result<(), ReadError> {
@@ -199,7 +374,11 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn remove_letter(&mut self, sequence: Sequence) -> Result<(), ReadError> {
+    /// Removes the dead letter that an open delivery was redriven from, if it was.
+    fn remove_redriven_letter(&mut self, sequence: Sequence) -> Result<(), ReadError> {
+        if !self.facts.redriven.contains(sequence) {
+            return Ok(());
+        }
         let event = codec::decode_entry(self.get(Kind::LetterEvent, sequence)?)?;
         for number in 0..event.chunks {
             self.draft.remove(keys::chunk(Some(self.creation), sequence, number));
@@ -236,6 +415,10 @@ impl<'a> Writing<'a> {
             let row = codec::encode_settled(of_page);
             self.draft.put(keys::key(Kind::Settled, &numbers), &[&row]);
         }
+        if self.position_changed {
+            let key = keys::key(Kind::Position, &[self.creation.0]);
+            self.draft.put(key, &[&self.facts.position.encode()]);
+        }
         self.draft
     }
 }
@@ -257,9 +440,7 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
     let (mut snapshot, mut facts) = (Snapshot::default(), Facts::default());
     let position = draft::get(db, &keys::key(Kind::Position, &[creation.0]))?;
     let position = position.ok_or_else(|| damaged("a subscription without a position"))?;
-    let mut position = &position[..];
-    snapshot.floor = keys::take_u64(&mut position)?;
-    snapshot.scanned = keys::take_u64(&mut position)?;
+    facts.position = Position::decode(&position)?;
 
     for row in rows(db, keys::under(Kind::Finished, &[creation.0])) {
         let (key, content) = row?;
@@ -270,8 +451,23 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
     for row in rows(db, keys::under(Kind::Record, &[creation.0])) {
         let (key, content) = row?;
         let sequence = codec::sequence(keys::number(&key, 1)?)?;
+        let (record, attempts) = codec::decode_record(content)?;
         facts.records.insert(sequence);
-        snapshot.records.insert(sequence, codec::decode_record(content)?);
+        if !attempts.is_empty() {
+            facts.old_records.insert(sequence);
+        }
+        // Earlier versions did not keep it.
+        let top = &mut facts.position.top_generation;
+        *top = (*top).max(record.generation);
+        snapshot.records.insert(sequence, record);
+    }
+    for (kind, set) in
+        [(Kind::Background, &mut facts.backgrounds), (Kind::Checkpoint, &mut facts.checkpoints)]
+    {
+        for key in db.range(keys::under(kind, &[creation.0])).keys() {
+            let key = key.map_err(db_error)?;
+            set.insert(codec::sequence(keys::number(&key, 1)?)?);
+        }
     }
     for row in rows(db, keys::under(Kind::Letter, &[creation.0])) {
         let (key, content) = row?;
@@ -284,9 +480,11 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
             snapshot.dead.insert(sequence);
         }
     }
-    facts.floor = snapshot.floor;
-    facts.scanned = snapshot.scanned;
+    let Position { floor, scanned, generation, top_generation, fence, looked_back } =
+        facts.position.clone();
     facts.finished = snapshot.finished.clone();
+    let snapshot =
+        Snapshot { floor, scanned, generation, top_generation, fence, looked_back, ..snapshot };
     Ok((snapshot, facts))
 }
 
@@ -298,12 +496,12 @@ fn words(mut bytes: &[u8]) -> Result<Page, ReadError> {
     Ok(page)
 }
 
-/// Returns who acked an event last.
-pub(super) fn settlement(
+/// Returns how a delivery ended last.
+pub(super) fn ended(
     db: &::sled::Db,
     creation: Creation,
     sequence: Sequence,
-) -> Result<Option<Settlement>, ReadError> {
+) -> Result<Option<Ended>, ReadError> {
     let page = sequence.get() / PAGE_SEQUENCES;
     for row in rows(db, keys::under(Kind::Settled, &[creation.0, page])).rev() {
         let (_, content) = row?;
@@ -312,6 +510,29 @@ pub(super) fn settlement(
         }
     }
     Ok(None)
+}
+
+/// Returns what happened to an open delivery before.
+pub(super) fn background(
+    db: &::sled::Db,
+    creation: Creation,
+    sequence: Sequence,
+) -> Result<Background, ReadError> {
+    let get = |kind| draft::get(db, &keys::of_delivery(kind, creation, sequence));
+    let mut background = match get(Kind::Background)? {
+        Some(row) => codec::decode_background(row)?,
+        None => match get(Kind::Record)? {
+            Some(row) => {
+                let (_, attempts) = codec::decode_record(row)?;
+                Background { attempts, ..Background::default() }
+            }
+            None => Background::default(),
+        },
+    };
+    if let Some(checkpoint) = get(Kind::Checkpoint)? {
+        background.checkpoint = checkpoint;
+    }
+    Ok(background)
 }
 
 /// Returns one dead letter with its event.

@@ -41,7 +41,7 @@ use std::{
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Creation, Epoch, Settlement, Snapshot},
+    delivery::{Background, Creation, Ended, Epoch, Snapshot},
     event::{EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -362,16 +362,29 @@ impl Ledger for SledStore {
         }))
     }
 
-    fn settlement(
+    fn ended(
         &self,
         creation: Creation,
         sequence: Sequence,
-    ) -> BoxFuture<'_, Result<Option<Settlement>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>> {
         Box::pin(self.blocking(move |reader, shared| {
             if !shared.has(creation) || sequence < reader.first {
                 return Ok(None);
             }
-            ledger::settlement(reader.db, creation, sequence)
+            ledger::ended(reader.db, creation, sequence)
+        }))
+    }
+
+    fn background(
+        &self,
+        creation: Creation,
+        sequence: Sequence,
+    ) -> BoxFuture<'_, Result<Background, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            if !shared.has(creation) {
+                return Ok(Background::default());
+            }
+            ledger::background(reader.db, creation, sequence)
         }))
     }
 

@@ -173,6 +173,11 @@ impl Consumers {
             .collect()
     }
 
+    /// Whether any consumer has a stream.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Returns the consumer that is served next, if any has room.
     pub(super) fn next(&self) -> Option<Key> {
         self.roomy.first().map(|(_, _, key)| *key)

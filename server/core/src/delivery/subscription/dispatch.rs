@@ -6,20 +6,17 @@ use super::{
     Subscription,
     board::{Lease, Queue, State},
     consumers::Key,
+    gate::Closed,
     timers::Timer,
 };
 use crate::{
-    delivery::{Change, Effect, Grant, LeaseId, LeaseRecord, Stamp, StreamId},
+    delivery::{Change, Coalesce, Effect, Grant, LeaseId, LeaseRecord, Stamp, StreamId},
     event::Sequence,
     time::Timestamp,
 };
 
-/// How many events are read ahead of what consumers have room for. Memory is bounded by this, not by the backlog.
-const READ_AHEAD: usize = 1_024;
-/// Fewer fresh events than this, and more are fetched.
-const READ_AHEAD_LOW: usize = READ_AHEAD / 2;
 /// How many deliveries may wait for their next attempt before fresh events wait too.
-const WAITING_MAX: usize = 1_000_000;
+pub(super) const WAITING_MAX: usize = 1_000_000;
 
 impl Subscription {
     pub(super) fn joined(
@@ -29,6 +26,7 @@ impl Subscription {
         max_in_flight: u32,
         now: Timestamp,
     ) {
+        self.last_used = now;
         let (key, before) = self.consumers.join(name, stream, max_in_flight, now);
         if let Some(before) = before {
             self.effects.push_back(Effect::TakenOver { stream: before });
@@ -40,6 +38,7 @@ impl Subscription {
 
     pub(super) fn left(&mut self, stream: StreamId, now: Timestamp) {
         if let Some(key) = self.consumers.leave(stream, now) {
+            self.last_used = now;
             self.arm_grace(key);
         }
     }
@@ -49,24 +48,42 @@ impl Subscription {
         if self.draining {
             return;
         }
-        while let Some((key, sequence)) = self.next_lease() {
+        while let Some((key, sequence, again)) = self.next_lease() {
+            if let Some(closed) = self.gate.closed(&self.config.policy, now) {
+                return self.arm_gate(closed);
+            }
+            self.retry_was_last = again;
+            self.gate.leased(&self.config.policy, sequence, now);
             self.lease(sequence, key, now);
+            self.settle_resources(now);
         }
     }
 
-    /// Returns who gets what next. While there are both, fresh deliveries and those that were tried before take turns.
-    fn next_lease(&mut self) -> Option<(Key, Sequence)> {
+    /// Arms the timer that looks whether there may be leases again.
+    fn arm_gate(&mut self, closed: Closed) {
+        if let Some(armed) = self.gate.armed.take() {
+            self.timers.disarm(armed, Timer::Gate);
+        }
+        if let Some(until) = closed.until() {
+            self.gate.armed = Some(until);
+            self.timers.arm(until, Timer::Gate);
+        }
+    }
+
+    /// Returns who gets what next, and whether it was tried before. While there are both, fresh deliveries and those that
+    /// were tried before take turns.
+    fn next_lease(&self) -> Option<(Key, Sequence, bool)> {
         let key = self.consumers.next()?;
         let queues = &self.board.queues;
         let fresh = queues.fresh.first().copied().filter(|_| queues.waiting < WAITING_MAX);
-        let again = if fresh.is_some() && self.retry_was_last {
-            None
-        } else {
-            let retry = queues.retries.first().map(|(_, sequence)| (key, *sequence));
-            self.next_given_back(key).or(retry)
-        };
-        self.retry_was_last = again.is_some();
-        again.or_else(|| fresh.map(|sequence| (key, sequence)))
+        if let Some(fresh) = fresh.filter(|_| self.retry_was_last) {
+            return Some((key, fresh, false));
+        }
+        let retry = queues.retries.first().map(|(_, sequence)| (key, *sequence));
+        if let Some((key, again)) = self.next_given_back(key).or(retry) {
+            return Some((key, again, true));
+        }
+        fresh.map(|sequence| (key, sequence, false))
     }
 
     /// Returns a delivery that was given back, with a consumer that is not the one who did so: `key`, which is served
@@ -90,6 +107,7 @@ impl Subscription {
         self.start(
             sequence,
             Lease { stamp, consumer: key, started_at: now, expires_at, checkpointed: false },
+            now,
         );
         let stream = self.consumers.get(key).and_then(|consumer| consumer.stream);
         let stream = stream.expect("only a consumer with a stream has room");
@@ -98,11 +116,12 @@ impl Subscription {
     }
 
     /// Puts an open delivery under a lease.
-    pub(super) fn start(&mut self, sequence: Sequence, lease: Lease) {
+    pub(super) fn start(&mut self, sequence: Sequence, lease: Lease, now: Timestamp) {
+        self.board.weigh(sequence, self.generation, now);
         self.consumers.take(lease.consumer, sequence);
         self.timers.arm(lease.expires_at, Timer::LeaseEnds(sequence));
         self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(sequence));
-        let before = self.board.set(sequence, State::Leased(lease));
+        let before = self.board.set(sequence, State::Leased(Box::new(lease)));
         self.disarm(sequence, &before);
     }
 
@@ -119,7 +138,8 @@ impl Subscription {
                 consumer: self.consumers.get(lease.consumer).map(|c| Arc::clone(&c.name))?,
             },
             expires_at: lease.expires_at,
-            history: delivery.record.history.clone(),
+            background: !delivery.record.is_untouched()
+                || self.config.policy.coalesce != Coalesce::None,
             redriven: delivery.record.redriven,
         })
     }
@@ -134,7 +154,7 @@ impl Subscription {
         self.timers.arm(lease.expires_at, Timer::LeaseEnds(id.sequence));
         self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
         let checkpointed = lease.checkpointed;
-        self.board.set(id.sequence, State::Leased(lease));
+        self.board.set(id.sequence, State::Leased(Box::new(lease)));
         // The transport was slow, and what was written down is no longer so.
         if checkpointed {
             self.checkpoint(id.sequence);
@@ -146,11 +166,11 @@ impl Subscription {
         self.stop(id.sequence, &lease);
         let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
         delivery.record.fence = Some(lease.stamp);
-        delivery.record.late_ack = false;
+        delivery.record.late_ack = None;
         if lease.checkpointed {
             self.write_open(id.sequence);
         }
-        self.make_ready(id.sequence, lease.started_at);
+        self.board.make_ready(id.sequence, lease.started_at);
     }
 
     /// Ends a lease as far as its consumer and its timers go; what becomes of the delivery is the caller's.
@@ -158,6 +178,7 @@ impl Subscription {
         self.timers.disarm(lease.expires_at, Timer::LeaseEnds(sequence));
         self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(sequence));
         self.consumers.give(lease.consumer, sequence);
+        self.gate.ended(sequence);
     }
 
     /// Takes out the timers of a state that is left.
@@ -165,10 +186,10 @@ impl Subscription {
         match state {
             State::Waiting { due } => self.timers.disarm(*due, Timer::Due(sequence)),
             State::Ready(
-                Queue::Fresh
-                | Queue::Retry { .. }
+                Queue::Retry { .. }
                 | Queue::Shunned { .. }
-                | Queue::Unwritten { .. },
+                | Queue::Unwritten { .. }
+                | Queue::Behind { .. },
             )
             | State::Leased(_) => {}
         }
@@ -186,22 +207,9 @@ impl Subscription {
             started_at: lease.started_at,
             expires_at: lease.expires_at,
         };
-        let record = crate::delivery::Record { lease: Some(lease), ..delivery.record.clone() };
+        let lease = Some(Box::new(lease));
+        let record = crate::delivery::Record { lease, ..delivery.record.clone() };
         self.journal.write(Change::Open { sequence, record });
         Some(self.journal.ticket())
-    }
-
-    /// Asks for more of the log when little is left of what was read ahead.
-    pub(super) fn fetch(&mut self) {
-        let fresh = self.board.queues.fresh.len();
-        if self.fetching || self.draining || self.head <= self.scanned || fresh >= READ_AHEAD_LOW {
-            return;
-        }
-        self.fetching = true;
-        self.effects.push_back(Effect::Fetch {
-            after: self.scanned,
-            through: self.head,
-            count: READ_AHEAD - fresh,
-        });
     }
 }

@@ -30,8 +30,12 @@ impl Subscription {
                     self.checkpoint(sequence);
                 }
             }
-            Timer::Due(sequence) => self.make_ready(sequence, now),
+            Timer::Due(sequence) => self.board.make_ready(sequence, now),
             Timer::Shunned(sequence) => self.offer_to_all(sequence, now),
+            Timer::Quiet(key) => self.board.resources.touch(Some(key)),
+            // What it lets through is handed out after every change.
+            Timer::Gate => self.gate.armed = None,
+            Timer::Unused => self.may_be_unused(now),
             Timer::Position => self.journal.write_position(),
         }
     }
@@ -85,10 +89,10 @@ impl Subscription {
         self.stop(sequence, &lease);
         let delivery = self.board.get_mut(sequence).expect("its lease ran");
         delivery.record.fence = Some(lease.stamp);
-        delivery.record.late_ack = true;
+        delivery.record.late_ack = Some(lease.started_at);
         delivery.record.due_at = None;
         self.write_open(sequence);
-        self.make_ready(sequence, now);
+        self.board.make_ready(sequence, now);
     }
 
     fn lease_ends(&mut self, sequence: Sequence, now: Timestamp) {
@@ -102,26 +106,46 @@ impl Subscription {
         } else {
             (AttemptEnd::LeaseExpired, LossReason::Expired, "the lease ran out")
         };
-        if let Some(stream) = self.consumers.get(lease.consumer).and_then(|c| c.stream)
-            && let Some(id) = self.lease_id(sequence)
-        {
-            self.effects.push_back(Effect::LeaseLost { stream, lease: id, reason: loss });
-        }
+        self.tell_lost(sequence, lease.consumer, loss);
         self.fail(sequence, Failure::by_time(end, reason), now);
     }
 
     fn offer_to_all(&mut self, sequence: Sequence, now: Timestamp) {
         let Some(delivery) = self.board.get_mut(sequence) else { return };
         delivery.shunned = None;
-        if matches!(delivery.state, State::Ready(Queue::Shunned { .. })) {
+        let is_shunned = matches!(delivery.state, State::Ready(Queue::Shunned { .. }));
+        if is_shunned {
             self.board.set(sequence, State::Ready(Queue::Retry { since: now }));
         }
     }
 
-    /// Puts an open delivery among the ready ones: `since` when is its place there.
-    pub(super) fn make_ready(&mut self, sequence: Sequence, since: Timestamp) {
-        let state = self.board.get(sequence).expect("it is open").ready(since);
-        self.board.set(sequence, state);
+    /// Tells a consumer that its lease ended without its word.
+    pub(super) fn tell_lost(&mut self, sequence: Sequence, consumer: Key, reason: LossReason) {
+        if let Some(stream) = self.consumers.get(consumer).and_then(|c| c.stream)
+            && let Some(lease) = self.lease_id(sequence)
+        {
+            self.effects.push_back(Effect::LeaseLost { stream, lease, reason });
+        }
+    }
+
+    /// Arms the timer that looks whether the subscription is unused. One that is armed already stays; it is armed anew
+    /// when it fires.
+    pub(super) fn arm_unused(&mut self) {
+        if let Some(after) = self.config.policy.expire_after {
+            self.timers.arm(self.last_used + after, Timer::Unused);
+        }
+    }
+
+    fn may_be_unused(&mut self, now: Timestamp) {
+        let Some(after) = self.config.policy.expire_after else { return };
+        let queues = &self.board.queues;
+        if self.consumers.is_connected() || queues.leased > 0 || queues.waiting > 0 {
+            self.last_used = now;
+        }
+        if now < self.last_used + after {
+            return self.arm_unused();
+        }
+        self.effects.push_back(Effect::Unused);
     }
 
     /// Gives the time that the caller was late back to every lease, before any of them expires.
@@ -138,7 +162,7 @@ impl Subscription {
             self.timers.disarm(lease.expires_at, Timer::LeaseEnds(sequence));
             lease.expires_at = lease.expires_at + back;
             self.timers.arm(lease.expires_at, Timer::LeaseEnds(sequence));
-            self.board.set(sequence, State::Leased(lease));
+            self.board.set(sequence, State::Leased(Box::new(lease)));
         }
         for key in self.consumers.shift(back) {
             self.arm_grace(key);

@@ -42,6 +42,11 @@ impl Journal {
         (self.floor, self.scanned)
     }
 
+    /// Takes in that the position is moved by a change of its own.
+    pub(super) fn seek(&mut self, position: u64) {
+        (self.floor, self.scanned) = (position, position);
+    }
+
     pub(super) fn position_is_news(&self, floor: u64, scanned: u64) -> bool {
         (floor, scanned) != (self.floor, self.scanned)
     }
@@ -78,6 +83,12 @@ impl Journal {
     /// Remembers a delivery that waits for a ticket.
     pub(super) fn block(&mut self, ticket: Ticket, sequence: Sequence) {
         self.blocked.entry(ticket).or_default().push(sequence);
+    }
+
+    /// Whether there is something to write and no commit is out.
+    pub(super) fn has_commit(&self, floor: u64, scanned: u64) -> bool {
+        let due = self.position_is_due && self.position_is_news(floor, scanned);
+        self.out.is_none() && (due || !self.pending.is_empty())
     }
 
     /// Makes the next commit, if there is something to write and no commit is out.

@@ -6,7 +6,11 @@
 
 mod board;
 
+mod resources;
+
 mod consumers;
+
+mod gate;
 
 mod dispatch;
 
@@ -15,6 +19,10 @@ mod expire;
 mod journal;
 
 mod memory;
+
+mod scan;
+
+mod seek;
 
 mod settle;
 
@@ -26,14 +34,16 @@ use std::collections::VecDeque;
 
 use board::{Board, Delivery, Queue, State};
 use consumers::Consumers;
+pub use gate::BreakerState;
+use gate::Gate;
 use journal::Journal;
 use memory::Memory;
-pub use status::{Counts, Status};
+pub use status::{Counts, Hold, Status};
 use timers::{Timer, Timers};
 
 use super::{
-    Change, Creation, DeadLetter, Effect, Epoch, Input, Policy, Record, RequestId, SequenceSet,
-    Snapshot, policy::RESTART_GRACE,
+    Change, Creation, Effect, Epoch, Input, Pause, Policy, Record, RequestId, ResourceKey,
+    SequenceSet, Snapshot, Stamp, policy::RESTART_GRACE,
 };
 use crate::{event::Sequence, time::Timestamp};
 
@@ -44,6 +54,8 @@ pub struct Config {
     pub creation: Creation,
     /// How it leases and retries; within its bounds.
     pub policy: Policy,
+    /// Whether it leases at all.
+    pub pause: Pause,
 }
 
 /// One subscription as a state machine. It has one owner; it does no I/O and asks no clock.
@@ -57,8 +69,19 @@ pub struct Subscription {
     /// Everything up to here was looked at since the recovery, which begins at the floor.
     scanned: u64,
     fetching: bool,
+    /// Whether what the fetch that is out brings is of no use.
+    ignores_fetch: bool,
     draining: bool,
     board: Board,
+    gate: Gate,
+    /// The generation of what is opened by a scan.
+    generation: u32,
+    /// The highest generation that a delivery ever had.
+    top_generation: u32,
+    /// The newest lease that was given before the position was moved.
+    fence: Option<Stamp>,
+    /// When a consumer was last heard of.
+    last_used: Timestamp,
     /// What is finished beyond the floor that was last put into a commit.
     finished: SequenceSet,
     dead: SequenceSet,
@@ -85,16 +108,22 @@ impl Subscription {
         now: Timestamp,
         seed: u64,
     ) -> Self {
-        let Snapshot { floor, scanned, finished, dead, records } = snapshot;
+        let Snapshot { floor, scanned, finished, dead, records, .. } = snapshot;
         let mut subscription = Self {
+            board: Board::new(config.policy.leases_per_resource()),
+            gate: Gate::new(&config.policy, config.pause, now),
             config,
             epoch,
             random: fastrand::Rng::with_seed(seed),
             head: 0,
             scanned: floor,
             fetching: false,
+            ignores_fetch: false,
             draining: false,
-            board: Board::default(),
+            generation: snapshot.generation,
+            top_generation: snapshot.top_generation,
+            fence: snapshot.fence,
+            last_used: now,
             finished,
             dead,
             consumers: Consumers::default(),
@@ -106,8 +135,13 @@ impl Subscription {
             retry_was_last: false,
         };
         for (sequence, record) in records {
-            subscription.recover_delivery(sequence, record, now);
+            // What nothing has happened to is found again by the scan.
+            if !record.is_untouched() {
+                subscription.recover_delivery(sequence, record, now);
+            }
         }
+        subscription.arm_unused();
+        subscription.settle_resources(now);
         subscription
     }
 
@@ -125,7 +159,7 @@ impl Subscription {
                 expires_at,
                 checkpointed: true,
             };
-            self.board.insert(sequence, Delivery::new(record, State::Leased(lease)));
+            self.board.insert(sequence, Delivery::new(record, State::Leased(Box::new(lease))));
         } else if let Some(due) = record.due_at.filter(|due| *due > now) {
             self.timers.arm(due, Timer::Due(sequence));
             self.board.insert(sequence, Delivery::new(record, State::Waiting { due }));
@@ -140,7 +174,11 @@ impl Subscription {
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Head { head } => self.head = self.head.max(head),
-            Input::Fetched { through, matched } => self.fetched(through, matched),
+            Input::Fetched { through, matched } => self.fetched(through, matched, now),
+            Input::Followed { after, through, matched } => {
+                self.followed(after, through, matched, now);
+            }
+            Input::LookedBack { through, matched } => self.looked_back(through, matched, now),
             Input::Joined { stream, consumer, max_in_flight } => {
                 self.joined(stream, &consumer, max_in_flight, now);
             }
@@ -149,10 +187,16 @@ impl Subscription {
             Input::Unwritten { lease } => self.unwritten(&lease),
             Input::Ack { request, lease } => self.ack(request, lease, now),
             Input::Nack { request, lease, nack } => self.nack(request, lease, nack, now),
-            Input::Extend { request, lease, duration } => {
-                self.extend(request, &lease, duration, now);
+            Input::Extend { request, lease, duration, checkpoint } => {
+                self.extend(request, &lease, duration, checkpoint, now);
             }
             Input::Redrive { request, letters } => self.redrive(request, letters, now),
+            Input::Reconfigure { request, look_back_after, policy, pause } => {
+                self.reconfigure(policy, pause, now);
+                self.journal.write(Change::Reconfigured { look_back_after });
+                self.journal.then(self.journal.ticket(), Effect::Reconfigured { request });
+            }
+            Input::Seek { request, position } => self.seek(request, position, now),
             Input::Persisted { ticket } => self.persisted(ticket),
             Input::Drain => self.drain(),
         }
@@ -187,25 +231,21 @@ impl Subscription {
         Some(commit)
     }
 
+    /// Whether there is something to do.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        let (floor, scanned) = self.position();
+        !self.effects.is_empty() || self.journal.has_commit(floor, scanned)
+    }
+
     fn after_change(&mut self, now: Timestamp) {
+        self.settle_resources(now);
         self.dispatch(now);
         self.fetch();
         let (floor, scanned) = self.position();
         if self.journal.position_is_news(floor, scanned) {
             self.timers.arm_position(now);
         }
-    }
-
-    fn fetched(&mut self, through: u64, matched: Vec<Sequence>) {
-        self.fetching = false;
-        for sequence in matched {
-            // A recovered subscription reads again what lies above its floor.
-            if !self.finished.contains(sequence) && !self.board.contains(sequence) {
-                let state = State::Ready(Queue::Fresh);
-                self.board.insert(sequence, Delivery::new(Record::default(), state));
-            }
-        }
-        self.scanned = self.scanned.max(through);
     }
 
     fn persisted(&mut self, ticket: super::Ticket) {
@@ -216,13 +256,30 @@ impl Subscription {
         }
     }
 
+    fn reconfigure(&mut self, policy: Policy, pause: Pause, now: Timestamp) {
+        self.gate.reconfigure(&policy, pause, now);
+        self.config.policy = Policy {
+            ordering: self.config.policy.ordering,
+            coalesce: self.config.policy.coalesce,
+            ..policy
+        };
+        self.config.pause = pause;
+        self.arm_unused();
+    }
+
     /// Writes the record of an open delivery, and keeps it from being leased until that is durable.
     fn write_open(&mut self, sequence: Sequence) -> super::Ticket {
-        let delivery = self.board.get_mut(sequence).expect("only what is open is written as open");
+        let ticket = self.block(sequence);
+        let delivery = self.board.get(sequence).expect("only what is open is written as open");
+        self.journal.write(Change::Open { sequence, record: delivery.record.clone() });
+        ticket
+    }
+
+    /// Keeps a delivery from being leased until what is written next is durable.
+    fn block(&mut self, sequence: Sequence) -> super::Ticket {
         let ticket = self.journal.ticket();
+        let delivery = self.board.get_mut(sequence).expect("only what is open is blocked");
         delivery.unwritten = Some(ticket);
-        let record = delivery.record.clone();
-        self.journal.write(Change::Open { sequence, record });
         self.journal.block(ticket, sequence);
         ticket
     }
@@ -230,33 +287,35 @@ impl Subscription {
     fn redrive(
         &mut self,
         request: RequestId,
-        letters: Vec<(Sequence, DeadLetter)>,
+        letters: Vec<(Sequence, u32, Option<ResourceKey>)>,
         now: Timestamp,
     ) {
-        let ticket = self.journal.ticket();
         let mut sequences = Vec::with_capacity(letters.len());
-        for (sequence, letter) in letters {
-            if !self.dead.remove(sequence) {
+        for (sequence, generation, resource) in letters {
+            // After a seek it is open again, or will be.
+            let comes_anyway = self.board.is_open(sequence) || sequence.get() > self.scanned;
+            if comes_anyway || !self.dead.remove(sequence) {
                 continue;
             }
             let record = Record {
-                generation: letter.generation.saturating_add(1),
-                history: letter.history,
+                generation: generation.saturating_add(1),
                 redriven: true,
+                resource,
                 ..Record::default()
             };
+            self.top_generation = self.top_generation.max(record.generation);
             self.journal.write(Change::Redriven { sequence, record: record.clone() });
-            let mut delivery = Delivery::new(record, State::Ready(Queue::Unwritten { since: now }));
-            delivery.unwritten = Some(ticket);
-            self.board.insert(sequence, delivery);
-            self.journal.block(ticket, sequence);
+            let state = State::Ready(Queue::Unwritten { since: now });
+            self.board.insert(sequence, Delivery::new(record, state));
+            self.block(sequence);
             sequences.push(sequence);
         }
+        let is_empty = sequences.is_empty();
         let answer = Effect::Redriven { request, sequences };
-        if matches!(&answer, Effect::Redriven { sequences, .. } if sequences.is_empty()) {
+        if is_empty {
             self.effects.push_back(answer);
         } else {
-            self.journal.then(ticket, answer);
+            self.journal.then(self.journal.ticket(), answer);
         }
     }
 

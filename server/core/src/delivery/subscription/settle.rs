@@ -2,18 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{
     Subscription,
-    board::{Delivery, Lease, Queue, State},
+    board::{Delivery, Lease, State},
     memory::{Said, Word},
     timers::Timer,
 };
 use crate::{
     delivery::{
-        Attempt, AttemptEnd, Change, DeadLetter, Effect, LeaseId, Nack, NackAction, Outcome,
-        Reason, Record, RequestId, Settlement, Ticket,
+        Attempt, AttemptEnd, Change, Death, Effect, LeaseId, Nack, NackAction, Outcome, Reason,
+        RequestId, Settlement, Ticket,
         policy::RESTART_GRACE,
-        record::{ERROR_TYPE_BYTES_MAX, HISTORY_MAX, REASON_BYTES_MAX},
+        record::{ERROR_TYPE_BYTES_MAX, REASON_BYTES_MAX},
     },
     event::Sequence,
     text::cut,
@@ -30,7 +32,7 @@ enum Standing {
     /// Its lease runs.
     Running,
     /// Its lease was the last one and ended without the consumer's word; an ack is still honoured.
-    Late,
+    Late { began: Timestamp },
     /// A crash made the hub forget it, and nobody has been given the event since.
     Forgotten,
     /// It said something before.
@@ -85,8 +87,11 @@ impl Subscription {
         if let Some(word) = self.memory.word(id.sequence, id.stamp) {
             return Standing::Said(word);
         }
+        if self.fence.is_some_and(|fence| id.stamp <= fence) {
+            return Standing::Over;
+        }
         let Some(delivery) = self.board.get(id.sequence) else {
-            return self.standing_of_closed(id);
+            return self.standing_without_facts(id);
         };
         let record = &delivery.record;
         if let Some(lease) = delivery.lease() {
@@ -96,7 +101,7 @@ impl Subscription {
             return Standing::Over;
         }
         if record.fence == Some(id.stamp) {
-            return if record.late_ack { Standing::Late } else { Standing::Over };
+            return record.late_ack.map_or(Standing::Over, |began| Standing::Late { began });
         }
         let newer = record.fence.is_none_or(|fence| fence < id.stamp);
         let next = record.attempts.saturating_add(1) == id.attempt;
@@ -107,13 +112,14 @@ impl Subscription {
         }
     }
 
-    /// As [`Subscription::standing`], of a delivery that is not on the board.
-    fn standing_of_closed(&self, id: &LeaseId) -> Standing {
+    /// As [`Subscription::standing`], of a delivery that is light, closed, or not read yet.
+    fn standing_without_facts(&self, id: &LeaseId) -> Standing {
         let finished = self.finished.contains(id.sequence) || id.sequence.get() <= self.scanned;
-        if !finished {
-            // Above what was read since the recovery, without a record: open, and never failed.
-            let first = id.generation == 0 && id.attempt == 1 && id.stamp.epoch < self.epoch;
-            return if first { Standing::Forgotten } else { Standing::Over };
+        if self.board.is_light(id.sequence) || !finished {
+            // Open, and never failed: read since the recovery, or not yet.
+            let first = id.generation == self.generation && id.attempt == 1;
+            let forgotten = first && id.stamp.epoch < self.epoch;
+            return if forgotten { Standing::Forgotten } else { Standing::Over };
         }
         if self.dead.contains(id.sequence) || self.memory.knows_ack(id.sequence) {
             return Standing::Over;
@@ -123,9 +129,8 @@ impl Subscription {
 
     /// Opens a delivery that a forgotten lease speaks of, if it has not been read yet.
     fn open_forgotten(&mut self, sequence: Sequence) {
-        if !self.board.contains(sequence) {
-            let state = State::Ready(Queue::Fresh);
-            self.board.insert(sequence, Delivery::new(Record::default(), state));
+        if !self.board.is_open(sequence) {
+            self.board.open(sequence, None);
         }
     }
 
@@ -137,12 +142,7 @@ impl Subscription {
                 self.stop(id.sequence, &lease);
                 lease.started_at
             }
-            Standing::Late => {
-                // A lease that a restart ended is in no history, and when it began is no longer known.
-                let history = self.board.get(id.sequence).and_then(|d| d.record.history.last());
-                let attempt = history.filter(|attempt| attempt.number == id.attempt);
-                attempt.map_or(now, |attempt| attempt.started_at)
-            }
+            Standing::Late { began } => began,
             Standing::Forgotten => {
                 self.open_forgotten(id.sequence);
                 now
@@ -158,6 +158,7 @@ impl Subscription {
             done_at: now,
         };
         self.close(id.sequence);
+        self.gate.worked();
         self.journal.write(Change::Done { sequence: id.sequence, settlement });
         self.keep(request, &id, Said::Ack, self.journal.ticket(), now);
     }
@@ -173,7 +174,7 @@ impl Subscription {
             Standing::Running => {}
             Standing::Forgotten => self.take_up(&id, now),
             Standing::Said(word) => return self.repeat(request, word, said),
-            Standing::Late | Standing::Done | Standing::Over => {
+            Standing::Late { .. } | Standing::Done | Standing::Over => {
                 return self.settled(request, Outcome::Stale);
             }
         }
@@ -199,9 +200,11 @@ impl Subscription {
     /// Notes that a consumer was heard of, whatever becomes of what it said. One that a restart cut off is from now on
     /// given up as any other.
     fn heard(&mut self, id: &LeaseId, now: Timestamp) {
-        if id.creation == self.config.creation
-            && let Some(key) = self.consumers.heard(&id.consumer, now)
-        {
+        if id.creation != self.config.creation {
+            return;
+        }
+        self.last_used = now;
+        if let Some(key) = self.consumers.heard(&id.consumer, now) {
             self.arm_grace(key);
         }
     }
@@ -213,7 +216,7 @@ impl Subscription {
         let expires_at = now + self.config.policy.lease_duration;
         let lease =
             Lease { stamp: id.stamp, consumer, started_at: now, expires_at, checkpointed: false };
-        self.start(id.sequence, lease);
+        self.start(id.sequence, lease, now);
         self.arm_grace(consumer);
     }
 
@@ -222,6 +225,7 @@ impl Subscription {
         request: RequestId,
         id: &LeaseId,
         duration: Option<Duration>,
+        checkpoint: Option<Bytes>,
         now: Timestamp,
     ) {
         self.heard(id, now);
@@ -229,7 +233,7 @@ impl Subscription {
             Standing::Running => {}
             Standing::Forgotten => self.take_up(id, now),
             Standing::Said(_) => return self.extended(request, Err(Outcome::Conflict)),
-            Standing::Late | Standing::Done | Standing::Over => {
+            Standing::Late { .. } | Standing::Done | Standing::Over => {
                 return self.extended(request, Err(Outcome::Stale));
             }
         }
@@ -240,11 +244,15 @@ impl Subscription {
         self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
         self.timers.arm(until, Timer::LeaseEnds(id.sequence));
         lease.expires_at = until;
-        self.board.set(id.sequence, State::Leased(lease));
-        // A restart keeps a lease for the restart grace; what is promised beyond that is written first.
-        if now + RESTART_GRACE < until
+        self.board.set(id.sequence, State::Leased(Box::new(lease)));
+        // A restart keeps a lease for the restart grace; what is promised beyond that is written first. What is saved of
+        // the work is written with the lease that saved it.
+        if (checkpoint.is_some() || now + RESTART_GRACE < until)
             && let Some(ticket) = self.checkpoint(id.sequence)
         {
+            if let Some(checkpoint) = checkpoint {
+                self.journal.write(Change::Checkpointed { sequence: id.sequence, checkpoint });
+            }
             let answer = Effect::Extended { request, result: Ok(until) };
             return self.journal.then(ticket, answer);
         }
@@ -265,7 +273,7 @@ impl Subscription {
         let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
         delivery.record.give_backs = give_backs;
         delivery.record.fence = Some(id.stamp);
-        delivery.record.late_ack = false;
+        delivery.record.late_ack = None;
         delivery.record.due_at = retry_after.map(|after| now + after);
         match delivery.record.due_at {
             Some(due) => {
@@ -275,13 +283,14 @@ impl Subscription {
             }
             None => {
                 let until = now + self.config.policy.initial_backoff;
-                let before = delivery.shunned.replace((Arc::clone(&id.consumer), until));
-                if let Some((_, until)) = before {
-                    self.timers.disarm(until, Timer::Shunned(id.sequence));
+                let shunned = Box::new((Arc::clone(&id.consumer), until));
+                let before = delivery.shunned.replace(shunned);
+                if let Some(before) = before {
+                    self.timers.disarm(before.1, Timer::Shunned(id.sequence));
                 }
                 self.timers.arm(until, Timer::Shunned(id.sequence));
                 let ticket = self.write_open(id.sequence);
-                self.make_ready(id.sequence, now);
+                self.board.make_ready(id.sequence, now);
                 ticket
             }
         }
@@ -298,59 +307,69 @@ impl Subscription {
         record.attempts = record.attempts.saturating_add(1);
         record.give_backs = 0;
         record.fence = Some(lease.stamp);
-        record.late_ack = failure.end.allows_late_ack();
-        record.history.push(Attempt {
-            number: record.attempts,
+        record.late_ack = failure.end.allows_late_ack().then_some(lease.started_at);
+        let attempts = record.attempts;
+        let attempt = Attempt {
+            number: attempts,
             consumer,
             started_at: lease.started_at,
             ended_at: now,
             end: failure.end,
             reason: failure.reason,
             error_type: failure.error_type,
-        });
-        let surplus = record.history.len().saturating_sub(HISTORY_MAX);
-        record.history.drain(..surplus);
-        let attempts = record.attempts;
+        };
         if failure.end == AttemptEnd::Rejected {
-            return self.die(sequence, Reason::Rejected, now);
+            self.gate.worked();
+            return self.die(sequence, Reason::Rejected, attempt, now);
         }
+        self.gate.failed(self.config.policy.breaker, now);
         if attempts >= self.config.policy.max_attempts {
-            return self.die(sequence, Reason::MaxAttempts, now);
+            return self.die(sequence, Reason::MaxAttempts, attempt, now);
         }
         let random = self.random.f64() * 2.0 - 1.0;
         let backoff = self.config.policy.backoff(attempts, random);
         let due = now + failure.retry_after.unwrap_or(backoff);
-        self.board.get_mut(sequence).expect("it is open").record.due_at = Some(due);
+        let record = &mut self.board.get_mut(sequence).expect("it is open").record;
+        record.due_at = Some(due);
+        let record = record.clone();
         self.timers.arm(due, Timer::Due(sequence));
         self.board.set(sequence, State::Waiting { due });
-        self.write_open(sequence)
+        self.journal.write(Change::Failed { sequence, record, attempt });
+        self.block(sequence)
     }
 
     /// Gives a delivery up.
-    fn die(&mut self, sequence: Sequence, reason: Reason, now: Timestamp) -> Ticket {
-        let record = self.close(sequence).record;
-        let letter = DeadLetter {
+    fn die(
+        &mut self,
+        sequence: Sequence,
+        reason: Reason,
+        attempt: Attempt,
+        now: Timestamp,
+    ) -> Ticket {
+        let record = self.close(sequence).map(|delivery| delivery.record).unwrap_or_default();
+        let death = Death {
             generation: record.generation,
             reason,
-            history: record.history,
             attempts: record.attempts,
             died_at: now,
+            detail: String::new(),
+            redriven: record.redriven,
         };
         self.dead.insert(sequence);
-        self.journal.write(Change::Dead { sequence, letter });
+        self.journal.write(Change::Dead { sequence, death, attempt: Some(attempt) });
         self.journal.ticket()
     }
 
-    /// Takes a delivery off the board: it is finished.
-    fn close(&mut self, sequence: Sequence) -> Delivery {
-        let delivery = self.board.remove(sequence).expect("only what is open is finished");
-        self.disarm(sequence, &delivery.state);
-        if let Some((_, until)) = &delivery.shunned {
-            self.timers.disarm(*until, Timer::Shunned(sequence));
+    /// Takes a delivery off the board: it is finished. Returns its facts, if it had any.
+    pub(super) fn close(&mut self, sequence: Sequence) -> Option<Delivery> {
+        let delivery = self.board.remove(sequence);
+        if let Some(delivery) = &delivery {
+            self.disarm(sequence, &delivery.state);
+            if let Some(shunned) = &delivery.shunned {
+                self.timers.disarm(shunned.1, Timer::Shunned(sequence));
+            }
         }
-        if sequence.get() > self.journal.position().0 {
-            self.finished.insert(sequence);
-        }
+        self.finished_one(sequence);
         delivery
     }
 

@@ -1,11 +1,13 @@
 //! Looking at a subscription without changing it.
 
 use super::{
-    Subscription,
+    BreakerState, Subscription,
     board::{Queue, State},
+    dispatch::WAITING_MAX,
+    gate::Closed,
 };
 use crate::{
-    delivery::{LeaseId, Record},
+    delivery::{LeaseId, Record, SequenceSet},
     event::Sequence,
     time::Timestamp,
 };
@@ -21,6 +23,42 @@ pub struct Counts {
     pub waiting: u64,
     /// Were given up, and not redriven.
     pub dead: u64,
+}
+
+/// What keeps a delivery from being leased that could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// What happened to it is being written.
+    Writing,
+    /// Its resource is busy.
+    Resource {
+        /// With this event, which is leased, waits, or comes first.
+        by: Sequence,
+    },
+    /// A newer event of its resource may come.
+    Quiet {
+        /// Until then it is waited for.
+        until: Option<Timestamp>,
+    },
+    /// The subscription is paused.
+    Paused {
+        /// When it resumes by itself.
+        until: Option<Timestamp>,
+    },
+    /// Too many attempts failed in a row.
+    Breaker {
+        /// When one event is tried; `None`: one is being tried.
+        until: Option<Timestamp>,
+    },
+    /// Leases are limited per second.
+    Rate {
+        /// When the next is given.
+        until: Timestamp,
+    },
+    /// So many deliveries wait for their next attempt that fresh ones wait too.
+    WaitingFull,
+    /// No consumer is there that has room.
+    NoRoom,
 }
 
 /// The state of one event that the subscription takes.
@@ -63,6 +101,36 @@ impl Subscription {
         (floor.max(open.min(self.scanned)), scanned.max(self.scanned))
     }
 
+    /// Returns up to where the log was looked at since the recovery, which begins at the floor.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.scanned
+    }
+
+    /// Returns what is finished beyond the floor.
+    #[must_use]
+    pub fn finished(&self) -> &SequenceSet {
+        &self.finished
+    }
+
+    /// Whether an event is known and not finished.
+    #[must_use]
+    pub fn is_open(&self, sequence: Sequence) -> bool {
+        self.board.is_open(sequence)
+    }
+
+    /// Returns how many open deliveries would count as done if the position were moved here: what was redriven is a dead
+    /// letter again.
+    #[must_use]
+    pub fn skipped_by_seek(&self, position: u64) -> u64 {
+        let is_redriven = |sequence: &Sequence| {
+            self.board.get(*sequence).is_some_and(|delivery| delivery.record.redriven)
+        };
+        let open = self.board.open_after(0).take_while(|sequence| sequence.get() <= position);
+        let skipped = open.filter(|sequence| !is_redriven(sequence)).count();
+        u64::try_from(skipped).unwrap_or(u64::MAX)
+    }
+
     /// Returns the newest sequence of the log that the subscription knows of.
     #[must_use]
     pub fn head(&self) -> u64 {
@@ -75,7 +143,7 @@ impl Subscription {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let queues = &self.board.queues;
         Counts {
-            ready: count(queues.ready()),
+            ready: count(self.board.ready()),
             leased: count(queues.leased),
             waiting: count(queues.waiting),
             dead: self.dead.count(),
@@ -114,6 +182,10 @@ impl Subscription {
     /// know.
     #[must_use]
     pub fn status(&self, sequence: Sequence) -> Status {
+        if self.board.is_light(sequence) {
+            let (generation, resource) = (self.generation, self.board.resource(sequence));
+            return Status::Ready(Record { generation, resource, ..Record::default() });
+        }
         let Some(delivery) = self.board.get(sequence) else {
             if self.dead.contains(sequence) {
                 return Status::Dead;
@@ -124,10 +196,10 @@ impl Subscription {
         let record = delivery.record.clone();
         match &delivery.state {
             State::Ready(
-                Queue::Fresh
-                | Queue::Retry { .. }
+                Queue::Retry { .. }
                 | Queue::Shunned { .. }
-                | Queue::Unwritten { .. },
+                | Queue::Unwritten { .. }
+                | Queue::Behind { .. },
             ) => Status::Ready(record),
             State::Waiting { due } => Status::Waiting { record, due_at: *due },
             State::Leased(lease) => Status::Leased {
@@ -144,7 +216,49 @@ impl Subscription {
 
     /// Returns the open deliveries in order, with their states.
     pub fn open(&self) -> impl Iterator<Item = (Sequence, Status)> + '_ {
-        self.board.iter().map(|(sequence, _)| (sequence, self.status(sequence)))
+        self.open_after(0)
+    }
+
+    /// Returns the open deliveries beyond a sequence in order, with their states.
+    pub fn open_after(&self, sequence: u64) -> impl Iterator<Item = (Sequence, Status)> + '_ {
+        self.board.open_after(sequence).map(|sequence| (sequence, self.status(sequence)))
+    }
+
+    /// Returns what keeps a ready delivery from being leased; `None` if it is not ready, or nothing does.
+    #[must_use]
+    pub fn hold(&self, sequence: Sequence, now: Timestamp) -> Option<Hold> {
+        let resource = self.board.resource(sequence);
+        match self.board.get(sequence).map(|delivery| &delivery.state) {
+            None if !self.board.is_light(sequence) => return None,
+            Some(State::Waiting { .. } | State::Leased(_)) => return None,
+            Some(State::Ready(Queue::Unwritten { .. })) => return Some(Hold::Writing),
+            None | Some(State::Ready(_)) => {}
+        }
+        if !self.board.resources.admits(resource, sequence) {
+            let quiet = self.board.resources.quiet_until(resource);
+            return Some(match self.board.resources.blocker(resource, sequence) {
+                Some(by) => Hold::Resource { by },
+                None => Hold::Quiet { until: quiet },
+            });
+        }
+        self.hold_of_all(now).or_else(|| self.consumers.next().is_none().then_some(Hold::NoRoom))
+    }
+
+    /// Returns what keeps the whole subscription from leasing, if anything but its consumers does.
+    #[must_use]
+    pub fn hold_of_all(&self, now: Timestamp) -> Option<Hold> {
+        match self.gate.closed(&self.config.policy, now) {
+            Some(Closed::Paused { until }) => Some(Hold::Paused { until }),
+            Some(Closed::Breaker { until }) => Some(Hold::Breaker { until }),
+            Some(Closed::Rate { until }) => Some(Hold::Rate { until }),
+            None => (self.board.queues.waiting >= WAITING_MAX).then_some(Hold::WaitingFull),
+        }
+    }
+
+    /// Returns how the breaker stands.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.gate.breaker()
     }
 }
 

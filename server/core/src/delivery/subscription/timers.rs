@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::consumers::Key;
-use crate::{event::Sequence, time::Timestamp};
+use crate::{delivery::ResourceKey, event::Sequence, time::Timestamp};
 
 /// How long a moved position may be unwritten when nothing else is written.
 const POSITION_DELAY: Duration = Duration::from_secs(5);
@@ -22,6 +22,12 @@ pub(super) enum Timer {
     Due(Sequence),
     /// What a consumer gave back is for it again.
     Shunned(Sequence),
+    /// No newer event of a resource came for long enough.
+    Quiet(ResourceKey),
+    /// The subscription may lease again.
+    Gate,
+    /// The subscription may be unused.
+    Unused,
     /// The position is written.
     Position,
 }
@@ -47,6 +53,18 @@ impl Timers {
             self.position_is_armed = true;
             self.arm(now + POSITION_DELAY, Timer::Position);
         }
+    }
+
+    /// Takes out all timers of deliveries and their resources.
+    pub(super) fn disarm_deliveries(&mut self) {
+        self.timers.retain(|(_, timer)| match timer {
+            Timer::LeaseEnds(_)
+            | Timer::Checkpoint(_)
+            | Timer::Due(_)
+            | Timer::Shunned(_)
+            | Timer::Quiet(_) => false,
+            Timer::Grace(_) | Timer::Gate | Timer::Unused | Timer::Position => true,
+        });
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {

@@ -7,8 +7,9 @@ use std::{
 
 use hookline_core::{
     delivery::{
-        Change, Config, Creation, Effect, Epoch, Grant, Input, LeaseId, LossReason, Nack, Outcome,
-        Policy, RequestId, Snapshot, Status, StreamId, Subscription, Ticket,
+        Attempt, Background, Change, Config, Creation, Effect, Epoch, Grant, Input, LeaseId,
+        LossReason, Matched, Nack, Outcome, Pause, Policy, RequestId, ResourceKey, Snapshot,
+        Status, StreamId, Subscription, Ticket,
     },
     event::Sequence,
     time::Timestamp,
@@ -21,6 +22,10 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+pub(super) fn resource_key(number: u64) -> ResourceKey {
+    ResourceKey::from_bytes(u128::from(number).to_be_bytes())
 }
 
 pub(super) fn sequence(n: u64) -> Sequence {
@@ -42,11 +47,23 @@ pub(super) enum Step {
         due: Option<Timestamp>,
     },
     Effect(Effect),
+    /// What the lease of the effect before was handed with.
+    Handed(Background),
     /// With whether the commit that was out became durable all the same.
     Crash {
         now: Timestamp,
         landed: bool,
     },
+}
+
+/// An event of the log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Logged {
+    pub(super) matches: bool,
+    pub(super) resource: Option<u64>,
+    pub(super) received_at: Timestamp,
+    /// Whether the filter fails on it.
+    pub(super) fails: bool,
 }
 
 #[derive(Debug)]
@@ -56,8 +73,8 @@ pub(super) struct Hub {
     pub(super) epoch: u64,
     pub(super) config: Config,
     seed: u64,
-    /// Whether each event matches, from sequence 1.
-    pub(super) log: Vec<bool>,
+    /// The events, from sequence 1.
+    pub(super) log: Vec<Logged>,
     pub(super) ledger: Ledger,
     /// Commits stay out until [`Hub::let_commits_through`].
     pub(super) hold_commits: bool,
@@ -71,6 +88,9 @@ pub(super) struct Hub {
     inbox: BTreeMap<StreamId, Vec<Grant>>,
     pub(super) held: BTreeMap<StreamId, Vec<Grant>>,
     pub(super) lost: Vec<(StreamId, LeaseId, LossReason)>,
+    /// Of which leases it was said that there are newer events: which is the newest, and how many.
+    pub(super) newer: Vec<(LeaseId, u64, u64)>,
+    pub(super) unused: bool,
     pub(super) answers: BTreeMap<RequestId, Answer>,
     /// Everything that the subscription asked for, in order.
     pub(super) effects: Vec<Effect>,
@@ -89,7 +109,7 @@ impl Hub {
 
     pub(super) fn with_seed(policy: Policy, seed: u64) -> Self {
         let now = Timestamp::from_secs(1_700_000_000).unwrap();
-        let config = Config { creation: Creation(1), policy };
+        let config = Config { creation: Creation(1), policy, pause: Pause::Off };
         let epoch = Epoch(1);
         let subscription =
             Subscription::recover(config.clone(), epoch, Snapshot::default(), now, seed);
@@ -109,6 +129,8 @@ impl Hub {
             inbox: BTreeMap::new(),
             held: BTreeMap::new(),
             lost: Vec::new(),
+            newer: Vec::new(),
+            unused: false,
             answers: BTreeMap::new(),
             effects: Vec::new(),
             trace: Vec::new(),
@@ -143,6 +165,9 @@ impl Hub {
         {
             self.effects.push(effect.clone());
             self.trace.push(Step::Effect(effect.clone()));
+            if let Effect::Deliver { grant, .. } = &effect {
+                self.trace.push(Step::Handed(self.background(grant)));
+            }
             self.perform(effect);
             self.dies_after = self.dies_after.map(|left| left - 1);
         }
@@ -152,9 +177,10 @@ impl Hub {
         match effect {
             Effect::Fetch { after, through, count } => {
                 let matching = (after + 1..=through).filter(|n| self.matches(*n));
-                let matched: Vec<_> = matching.take(count).map(sequence).collect();
+                let matched: Vec<_> = matching.take(count).map(|n| self.matched(n)).collect();
                 let full = matched.len() == count;
-                let through = matched.last().filter(|_| full).map_or(through, |last| last.get());
+                let last = matched.last().filter(|_| full);
+                let through = last.map_or(through, |last| last.sequence.get());
                 self.tell_inside(Input::Fetched { through, matched });
             }
             Effect::Persist { ticket, changes } => {
@@ -177,6 +203,12 @@ impl Hub {
                 }
             }
             Effect::LeaseLost { stream, lease, reason } => self.lost.push((stream, lease, reason)),
+            Effect::Newer { lease, newest, count, .. } => {
+                self.newer.push((lease, newest.get(), count));
+            }
+            Effect::Sought { request, skipped } => self.answer(request, Answer::Sought(skipped)),
+            Effect::Reconfigured { request } => self.answer(request, Answer::Reconfigured),
+            Effect::Unused => self.unused = true,
             Effect::TakenOver { stream } => drop(self.open_streams.remove(&stream)),
             Effect::Settled { request, outcome } => self.answer(request, Answer::Settled(outcome)),
             Effect::Extended { request, result } => self.answer(request, Answer::Extended(result)),
@@ -197,8 +229,34 @@ impl Hub {
         assert_eq!(before, None, "a question is answered once");
     }
 
+    pub(super) fn logged(&self, n: u64) -> Option<&Logged> {
+        usize::try_from(n - 1).ok().and_then(|index| self.log.get(index))
+    }
+
     pub(super) fn matches(&self, n: u64) -> bool {
-        usize::try_from(n - 1).is_ok_and(|index| self.log.get(index) == Some(&true))
+        self.logged(n).is_some_and(|event| event.matches)
+    }
+
+    pub(super) fn matched(&self, n: u64) -> Matched {
+        let event = self.logged(n).unwrap();
+        Matched {
+            sequence: sequence(n),
+            resource: event.resource.map(resource_key),
+            received_at: event.received_at,
+            failure: event.fails.then(|| "no such overload".to_owned()),
+        }
+    }
+
+    /// Returns what the ledger knows of an open delivery, beyond its record.
+    pub(super) fn last_attempt(&self, n: u64) -> Attempt {
+        self.ledger.backgrounds.get(sequence(n)).attempts.last().cloned().unwrap()
+    }
+
+    /// Returns what a lease is handed with.
+    pub(super) fn background(&self, grant: &Grant) -> Background {
+        let background = self.ledger.backgrounds.get(grant.lease.sequence);
+        assert!(grant.background || background == Background::default(), "{grant:?}");
+        background
     }
 
     fn commit(&mut self) {
@@ -222,8 +280,23 @@ impl Hub {
         self.carry_out();
     }
 
+    /// Appends events that match or not, about ten resources in turn.
     pub(super) fn append(&mut self, matching: &[bool]) {
-        self.log.extend(matching);
+        for matches in matching {
+            let resource = Some((self.log.len() as u64 + 1) % 10);
+            let received_at = self.now;
+            self.log.push(Logged { matches: *matches, resource, received_at, fails: false });
+        }
+        self.tell(Input::Head { head: self.log.len() as u64 });
+    }
+
+    /// Appends matching events about these resources; 0: about none.
+    pub(super) fn append_about(&mut self, resources: &[u64]) {
+        for resource in resources {
+            let resource = (*resource != 0).then_some(*resource);
+            let received_at = self.now;
+            self.log.push(Logged { matches: true, resource, received_at, fails: false });
+        }
         self.tell(Input::Head { head: self.log.len() as u64 });
     }
 
@@ -270,14 +343,20 @@ impl Hub {
 
     pub(super) fn ask_extend(&mut self, lease: &LeaseId, duration: Option<Duration>) -> RequestId {
         let request = RequestId(self.number());
-        self.tell(Input::Extend { request, lease: lease.clone(), duration });
+        let lease = lease.clone();
+        self.tell(Input::Extend { request, lease, duration, checkpoint: None });
         request
     }
 
     pub(super) fn outcome(&self, request: RequestId) -> Option<Outcome> {
         match self.answers.get(&request)? {
             Answer::Settled(outcome) => Some(*outcome),
-            Answer::Extended(_) | Answer::Redriven(_) => panic!("not the answer to a settle"),
+            Answer::Extended(_)
+            | Answer::Redriven(_)
+            | Answer::Sought(_)
+            | Answer::Reconfigured => {
+                panic!("not the answer to a settle")
+            }
         }
     }
 
@@ -307,8 +386,11 @@ impl Hub {
         let request = RequestId(self.number());
         let dead = &self.ledger.snapshot.dead;
         let letters = sequences.iter().map(|n| sequence(*n)).filter(|s| dead.contains(*s));
-        let letters =
-            letters.filter_map(|s| self.ledger.letters.get(&s).map(|l| (s, l.clone()))).collect();
+        let letters = letters.filter_map(|s| {
+            let letter = self.ledger.letters.get(&s)?;
+            Some((s, letter.generation, self.matched(s.get()).resource))
+        });
+        let letters = letters.collect();
         self.tell(Input::Redrive { request, letters });
         request
     }

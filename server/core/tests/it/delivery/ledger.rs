@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hookline_core::{
-    delivery::{Change, DeadLetter, Nack, NackAction, Outcome, Settlement, Snapshot},
+    delivery::{
+        Backgrounds, Change, DeadLetter, Ended, Nack, NackAction, Outcome, Settlement, Snapshot,
+    },
     event::Sequence,
     time::Timestamp,
 };
@@ -26,31 +28,63 @@ pub(super) enum Answer {
     Settled(Outcome),
     Extended(Result<Timestamp, Outcome>),
     Redriven(Vec<Sequence>),
+    Reconfigured,
+    /// How many were skipped.
+    Sought(u64),
 }
 
 /// What durable changes add up to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Ledger {
     pub(super) snapshot: Snapshot,
+    pub(super) backgrounds: Backgrounds,
     pub(super) letters: BTreeMap<Sequence, DeadLetter>,
     pub(super) settlements: Vec<(Sequence, Settlement)>,
+    /// How each finished delivery ended last, but for the dead.
+    pub(super) ended: BTreeMap<Sequence, Ended>,
     /// How often a dead letter was written.
     pub(super) deaths: usize,
 }
 
 impl Ledger {
     pub(super) fn apply(&mut self, change: &Change) {
-        self.snapshot.apply(change);
+        let was_redriven = |ledger: &Self, sequence: &Sequence| {
+            ledger.snapshot.records.get(sequence).is_some_and(|record| record.redriven)
+        };
         match change {
-            Change::Dead { sequence, letter } => {
-                self.letters.insert(*sequence, letter.clone());
-                self.deaths += 1;
-            }
             Change::Done { sequence, settlement } => {
-                self.letters.remove(sequence);
+                if was_redriven(self, sequence) {
+                    self.letters.remove(sequence);
+                }
                 self.settlements.push((*sequence, settlement.clone()));
+                self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
             }
-            Change::Position { .. } | Change::Open { .. } | Change::Redriven { .. } => {}
+            Change::Superseded { sequences, by, at } => {
+                for sequence in sequences {
+                    if was_redriven(self, sequence) {
+                        self.letters.remove(sequence);
+                    }
+                    self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
+                }
+            }
+            Change::Redriven { sequence, .. } => {
+                self.backgrounds.redrive(*sequence, &self.letters[sequence]);
+            }
+            Change::Position { .. }
+            | Change::Open { .. }
+            | Change::Failed { .. }
+            | Change::Checkpointed { .. }
+            | Change::Dead { .. }
+            | Change::LookedBack { .. }
+            | Change::Reconfigured { .. }
+            | Change::Sought { .. } => {}
+        }
+        self.snapshot.apply(change);
+        if let (Some(letter), Change::Dead { sequence, .. }) =
+            (self.backgrounds.apply(change), change)
+        {
+            self.letters.insert(*sequence, letter);
+            self.deaths += 1;
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hookline_core::{
     delivery::{
-        AttemptEnd, Change, Effect, Grant, Input, LossReason, Outcome, Reason, Record, RequestId,
-        StreamId,
+        Attempt, AttemptEnd, Background, Change, Effect, Grant, Input, LossReason, Outcome, Reason,
+        Record, RequestId, StreamId,
     },
     event::Sequence,
     time::Timestamp,
@@ -28,6 +28,7 @@ impl Reference {
                 self.timeout(*now, *due);
             }
             Step::Effect(effect) => self.effect(effect),
+            Step::Handed(background) => self.check_background(background),
             Step::Crash { now, landed } => {
                 self.now = *now;
                 self.crash(*now, *landed);
@@ -39,8 +40,8 @@ impl Reference {
         match input {
             Input::Head { .. } | Input::Drain => {}
             Input::Fetched { matched, .. } => {
-                for sequence in matched {
-                    self.deliveries.entry(sequence.get()).or_insert_with(Delivery::new);
+                for event in matched {
+                    self.deliveries.entry(event.sequence.get()).or_insert_with(Delivery::new);
                 }
             }
             Input::Joined { stream, consumer, max_in_flight } => {
@@ -63,13 +64,17 @@ impl Reference {
             Input::Unwritten { lease } => self.unwritten(lease.sequence.get(), lease.stamp),
             Input::Ack { request, lease } => self.settle(*request, lease, None, now),
             Input::Nack { request, lease, nack } => self.settle(*request, lease, Some(nack), now),
-            Input::Extend { request, lease, duration } => {
+            Input::Extend { request, lease, duration, .. } => {
                 self.extend(*request, lease, *duration, now);
             }
             Input::Redrive { request, letters } => {
-                let sequences = letters.iter().map(|(sequence, _)| sequence.get());
+                let sequences = letters.iter().map(|(sequence, ..)| sequence.get());
                 self.redrive(*request, sequences.collect());
             }
+            Input::Followed { .. }
+            | Input::LookedBack { .. }
+            | Input::Reconfigure { .. }
+            | Input::Seek { .. } => panic!("{input:?}: not said in these runs"),
             Input::Persisted { .. } => self.durable(),
         }
     }
@@ -217,6 +222,12 @@ impl Reference {
     fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Fetch { .. } | Effect::Drained | Effect::TakenOver { .. } => {}
+            Effect::Newer { .. }
+            | Effect::Sought { .. }
+            | Effect::Reconfigured { .. }
+            | Effect::Unused => {
+                panic!("{effect:?}: not asked for")
+            }
             Effect::Persist { changes, .. } => self.commit(changes),
             Effect::Ready { stream, held } => self.check_held(*stream, held),
             Effect::Deliver { stream, grant } => self.check_delivery(*stream, grant),
@@ -294,7 +305,7 @@ impl Reference {
         let facts = &delivery.live;
         assert_eq!((lease.attempt, lease.generation), (facts.attempts + 1, facts.generation));
         assert_eq!(grant.redriven, facts.redriven);
-        assert_history(&grant.history, facts);
+        self.handed = lease.sequence.get();
         assert_eq!(grant.expires_at, self.now + self.policy.lease_duration, "{grant:?}");
         delivery.run = Some(Run {
             stamp: lease.stamp,
@@ -320,6 +331,11 @@ impl Reference {
         }
     }
 
+    fn check_background(&self, background: &Background) {
+        let delivery = &self.deliveries[&self.handed];
+        assert_history(&background.attempts, &delivery.live);
+    }
+
     /// A commit takes along all that is to be written, and nothing else.
     fn commit(&mut self, changes: &[Change]) {
         let mut last = BTreeMap::new();
@@ -327,9 +343,15 @@ impl Reference {
             let sequence = match change {
                 Change::Position { .. } => continue,
                 Change::Open { sequence, .. }
+                | Change::Failed { sequence, .. }
                 | Change::Done { sequence, .. }
                 | Change::Dead { sequence, .. }
                 | Change::Redriven { sequence, .. } => sequence.get(),
+                Change::Checkpointed { .. }
+                | Change::Superseded { .. }
+                | Change::LookedBack { .. }
+                | Change::Reconfigured { .. }
+                | Change::Sought { .. } => panic!("{change:?}: not asked for"),
             };
             last.insert(sequence, change);
         }
@@ -361,10 +383,15 @@ impl Reference {
 /// Checks what is written against what is to be written, and learns when it is due.
 fn assert_change(change: &Change, staged: &mut Facts) {
     match change {
-        Change::Position { .. } => panic!("not of a delivery"),
+        Change::Position { .. } => panic!("not of one delivery"),
         Change::Open { sequence, record } => {
             assert_eq!(staged.end, End::Open, "{sequence}");
             assert_record(*sequence, record, staged);
+        }
+        Change::Failed { sequence, record, attempt } => {
+            assert_eq!(staged.end, End::Open, "{sequence}");
+            assert_record(*sequence, record, staged);
+            assert_last(Some(attempt), staged);
         }
         Change::Redriven { sequence, record } => {
             assert!(staged.end == End::Open && staged.redriven, "{sequence}");
@@ -375,19 +402,23 @@ fn assert_change(change: &Change, staged: &mut Facts) {
             let attempts = staged.attempts..=staged.attempts + 1;
             assert!(attempts.contains(&settlement.attempt), "{sequence}: {settlement:?}");
         }
-        Change::Dead { sequence, letter } => {
+        Change::Dead { sequence, death: letter, attempt } => {
             assert_eq!(staged.end, End::Dead, "{sequence}");
             assert_eq!((letter.generation, letter.attempts), (staged.generation, staged.attempts));
             let rejected = matches!(staged.history.last(), Some((_, _, AttemptEnd::Rejected)));
             let reason = if rejected { Reason::Rejected } else { Reason::MaxAttempts };
             assert_eq!(letter.reason, reason, "{sequence}");
-            assert_history(&letter.history, staged);
+            assert_last(attempt.as_ref(), staged);
         }
+        Change::Checkpointed { .. }
+        | Change::Superseded { .. }
+        | Change::LookedBack { .. }
+        | Change::Reconfigured { .. }
+        | Change::Sought { .. } => panic!("not of one delivery"),
     }
 }
 
 fn assert_record(sequence: Sequence, record: &Record, staged: &mut Facts) {
-    assert_history(&record.history, staged);
     match (staged.due, record.due_at) {
         (Due::Between(low, high), Some(due)) => {
             assert!((low..=high).contains(&due), "{sequence}: due at {due}");
@@ -400,7 +431,11 @@ fn assert_record(sequence: Sequence, record: &Record, staged: &mut Facts) {
     let facts = (staged.generation, staged.attempts, staged.give_backs, staged.redriven);
     let written = (record.generation, record.attempts, record.give_backs, record.redriven);
     assert_eq!(written, facts, "{sequence}");
-    assert_eq!((record.fence, record.late_ack), (staged.ended, staged.late_ack), "{sequence}");
+    assert_eq!(
+        (record.fence, record.late_ack.is_some()),
+        (staged.ended, staged.late_ack),
+        "{sequence}"
+    );
     let lease = record.lease.as_ref().map(|lease| Run {
         stamp: lease.stamp,
         consumer: lease.consumer.clone(),
@@ -411,7 +446,12 @@ fn assert_record(sequence: Sequence, record: &Record, staged: &mut Facts) {
     assert_eq!(lease, staged.lease, "{sequence}");
 }
 
-fn assert_history(history: &[hookline_core::delivery::Attempt], facts: &Facts) {
+fn assert_last(attempt: Option<&Attempt>, facts: &Facts) {
+    let attempt = attempt.map(|attempt| (attempt.number, attempt.consumer.clone(), attempt.end));
+    assert_eq!(attempt.as_ref(), facts.history.last());
+}
+
+fn assert_history(history: &[Attempt], facts: &Facts) {
     let history = history.iter().map(|a| (a.number, a.consumer.clone(), a.end));
     assert!(history.eq(facts.history.iter().cloned()), "{:?}", facts.history);
 }

@@ -107,6 +107,8 @@ pub(super) struct Reference {
     pub(super) newest: Option<Stamp>,
     /// The lease whose ack was confirmed, by sequence: for ever one.
     pub(super) acked: BTreeMap<u64, Stamp>,
+    /// What was handed out last.
+    pub(super) handed: u64,
     /// How many deaths are durable.
     pub(super) deaths: usize,
     pub(super) versions: u64,
@@ -171,6 +173,7 @@ impl Reference {
             lost: Vec::new(),
             newest: None,
             acked: BTreeMap::new(),
+            handed: 0,
             deaths: 0,
             versions: 0,
             ways: BTreeMap::new(),

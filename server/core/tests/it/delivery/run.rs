@@ -46,6 +46,7 @@ fn policy(random: &mut Rng) -> Policy {
         backoff_multiplier: [1.0, 2.0, 10.0][random.usize(..3)],
         jitter: [0.0, 0.2, 1.0][random.usize(..3)],
         reconnect_grace: [Duration::ZERO, SECOND * 15, MINUTE * 2][random.usize(..3)],
+        ..Policy::default()
     }
 }
 
@@ -198,7 +199,7 @@ impl Run {
             _ => {
                 let duration = [None, Some(SECOND), Some(SECOND * 50), Some(MINUTE * 90)];
                 let duration = duration[self.random.usize(..4)];
-                Input::Extend { request, lease, duration }
+                Input::Extend { request, lease, duration, checkpoint: None }
             }
         };
         self.last = Some(input.clone());
@@ -211,7 +212,13 @@ impl Run {
         self.hub.tell(input);
         let outcome = match self.hub.answers.get(&request) {
             Some(Answer::Settled(outcome) | Answer::Extended(Err(outcome))) => Some(*outcome),
-            Some(Answer::Extended(Ok(_)) | Answer::Redriven(_)) | None => None,
+            Some(
+                Answer::Extended(Ok(_))
+                | Answer::Redriven(_)
+                | Answer::Sought(_)
+                | Answer::Reconfigured,
+            )
+            | None => None,
         };
         if outcome == Some(Outcome::Stale) || outcome == Some(Outcome::Conflict) {
             assert_eq!(i05_state(&self.hub), before, "a stale lease changed something");
@@ -247,7 +254,7 @@ impl Run {
             Some(Input::Ack { lease, .. }) => Input::Ack { request, lease },
             Some(Input::Nack { lease, nack, .. }) => Input::Nack { request, lease, nack },
             Some(Input::Extend { lease, duration, .. }) => {
-                Input::Extend { request, lease, duration }
+                Input::Extend { request, lease, duration, checkpoint: None }
             }
             _ => return,
         };
@@ -261,7 +268,7 @@ impl Run {
         let input = match self.random.u32(..3) {
             0 => Input::Ack { request, lease },
             1 => Input::Nack { request, lease, nack: nack(NackAction::Retry, "", None) },
-            _ => Input::Extend { request, lease, duration: None },
+            _ => Input::Extend { request, lease, duration: None, checkpoint: None },
         };
         self.say(request, input);
     }

@@ -2,8 +2,8 @@
 
 use hookline_core::{
     delivery::{
-        Config, Creation, Effect, Epoch, Input, Outcome, Record, RequestId, Snapshot, StreamId,
-        Subscription,
+        Config, Creation, Effect, Epoch, Input, Matched, Outcome, Pause, Record, RequestId,
+        Snapshot, StreamId, Subscription,
     },
     time::Timestamp,
 };
@@ -17,8 +17,14 @@ fn effects(subscription: &mut Subscription) -> Vec<Effect> {
     std::iter::from_fn(|| subscription.poll_effect()).collect()
 }
 
+/// An event about nothing.
+fn plain(n: u64) -> Matched {
+    let received_at = Timestamp::EPOCH;
+    Matched { sequence: sequence(n), resource: None, received_at, failure: None }
+}
+
 fn subscription(snapshot: Snapshot, now: Timestamp) -> Subscription {
-    let config = Config { creation: Creation(1), policy: exact() };
+    let config = Config { creation: Creation(1), policy: exact(), pause: Pause::Off };
     Subscription::recover(config, Epoch(1), snapshot, now, 7)
 }
 
@@ -64,7 +70,7 @@ fn one_read_of_the_log_is_out_at_a_time_and_brings_what_there_is_room_for() {
     assert_eq!(effects(&mut subscription), [first]);
     subscription.handle(Input::Head { head: 6_000 }, now);
     assert_eq!(effects(&mut subscription), []);
-    let matched = (1..=1_024).map(|n| sequence(n * 2)).collect();
+    let matched = (1..=1_024).map(|n| plain(n * 2)).collect();
     subscription.handle(Input::Fetched { through: 2_048, matched }, now);
     assert_eq!(effects(&mut subscription), []);
     let (stream, consumer) = (StreamId(1), "a".into());
@@ -90,7 +96,7 @@ fn with_a_million_deliveries_waiting_fresh_ones_wait_too() {
     let fresh = sequence(COUNT + 1);
     subscription.handle(Input::Head { head: fresh.get() }, now);
     effects(&mut subscription);
-    let fetched = Input::Fetched { through: fresh.get(), matched: vec![fresh] };
+    let fetched = Input::Fetched { through: fresh.get(), matched: vec![plain(fresh.get())] };
     subscription.handle(fetched, now);
     let (stream, consumer) = (StreamId(1), "a".into());
     subscription.handle(Input::Joined { stream, consumer, max_in_flight: 10 }, now);

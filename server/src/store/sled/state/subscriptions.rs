@@ -96,7 +96,7 @@ impl Opened {
             return Ok(Err(unavailable(error)));
         }
         let facts = self.ledgers.entry(creation).or_default();
-        let PreparedCommit { changes, dead_events, at } = commit;
+        let PreparedCommit { changes, dead_events, config, at } = commit;
         let mut writing = Writing::new(&self.db, &group.draft, creation, facts, dead_events);
         for change in changes {
             if let Err(error) = writing.apply(change) {
@@ -107,6 +107,12 @@ impl Opened {
         }
         let draft = writing.finish_commit(self.opening, &mut self.next_settled);
         group.draft.merge(draft);
+        if let Some(config) = config {
+            let key = keys::key(Kind::Config, &[creation.0]);
+            group.draft.put(key, &[&codec::encode_config(&config)]);
+            self.configs.insert(creation, config);
+            self.configs_changed = true;
+        }
         if at > self.committed_at {
             self.committed_at = at;
             let micros = at.as_micros().to_be_bytes();

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{
     super::{
         super::{
-            AppendError, EventLog as _, Ledger as _, ReadError, ReadLimit, ReadRange,
+            AppendError, EventLog as _, Ledger as _, ReadError, ReadLimit, ReadRange, Rule,
             SubscriptionConfig,
         },
         Options, SledStore,
@@ -171,8 +171,11 @@ fn copy(from: &Path, to: &Path) {
 fn config() -> SubscriptionConfig {
     SubscriptionConfig {
         name: hookline_core::event::SubscriptionName::parse("prs").unwrap(),
-        patterns: PatternSet::parse(["github"]).unwrap(),
+        rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: String::new() },
+        earlier: Vec::new(),
+        look_back: None,
         policy: hookline_core::delivery::Policy::default(),
+        pause: hookline_core::delivery::Pause::Off,
         created_at: at(0),
         start_after: 0,
     }

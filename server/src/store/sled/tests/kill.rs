@@ -12,7 +12,7 @@ use std::{
 };
 
 use hookline_core::{
-    delivery::{Change, Creation, DeadLetter, Reason, Record, Settlement},
+    delivery::{Change, Creation, Death, Ended, Reason, Record, Settlement},
     event::{Sequence, SubscriptionName},
     pattern::PatternSet,
 };
@@ -20,7 +20,7 @@ use hookline_core::{
 use super::{
     super::{
         super::{
-            Commit, CreateError, EventLog as _, Ledger as _, ReadLimit, ReadRange,
+            Commit, CreateError, EventLog as _, Ledger as _, ReadLimit, ReadRange, Rule,
             SubscriptionConfig,
         },
         SledStore,
@@ -178,8 +178,8 @@ async fn check_ledger(store: &SledStore, confirmed: &Confirmed) {
     }
     assert!(confirmed.dead.is_subset(&there));
     for n in confirmed.done.iter().rev().take(50) {
-        let settled = store.settlement(creation, Sequence::new(*n).unwrap()).await.unwrap();
-        assert_eq!(settled.unwrap().attempt, 1);
+        let settled = store.ended(creation, Sequence::new(*n).unwrap()).await.unwrap();
+        assert!(matches!(settled, Some(Ended::Acked(settled)) if settled.attempt == 1));
     }
 }
 
@@ -224,7 +224,7 @@ async fn settle_for_ever(store: Arc<SledStore>) {
     };
     let (epoch, snapshot) = store.open(creation).await.unwrap();
     let commit = |changes, dead_events| {
-        let commit = Commit { changes, dead_events, at: at(2) };
+        let commit = Commit { changes, dead_events, config: None, at: at(2) };
         store.commit(creation, epoch, commit)
     };
     // The floor stays below, so that the bitmaps are used; it moves up a page at a time.
@@ -267,23 +267,28 @@ async fn give_up(
     head.wait_for(|head| *head >= sequence.get()).await.unwrap();
     let limit = ReadLimit { count: 1, ..ALL };
     let entry = store.read(ReadRange { after: sequence.get() - 1, limit }).await.unwrap().remove(0);
-    let letter = DeadLetter {
+    let death = Death {
         generation: 0,
         reason: Reason::Rejected,
-        history: Vec::new(),
         attempts: 1,
         died_at: at(3),
+        detail: String::new(),
+        redriven: false,
     };
-    let changes = vec![Change::Dead { sequence, letter }];
-    let commit = Commit { changes, dead_events: vec![(sequence, entry)], at: at(3) };
+    let changes = vec![Change::Dead { sequence, death, attempt: None }];
+    let dead_events = vec![(sequence, entry)];
+    let commit = Commit { changes, dead_events, config: None, at: at(3) };
     store.commit(creation, epoch, commit).await.unwrap();
 }
 
 fn config() -> SubscriptionConfig {
     SubscriptionConfig {
         name: SubscriptionName::parse("prs").unwrap(),
-        patterns: PatternSet::parse(["github"]).unwrap(),
+        rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: String::new() },
+        earlier: Vec::new(),
+        look_back: None,
         policy: hookline_core::delivery::Policy::default(),
+        pause: hookline_core::delivery::Pause::Off,
         created_at: at(0),
         start_after: 0,
     }

@@ -11,14 +11,17 @@ use std::{
 
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, Change, DeadLetter, Epoch, Policy, Reason, Record, Settlement, Stamp,
+        Attempt, AttemptEnd, Change, DeadLetter, Death, Ended, Epoch, Pause, Policy, Reason,
+        Record, Settlement, Stamp,
     },
     event::{Sequence, SubscriptionName},
     pattern::PatternSet,
 };
 
 use super::{
-    super::super::{Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange, SubscriptionConfig},
+    super::super::{
+        Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange, Rule, SubscriptionConfig,
+    },
     at, event, noise, open, runtime,
 };
 
@@ -33,8 +36,14 @@ fn sequence(n: u64) -> Sequence {
 fn config() -> SubscriptionConfig {
     SubscriptionConfig {
         name: SubscriptionName::parse("prs").unwrap(),
-        patterns: PatternSet::parse(["!github/push", "github"]).unwrap(),
+        rule: Rule {
+            patterns: PatternSet::parse(["!github/push", "github"]).unwrap(),
+            filter: String::new(),
+        },
+        earlier: Vec::new(),
+        look_back: None,
         policy: Policy { max_attempts: 3, ..Policy::default() },
+        pause: Pause::Off,
         created_at: at(1),
         start_after: 2,
     }
@@ -51,12 +60,26 @@ fn letter() -> DeadLetter {
         error_type: String::new(),
     };
     let (generation, reason, attempts) = (1, Reason::MaxAttempts, 3);
-    DeadLetter { generation, reason, history: vec![attempt], attempts, died_at: at(30) }
+    DeadLetter {
+        generation,
+        reason,
+        history: vec![attempt],
+        attempts,
+        died_at: at(30),
+        detail: String::new(),
+    }
 }
 
+fn dead() -> Change {
+    let DeadLetter { generation, reason, history, attempts, died_at, detail } = letter();
+    let death = Death { generation, reason, attempts, died_at, detail, redriven: false };
+    Change::Dead { sequence: sequence(9), death, attempt: history.into_iter().next() }
+}
+
+/// Earlier versions did not say when the lease began that may still ack: then at the latest when it was due again.
 fn record() -> Record {
     let fence = Some(Stamp { epoch: Epoch(1), counter: 4 });
-    Record { attempts: 1, due_at: Some(at(90)), fence, late_ack: true, ..Record::default() }
+    Record { attempts: 1, due_at: Some(at(90)), fence, late_ack: Some(at(90)), ..Record::default() }
 }
 
 fn settlement() -> Settlement {
@@ -88,10 +111,10 @@ fn an_archive_of_this_layout_is_made() {
             Change::Position { floor: 3, scanned: 10 },
             Change::Done { sequence: sequence(6), settlement: settlement() },
             Change::Open { sequence: sequence(4), record: record() },
-            Change::Dead { sequence: sequence(9), letter: letter() },
+            dead(),
         ];
         let dead_events = vec![(sequence(9), Arc::clone(large))];
-        let commit = Commit { changes, dead_events, at: at(60) };
+        let commit = Commit { changes, dead_events, config: None, at: at(60) };
         store.commit(creation, epoch, commit).await.unwrap();
         store.close().await;
     });
@@ -151,8 +174,8 @@ fn an_old_store_is_opened() {
         assert_eq!(snapshot.records.into_iter().collect::<Vec<_>>(), [(sequence(4), record())]);
         let finished: Vec<_> = snapshot.finished.iter().map(Sequence::get).collect();
         assert_eq!(finished, [6, 9]);
-        let settled = store.settlement(creation, sequence(6)).await.unwrap();
-        assert_eq!(settled, Some(settlement()));
+        let settled = store.ended(creation, sequence(6)).await.unwrap();
+        assert_eq!(settled, Some(Ended::Acked(settlement())));
         let dead = store.dead_letters(creation, ALL).await.unwrap();
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].letter, letter());

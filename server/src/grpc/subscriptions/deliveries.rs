@@ -1,0 +1,105 @@
+//! `ListDeliveries`: what a subscription does with each event, in pages.
+
+use hookline_core::event::{Sequence, SubscriptionName};
+use hookline_proto::v1;
+use prost::Message as _;
+use tonic::Status;
+
+use crate::{
+    broker::{Delivered, States},
+    grpc::{Shared, convert, fields, page, status},
+    limits::{PAGE_BYTES_MAX, PAGE_SIZE_MAX},
+    store::ReadLimit,
+};
+
+/// Which deliveries a list is of.
+struct Wanted {
+    states: States,
+    dead: bool,
+}
+
+impl Wanted {
+    fn read(states: &[i32]) -> Result<Self, Status> {
+        let none = States { ready: false, leased: false, waiting: false };
+        let all = States { ready: true, leased: true, waiting: true };
+        let mut wanted = Self { states: if states.is_empty() { all } else { none }, dead: false };
+        for (index, state) in states.iter().enumerate() {
+            match v1::DeliveryState::try_from(*state) {
+                Ok(v1::DeliveryState::Ready) => wanted.states.ready = true,
+                Ok(v1::DeliveryState::Leased) => wanted.states.leased = true,
+                Ok(v1::DeliveryState::Waiting) => wanted.states.waiting = true,
+                Ok(v1::DeliveryState::Dead) => wanted.dead = true,
+                Ok(
+                    v1::DeliveryState::Unspecified
+                    | v1::DeliveryState::Done
+                    | v1::DeliveryState::Superseded,
+                )
+                | Err(_) => {
+                    let problem =
+                        "must be READY, LEASED, WAITING or DEAD; GetEvent tells the others";
+                    return Err(status::invalid(format!("states[{index}]"), problem));
+                }
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+pub(super) async fn list(
+    shared: &Shared,
+    request: v1::ListDeliveriesRequest,
+) -> Result<v1::ListDeliveriesResponse, Status> {
+    let name = fields::subscription_name("subscription", &request.subscription)?;
+    let wanted = Wanted::read(&request.states)?;
+    let size = page::size(request.page_size);
+    let query = format!("deliveries {name} {:?}", request.states);
+    let after = match page::place(&request.page_token, &query)? {
+        None => 0,
+        Some(place) => place.parse().map_err(|_| status::invalid("page_token", "not a token"))?,
+    };
+    let mut page = v1::ListDeliveriesResponse::default();
+    let mut bytes = 0;
+    // One more than the page holds tells whether there is another.
+    for (sequence, delivered) in next(shared, &name, &wanted, after, size + 1).await? {
+        let id = shared.broker.event_id_at(sequence).await;
+        let id = id.map_or_else(String::new, |id| id.to_string());
+        let status = convert::delivery_status(&delivered, &id, sequence);
+        bytes += status.encoded_len();
+        let has_room = page.deliveries.len() < size && bytes <= PAGE_BYTES_MAX;
+        if !has_room && let Some(last) = page.deliveries.last() {
+            page.next_page_token = page::token(&last.sequence.to_string(), &query);
+            break;
+        }
+        page.deliveries.push(status);
+    }
+    Ok(page)
+}
+
+async fn next(
+    shared: &Shared,
+    name: &SubscriptionName,
+    wanted: &Wanted,
+    after: u64,
+    count: usize,
+) -> Result<Vec<(Sequence, Delivered)>, Status> {
+    let broker = &shared.broker;
+    let open = broker.open_deliveries(name, after, wanted.states, count).await;
+    let open = open.map_err(status::lookup_failed)?;
+    let mut all = open.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
+    if wanted.dead {
+        let limit = ReadLimit { count: count.min(PAGE_SIZE_MAX + 1), bytes: PAGE_BYTES_MAX };
+        let dead =
+            broker.dead_deliveries(name, after, limit).await.map_err(status::lookup_failed)?;
+        // Of both kinds in one order, only as far as both were read.
+        let end = |list: &[(Sequence, Delivered)], full: bool| {
+            list.last().filter(|_| full).map_or(u64::MAX, |(sequence, _)| sequence.get())
+        };
+        let through = end(&all, all.len() >= count).min(end(&dead, !dead.is_empty()));
+        // What is dead and open again after a seek is told as open.
+        let known: Vec<_> = all.iter().map(|(sequence, _)| *sequence).collect();
+        all.extend(dead.into_iter().filter(|(sequence, _)| !known.contains(sequence)));
+        all.sort_by_key(|(sequence, _)| *sequence);
+        all.retain(|(sequence, _)| sequence.get() <= through || through == u64::MAX);
+    }
+    Ok(all)
+}
