@@ -298,7 +298,8 @@ impl Subscription {
                 continue;
             }
             let record = Record {
-                generation: generation.saturating_add(1),
+                // Above that of what it was redriven as before, should a seek have ended that.
+                generation: generation.max(self.generation).saturating_add(1),
                 redriven: true,
                 resource,
                 ..Record::default()

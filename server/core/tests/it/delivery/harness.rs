@@ -300,6 +300,13 @@ impl Hub {
         self.tell(Input::Head { head: self.log.len() as u64 });
     }
 
+    /// Appends an event that the filter fails on.
+    pub(super) fn append_failing(&mut self) {
+        let received_at = self.now;
+        self.log.push(Logged { matches: true, resource: None, received_at, fails: true });
+        self.tell(Input::Head { head: self.log.len() as u64 });
+    }
+
     /// Appends this many matching events.
     pub(super) fn append_count(&mut self, count: usize) {
         self.append(&vec![true; count]);

@@ -24,6 +24,10 @@ mod scenarios_restart;
 
 mod scenarios_flow;
 
+mod scenarios_resources;
+
+mod scenarios_moves;
+
 mod reference;
 
 mod claims;
