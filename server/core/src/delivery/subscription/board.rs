@@ -235,7 +235,7 @@ impl Board {
             delivery.record.resource = resource;
             let leased = delivery.lease().is_some();
             if self.resources.add(resource, sequence) && leased {
-                self.resources.lease(resource);
+                self.resources.lease(resource, sequence);
             }
         }
     }
@@ -248,7 +248,7 @@ impl Board {
         }
         let resource = delivery.record.resource;
         if self.resources.add(resource, sequence) && delivery.lease().is_some() {
-            self.resources.lease(resource);
+            self.resources.lease(resource, sequence);
         }
         assert!(!self.light.contains_key(&sequence), "a delivery is opened once");
         let before = self.deliveries.insert(sequence, delivery);
@@ -303,7 +303,7 @@ impl Board {
         match (&before, &delivery.state) {
             (State::Leased(_), State::Leased(_)) => {}
             (State::Leased(_), _) => self.resources.release(resource),
-            (_, State::Leased(_)) => self.resources.lease(resource),
+            (_, State::Leased(_)) => self.resources.lease(resource, sequence),
             (_, _) => self.resources.touch(resource),
         }
         self.queues.leave(sequence, &before);

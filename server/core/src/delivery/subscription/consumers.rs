@@ -162,6 +162,12 @@ impl Consumers {
         }
     }
 
+    /// Returns the consumers that hold leases and have no stream.
+    pub(super) fn absent(&self) -> Vec<Key> {
+        let absent = self.consumers.iter().filter(|(_, consumer)| consumer.stream.is_none());
+        absent.map(|(key, _)| *key).collect()
+    }
+
     /// Moves the time at which absent consumers were heard of.
     pub(super) fn shift(&mut self, by: Duration) -> Vec<Key> {
         let absent = self.consumers.iter_mut().filter(|(_, consumer)| consumer.stream.is_none());

@@ -23,6 +23,8 @@ pub(super) enum Said {
     Retry,
     DeadLetter,
     Release,
+    /// Nothing, before a newer event took its place.
+    Superseded,
 }
 
 /// What is remembered of a lease.
@@ -57,12 +59,18 @@ impl Memory {
         self.words.get(&(sequence, stamp)).copied()
     }
 
-    /// Whether some lease is known to have acked the delivery.
-    pub(super) fn knows_ack(&self, sequence: Sequence) -> bool {
+    /// Remembers that a delivery was superseded that has been leased before.
+    pub(super) fn keep_superseded(&mut self, sequence: Sequence, ticket: Ticket, now: Timestamp) {
+        let of_all = Stamp { epoch: crate::delivery::Epoch(u64::MAX), counter: u64::MAX };
+        self.keep(sequence, of_all, Word { said: Said::Superseded, ticket }, now);
+    }
+
+    /// Whether it is known how the delivery was finished: by the ack of some lease, or by a newer event.
+    pub(super) fn knows_end(&self, sequence: Sequence) -> bool {
         let none = Stamp { epoch: crate::delivery::Epoch(0), counter: 0 };
         self.words
             .range((sequence, none)..)
             .take_while(|((of, _), _)| *of == sequence)
-            .any(|(_, word)| word.said == Said::Ack)
+            .any(|(_, word)| matches!(word.said, Said::Ack | Said::Superseded))
     }
 }

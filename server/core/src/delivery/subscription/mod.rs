@@ -265,6 +265,10 @@ impl Subscription {
         };
         self.config.pause = pause;
         self.arm_unused();
+        // A shorter grace is over sooner.
+        for key in self.consumers.absent() {
+            self.arm_grace(key);
+        }
     }
 
     /// Writes the record of an open delivery, and keeps it from being leased until that is durable.

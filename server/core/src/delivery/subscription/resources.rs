@@ -21,6 +21,8 @@ pub(super) struct Resources {
 struct Resource {
     open: Open,
     leased: u32,
+    /// How many were added since the resource was last settled: as many as may have to make way.
+    added: u32,
     /// How many events came while a lease ran, since that was last said.
     news: u32,
     /// What is waited for until no newer event comes.
@@ -96,8 +98,10 @@ impl Resources {
     pub(super) fn add(&mut self, key: Option<ResourceKey>, sequence: Sequence) -> bool {
         let (Some(key), Some(_)) = (key, self.at_once) else { return false };
         self.touched.insert(key);
-        let new = Resource { open: Open::One(sequence), leased: 0, news: 0, quiet: None };
-        self.resources.entry(key).or_insert(new).open.insert(sequence);
+        let new = Resource { open: Open::One(sequence), leased: 0, added: 0, news: 0, quiet: None };
+        let resource = self.resources.entry(key).or_insert(new);
+        resource.open.insert(sequence);
+        resource.added = resource.added.saturating_add(1);
         true
     }
 
@@ -108,11 +112,13 @@ impl Resources {
         }
     }
 
-    pub(super) fn lease(&mut self, key: Option<ResourceKey>) {
+    pub(super) fn lease(&mut self, key: Option<ResourceKey>, sequence: Sequence) {
         if let Some((_, resource)) = self.get_mut(key) {
             resource.leased += 1;
-            // What waits from now on is another group.
-            resource.quiet = None;
+            if resource.open.last() == Some(sequence) {
+                // What waits from now on is another group.
+                resource.quiet = None;
+            }
         }
     }
 
@@ -150,8 +156,8 @@ impl Resources {
             && resource.open.iter().take(at_once).any(|of| of == sequence)
     }
 
-    /// Returns the first open deliveries of a resource, with whether each is among those that may run, and the one after
-    /// them; and whether the resource has a lease to give.
+    /// Returns the first open deliveries of a resource, with whether each is among those that may run, and those after them
+    /// that may have been; and whether the resource has a lease to give.
     pub(super) fn candidates(
         &mut self,
         key: ResourceKey,
@@ -161,7 +167,8 @@ impl Resources {
         let resource = self.resources.get_mut(&key)?;
         resource.quiet.take_if(|quiet| quiet.until <= now);
         let room = resource.has_room(at_once) && resource.quiet.is_none();
-        let first = resource.open.iter().zip(0..).take(at_once + 1);
+        let added = usize::try_from(std::mem::take(&mut resource.added)).unwrap_or(usize::MAX);
+        let first = resource.open.iter().zip(0..).take(added.saturating_add(at_once));
         Some((first.map(|(sequence, place)| (sequence, place < at_once)).collect(), room))
     }
 

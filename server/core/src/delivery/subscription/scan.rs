@@ -121,7 +121,10 @@ impl Subscription {
             return;
         }
         for sequence in &sequences {
-            self.close(*sequence);
+            // An ack of an earlier lease is too late, and is to be told so.
+            if self.close(*sequence).is_some_and(|closed| closed.record.fence.is_some()) {
+                self.memory.keep_superseded(*sequence, self.journal.ticket(), now);
+            }
         }
         self.journal.write(Change::Superseded { sequences, by, at: now });
         self.board.weigh(by, self.generation, now);

@@ -121,7 +121,7 @@ impl Subscription {
             let forgotten = first && id.stamp.epoch < self.epoch;
             return if forgotten { Standing::Forgotten } else { Standing::Over };
         }
-        if self.dead.contains(id.sequence) || self.memory.knows_ack(id.sequence) {
+        if self.dead.contains(id.sequence) || self.memory.knows_end(id.sequence) {
             return Standing::Over;
         }
         Standing::Done

@@ -58,7 +58,16 @@ impl Reference {
             }
             return (vec![outcome, Outcome::AlreadyApplied, Outcome::Stale], 0);
         }
-        let done = self.deliveries.get(&n).is_some_and(|delivery| delivery.live.end == End::Done);
+        let end = self.deliveries.get(&n).map(|delivery| delivery.live.end);
+        let superseded = matches!(end, Some(End::Superseded(_)));
+        if let Some(at) =
+            self.superseded_at.get(&n).filter(|_| superseded && said == Some(Said::Ack))
+        {
+            let is_known = now.since(*at) < MINUTE * 10;
+            let late = if is_known { vec![] } else { vec![Outcome::AlreadyApplied] };
+            return ([late, vec![Outcome::Stale]].concat(), 0);
+        }
+        let done = superseded || end == Some(End::Done);
         if !done || said != Some(Said::Ack) {
             return (vec![Outcome::Stale], 0);
         }
@@ -115,6 +124,8 @@ impl Reference {
                 delivery.run = None;
                 delivery.waiting = false;
                 delivery.live.end = End::Done;
+                self.gate.ended(n);
+                self.gate.worked();
                 self.write(n)
             }
             Some(nack) => {
@@ -137,6 +148,7 @@ impl Reference {
             return self.fail(n, lease, AttemptEnd::ReleasedTooOften, None, now);
         }
         self.went("released");
+        self.gate.ended(n);
         let delivery = self.deliveries.get_mut(&n).unwrap();
         delivery.live.give_backs += 1;
         delivery.live.ended = Some(lease.stamp);
@@ -187,6 +199,12 @@ impl Reference {
             AttemptEnd::ReleasedTooOften => "released too often",
         });
         let policy = self.policy.clone();
+        self.gate.ended(n);
+        if end == AttemptEnd::Rejected {
+            self.gate.worked();
+        } else {
+            self.gate.failed(&policy, now);
+        }
         let delivery = self.deliveries.get_mut(&n).unwrap();
         delivery.run = None;
         delivery.waiting = false;

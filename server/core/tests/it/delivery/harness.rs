@@ -53,6 +53,8 @@ pub(super) enum Step {
     Crash {
         now: Timestamp,
         landed: bool,
+        /// What the subscription is now.
+        config: Config,
     },
 }
 
@@ -71,7 +73,10 @@ pub(super) struct Hub {
     pub(super) subscription: Subscription,
     pub(super) now: Timestamp,
     pub(super) epoch: u64,
+    /// What is durable of it.
     pub(super) config: Config,
+    /// What is on its way to be, oldest first.
+    pub(super) changing: Vec<Config>,
     seed: u64,
     /// The events, from sequence 1.
     pub(super) log: Vec<Logged>,
@@ -118,6 +123,7 @@ impl Hub {
             now,
             epoch: 1,
             config,
+            changing: Vec::new(),
             seed,
             log: Vec::new(),
             ledger: Ledger::default(),
@@ -261,10 +267,25 @@ impl Hub {
 
     fn commit(&mut self) {
         let Some((ticket, changes)) = self.out.take() else { return };
-        for change in &changes {
-            self.ledger.apply(change);
-        }
+        self.make_durable(&changes);
         self.tell_inside(Input::Persisted { ticket });
+    }
+
+    fn make_durable(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.ledger.apply(change);
+            if let Change::Reconfigured { .. } = change {
+                self.config = self.changing.remove(0);
+            }
+        }
+    }
+
+    /// Asks for another policy or pause.
+    pub(super) fn ask_reconfigure(&mut self, policy: Policy, pause: Pause) -> RequestId {
+        let request = RequestId(self.number());
+        self.changing.push(Config { policy: policy.clone(), pause, ..self.config });
+        self.tell(Input::Reconfigure { request, look_back_after: None, policy, pause });
+        request
     }
 
     /// Makes the commit that is out durable, and those that follow it.
@@ -287,6 +308,12 @@ impl Hub {
             let received_at = self.now;
             self.log.push(Logged { matches: *matches, resource, received_at, fails: false });
         }
+        self.tell(Input::Head { head: self.log.len() as u64 });
+    }
+
+    /// Appends events.
+    pub(super) fn append_all(&mut self, events: Vec<Logged>) {
+        self.log.extend(events);
         self.tell(Input::Head { head: self.log.len() as u64 });
     }
 
@@ -437,7 +464,7 @@ impl Hub {
     /// Kills the process after the commit that is out became durable, before anybody heard of it.
     pub(super) fn crash_after_commit(&mut self) {
         let landed = self.out.take().is_some_and(|(_, changes)| {
-            changes.iter().for_each(|change| self.ledger.apply(change));
+            self.make_durable(&changes);
             true
         });
         self.restart(landed);
@@ -449,7 +476,9 @@ impl Hub {
     }
 
     fn restart(&mut self, landed: bool) {
-        self.trace.push(Step::Crash { now: self.now, landed });
+        self.changing.clear();
+        let (now, config) = (self.now, self.config.clone());
+        self.trace.push(Step::Crash { now, landed, config });
         self.epoch += 1;
         self.seed = self.seed.wrapping_add(1);
         self.out = None;

@@ -30,6 +30,8 @@ mod scenarios_moves;
 
 mod reference;
 
+mod flow;
+
 mod claims;
 
 mod observe;

@@ -18,7 +18,7 @@ const REPLAYS: &[u64] = &[
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 22] = [
+const WAYS: [&str; 26] = [
     "two of a resource at once",
     "past a failure of its resource",
     "applied at once",
@@ -36,6 +36,10 @@ const WAYS: [&str; 22] = [
     "max lease reached",
     "consumer lost",
     "redriven",
+    "superseded",
+    "told of newer events",
+    "the filter failed",
+    "reconfigured",
     "late loop",
     "let go after a restart",
     "lease lives on after a restart",

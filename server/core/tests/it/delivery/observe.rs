@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, Background, Change, Effect, Grant, Input, LossReason, Outcome, Reason,
-        Record, RequestId, StreamId,
+        Attempt, AttemptEnd, Background, Change, Effect, Grant, Input, LossReason, Matched,
+        Outcome, Policy, Reason, Record, RequestId, StreamId,
     },
     event::Sequence,
     time::Timestamp,
 };
 
 use super::{
+    flow::Gate,
     harness::{MINUTE, SECOND, Step},
-    reference::{Consumer, Delivery, Due, End, Expected, Facts, Reference, Run, resource},
+    reference::{Consumer, Delivery, Due, End, Expected, Facts, Reference, Run},
 };
 
 impl Reference {
@@ -22,16 +23,21 @@ impl Reference {
             Step::Input(now, input) => {
                 self.now = *now;
                 self.input(input, *now);
+                self.coalesce(*now);
             }
             Step::Timeout { now, due } => {
                 self.now = *now;
                 self.timeout(*now, *due);
+                self.coalesce(*now);
             }
             Step::Effect(effect) => self.effect(effect),
             Step::Handed(background) => self.check_background(background),
-            Step::Crash { now, landed } => {
+            Step::Crash { now, landed, config } => {
                 self.now = *now;
                 self.crash(*now, *landed);
+                self.policy = config.policy.clone();
+                self.gate = Gate::new(&self.policy, config.pause, *now);
+                self.coalesce(*now);
             }
         }
     }
@@ -41,7 +47,7 @@ impl Reference {
             Input::Head { .. } | Input::Drain => {}
             Input::Fetched { matched, .. } => {
                 for event in matched {
-                    self.deliveries.entry(event.sequence.get()).or_insert_with(Delivery::new);
+                    self.found(event, now);
                 }
             }
             Input::Joined { stream, consumer, max_in_flight } => {
@@ -71,12 +77,38 @@ impl Reference {
                 let sequences = letters.iter().map(|(sequence, ..)| sequence.get());
                 self.redrive(*request, sequences.collect());
             }
-            Input::Followed { .. }
-            | Input::LookedBack { .. }
-            | Input::Reconfigure { .. }
-            | Input::Seek { .. } => panic!("{input:?}: not said in these runs"),
+            Input::Reconfigure { request, policy, pause, .. } => {
+                let Policy { ordering, coalesce, .. } = self.policy;
+                self.policy = Policy { ordering, coalesce, ..policy.clone() };
+                self.max_attempts = self.max_attempts.max(policy.max_attempts);
+                self.gate.change(&self.policy, *pause, now);
+                self.went("reconfigured");
+                self.expected.insert(*request, Expected::Reconfigured);
+            }
+            Input::Followed { .. } | Input::LookedBack { .. } | Input::Seek { .. } => {
+                panic!("{input:?}: not said in these runs")
+            }
             Input::Persisted { .. } => self.durable(),
         }
+    }
+
+    fn found(&mut self, event: &Matched, now: Timestamp) {
+        let n = event.sequence.get();
+        let number = event.resource.map(|key| u128::from_be_bytes(*key.as_bytes()));
+        let resource = number.map(|number| u64::try_from(number).unwrap());
+        let delivery = self.deliveries.entry(n).or_insert_with(|| Delivery::new(resource));
+        let is_found = delivery.is_found();
+        delivery.scanned = true;
+        if !is_found {
+            return;
+        }
+        if event.failure.is_some() {
+            delivery.live.end = End::Dead;
+            self.went("the filter failed");
+            self.write(n);
+            return;
+        }
+        self.hear_of(resource, event.received_at.min(now));
     }
 
     fn written(&mut self, n: u64, stamp: hookline_core::delivery::Stamp, now: Timestamp) {
@@ -97,6 +129,7 @@ impl Reference {
         delivery.run = None;
         delivery.live.ended = Some(stamp);
         delivery.live.late_ack = false;
+        self.gate.ended(n);
         if run.checkpointed {
             self.went("unwritten after its checkpoint");
             self.write(n);
@@ -115,7 +148,7 @@ impl Reference {
                 generation: delivery.live.generation + 1,
                 history: delivery.live.history.clone(),
                 redriven: true,
-                ..Delivery::new().live
+                ..Delivery::new(None).live
             };
             self.went("redriven");
             redriven.push((n, self.write(n)));
@@ -175,6 +208,7 @@ impl Reference {
             delivery.live.ended = Some(run.stamp);
             delivery.live.late_ack = true;
             delivery.live.due = Due::Now;
+            self.gate.ended(n);
             self.went("let go after a restart");
             self.write(n);
             return;
@@ -199,10 +233,13 @@ impl Reference {
         self.expected.clear();
         self.lost.clear();
         self.consumers.clear();
+        self.quiet.clear();
+        self.superseded_at.clear();
         for delivery in self.deliveries.values_mut() {
             delivery.staged = None;
             delivery.flying = None;
             delivery.shunned = None;
+            (delivery.scanned, delivery.blocked) = (false, (false, false));
             delivery.live = Facts { lease: None, ..delivery.durable.clone() };
             delivery.run = delivery.durable.lease.clone();
             let waits = matches!(delivery.live.due, Due::At(due) if now < due);
@@ -222,12 +259,18 @@ impl Reference {
     fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Fetch { .. } | Effect::Drained | Effect::TakenOver { .. } => {}
-            Effect::Newer { .. }
-            | Effect::Sought { .. }
-            | Effect::Reconfigured { .. }
-            | Effect::Unused => {
-                panic!("{effect:?}: not asked for")
+            Effect::Newer { stream, lease, newest, count } => {
+                assert!(*count > 0 && self.deliveries.contains_key(&newest.get()), "{effect:?}");
+                let run = self.deliveries[&lease.sequence.get()].run.as_ref().expect("it runs");
+                assert_eq!(run.stamp, lease.stamp, "{effect:?}");
+                assert_eq!(self.consumers[&run.consumer].stream, Some(*stream), "{effect:?}");
+                self.went("told of newer events");
             }
+            Effect::Reconfigured { request } => {
+                let expected = self.expected.remove(request);
+                assert!(matches!(expected, Some(Expected::Reconfigured)), "{expected:?}");
+            }
+            Effect::Sought { .. } | Effect::Unused => panic!("{effect:?}: not asked for"),
             Effect::Persist { changes, .. } => self.commit(changes),
             Effect::Ready { stream, held } => self.check_held(*stream, held),
             Effect::Deliver { stream, grant } => self.check_delivery(*stream, grant),
@@ -298,7 +341,14 @@ impl Reference {
         assert!(self.newest < Some(lease.stamp), "{grant:?}: issued before");
         self.newest = Some(lease.stamp);
         assert_eq!((lease.creation.0, lease.stamp.epoch.0), (1, self.epoch));
-        let delivery = self.deliveries.get_mut(&lease.sequence.get()).expect("it matches");
+        let (n, now) = (lease.sequence.get(), self.now);
+        assert!(self.gate.is_open(&self.policy, now), "{grant:?}: {:?}", self.gate);
+        assert!(self.admits(n), "{grant:?}: its resource is busy: {}", self.why_not(n));
+        self.gate.leased(&self.policy, n);
+        let delivery = self.deliveries.get_mut(&n).expect("it matches");
+        if let Some(resource) = delivery.resource {
+            self.quiet.remove(&resource);
+        }
         assert!(delivery.is_ready(), "{grant:?} of {delivery:?}");
         let shunned = delivery.shunned.as_ref();
         assert!(shunned.is_none_or(|(by, _)| **by != *lease.consumer), "{grant:?}: given back");
@@ -320,8 +370,11 @@ impl Reference {
     /// Notes when an event is handed out although an older one of its resource is not finished: without `ordering` a
     /// resource holds nothing back.
     fn note_resource(&mut self, n: u64) {
-        let older =
-            self.deliveries.range(..n).filter(|(older, _)| resource(**older) == resource(n));
+        let resource = self.deliveries[&n].resource;
+        if resource.is_none() || self.policy.leases_per_resource().is_some() {
+            return;
+        }
+        let older = self.deliveries.range(..n).filter(|(_, older)| older.resource == resource);
         let older: Vec<_> = older.map(|(_, older)| (older.run.is_some(), older.waiting)).collect();
         if older.iter().any(|(runs, _)| *runs) {
             self.went("two of a resource at once");
@@ -341,21 +394,24 @@ impl Reference {
         let mut last = BTreeMap::new();
         for change in changes {
             let sequence = match change {
-                Change::Position { .. } => continue,
+                Change::Position { .. } | Change::Reconfigured { .. } => continue,
+                Change::Superseded { sequences, .. } => {
+                    last.extend(sequences.iter().map(|sequence| (sequence.get(), change)));
+                    continue;
+                }
                 Change::Open { sequence, .. }
                 | Change::Failed { sequence, .. }
                 | Change::Done { sequence, .. }
                 | Change::Dead { sequence, .. }
                 | Change::Redriven { sequence, .. } => sequence.get(),
-                Change::Checkpointed { .. }
-                | Change::Superseded { .. }
-                | Change::LookedBack { .. }
-                | Change::Reconfigured { .. }
-                | Change::Sought { .. } => panic!("{change:?}: not asked for"),
+                Change::Checkpointed { .. } | Change::LookedBack { .. } | Change::Sought { .. } => {
+                    panic!("{change:?}: not asked for")
+                }
             };
             last.insert(sequence, change);
         }
         for (n, delivery) in &mut self.deliveries {
+            delivery.blocked = (false, std::mem::take(&mut delivery.blocked.0));
             let Some(mut staged) = delivery.staged.take() else { continue };
             let change = last.remove(n).unwrap_or_else(|| panic!("{n}: {staged:?} is not written"));
             assert_change(change, &mut staged);
@@ -371,6 +427,7 @@ impl Reference {
 
     fn durable(&mut self) {
         for delivery in self.deliveries.values_mut() {
+            delivery.blocked.1 = false;
             let Some(flying) = delivery.flying.take() else { continue };
             if flying.end == End::Dead {
                 self.deaths += 1;
@@ -406,12 +463,18 @@ fn assert_change(change: &Change, staged: &mut Facts) {
             assert_eq!(staged.end, End::Dead, "{sequence}");
             assert_eq!((letter.generation, letter.attempts), (staged.generation, staged.attempts));
             let rejected = matches!(staged.history.last(), Some((_, _, AttemptEnd::Rejected)));
-            let reason = if rejected { Reason::Rejected } else { Reason::MaxAttempts };
+            let reason = match attempt {
+                None => Reason::FilterError,
+                Some(_) if rejected => Reason::Rejected,
+                Some(_) => Reason::MaxAttempts,
+            };
             assert_eq!(letter.reason, reason, "{sequence}");
             assert_last(attempt.as_ref(), staged);
         }
+        Change::Superseded { by, .. } => {
+            assert_eq!(staged.end, End::Superseded(by.get()));
+        }
         Change::Checkpointed { .. }
-        | Change::Superseded { .. }
         | Change::LookedBack { .. }
         | Change::Reconfigured { .. }
         | Change::Sought { .. } => panic!("not of one delivery"),

@@ -4,15 +4,22 @@
 use std::collections::BTreeMap;
 
 use hookline_core::{
-    delivery::{AttemptEnd, LeaseId, NackAction, Outcome, Policy, RequestId, Stamp, StreamId},
+    delivery::{
+        AttemptEnd, LeaseId, NackAction, Outcome, Pause, Policy, RequestId, Stamp, StreamId,
+    },
     time::Timestamp,
 };
 
+use super::flow::Gate;
+
+/// How a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum End {
     Open,
     Done,
     Dead,
+    /// By this event.
+    Superseded(u64),
 }
 
 /// When a delivery is due again: chosen at random within bounds, and known once it is written.
@@ -58,6 +65,11 @@ pub(super) struct Delivery {
     /// The last time that was looked at what is due since it began to wait.
     pub(super) looked_at: Option<Timestamp>,
     pub(super) shunned: Option<(String, Timestamp)>,
+    pub(super) resource: Option<u64>,
+    /// Whether a scan has found it since the last restart.
+    pub(super) scanned: bool,
+    /// Whether it waits for the next commit, and for the one that is out, since it took others' places.
+    pub(super) blocked: (bool, bool),
     pub(super) staged: Option<Facts>,
     pub(super) flying: Option<Facts>,
     pub(super) durable: Facts,
@@ -92,11 +104,19 @@ pub(super) enum Expected {
     Settled { lease: LeaseId, allowed: Vec<Outcome>, version: u64, ack: bool },
     Extended { lease: LeaseId, allowed: Vec<Result<Timestamp, Outcome>>, version: u64 },
     Redriven { sequences: Vec<(u64, u64)> },
+    Reconfigured,
 }
 
 #[derive(Debug)]
 pub(super) struct Reference {
     pub(super) policy: Policy,
+    /// The most attempts that any policy so far has allowed.
+    pub(super) max_attempts: u32,
+    pub(super) gate: Gate,
+    /// Since when debounced resources wait, and until when.
+    pub(super) quiet: BTreeMap<u64, (Timestamp, Timestamp)>,
+    /// When what had been leased was superseded, as far as that is remembered.
+    pub(super) superseded_at: BTreeMap<u64, Timestamp>,
     pub(super) epoch: u64,
     pub(super) now: Timestamp,
     pub(super) deliveries: BTreeMap<u64, Delivery>,
@@ -117,7 +137,7 @@ pub(super) struct Reference {
 }
 
 impl Delivery {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(resource: Option<u64>) -> Self {
         let facts = Facts {
             end: End::Open,
             generation: 0,
@@ -137,6 +157,9 @@ impl Delivery {
             waiting: false,
             looked_at: None,
             shunned: None,
+            resource,
+            scanned: false,
+            blocked: (false, false),
             staged: None,
             flying: None,
             durable: facts,
@@ -156,13 +179,18 @@ impl Delivery {
     /// Whether it may be leased, to a consumer that did not give it back.
     pub(super) fn is_ready(&self) -> bool {
         let written = self.staged.is_none() && self.flying.is_none();
+        let written = written && self.blocked == (false, false);
         self.live.end == End::Open && self.run.is_none() && !self.waiting && written
     }
 }
 
 impl Reference {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy, now: Timestamp) -> Self {
         Self {
+            gate: Gate::new(&policy, Pause::Off, now),
+            quiet: BTreeMap::new(),
+            superseded_at: BTreeMap::new(),
+            max_attempts: policy.max_attempts,
             policy,
             epoch: 1,
             now: Timestamp::EPOCH,
@@ -207,12 +235,4 @@ impl Reference {
             consumer.restarted = false;
         }
     }
-}
-
-/// How many resources the events of a run are about.
-const RESOURCES: u64 = 10;
-
-/// Returns which resource an event is about.
-pub(super) fn resource(n: u64) -> u64 {
-    n % RESOURCES
 }

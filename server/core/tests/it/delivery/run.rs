@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fastrand::Rng;
 use hookline_core::delivery::{
-    Creation, Effect, Input, LeaseId, NackAction, Outcome, Policy, RequestId, StreamId,
+    Breaker, Coalesce, Creation, Effect, Input, LeaseId, NackAction, Ordering, Outcome, Pause,
+    Policy, Rate, RequestId, StreamId,
 };
 
 use super::{
-    harness::{Hub, MINUTE, SECOND, Step, millis},
+    harness::{Hub, Logged, MINUTE, SECOND, Step, millis},
     invariants::{Before, after_every_step, i05_state, i10_every_event_has_ended},
     ledger::{Answer, nack, release},
     reference::Reference,
@@ -46,8 +47,30 @@ fn policy(random: &mut Rng) -> Policy {
         backoff_multiplier: [1.0, 2.0, 10.0][random.usize(..3)],
         jitter: [0.0, 0.2, 1.0][random.usize(..3)],
         reconnect_grace: [Duration::ZERO, SECOND * 15, MINUTE * 2][random.usize(..3)],
-        ..Policy::default()
+        ordering: match random.u32(..5) {
+            0 => Ordering::Resource { at_once: 1 },
+            1 => Ordering::Resource { at_once: random.u32(2..4) },
+            _ => Ordering::None,
+        },
+        coalesce: match random.u32(..6) {
+            0 => Coalesce::Latest,
+            1 => {
+                Coalesce::Debounce { quiet: SECOND * 2, max_wait: SECOND * random.u64(2..9) as u32 }
+            }
+            _ => Coalesce::None,
+        },
+        rate: flow(random).then(|| Rate { per_second: [0.5, 20.0][random.usize(..2)], burst: 3 }),
+        breaker: flow(random).then(|| Breaker {
+            failures: random.u32(1..5),
+            pause: SECOND * [1, 30][random.usize(..2)],
+        }),
+        expire_after: None,
     }
+}
+
+/// Now and then.
+fn flow(random: &mut Rng) -> bool {
+    random.u32(..8) == 0
 }
 
 impl Run {
@@ -59,11 +82,14 @@ impl Run {
             policy.initial_backoff = Duration::ZERO;
             policy.lease_duration = MINUTE * 10;
             policy.max_lease = MINUTE * 60;
+            (policy.rate, policy.breaker) = (None, None);
+            (policy.ordering, policy.coalesce) = (Ordering::None, Coalesce::None);
         }
+        let hub = Hub::with_seed(policy.clone(), random.u64(..));
         Self {
-            hub: Hub::with_seed(policy.clone(), random.u64(..)),
+            reference: Reference::new(policy, hub.now),
+            hub,
             random,
-            reference: Reference::new(policy),
             before: Before::default(),
             seen: 0,
             leases: Vec::new(),
@@ -109,7 +135,8 @@ impl Run {
                 false => self.hub.let_commits_through(),
             },
             78..80 => self.crash(),
-            80..84 => self.redrive(),
+            80..83 => self.redrive(),
+            83..85 => self.reconfigure(),
             _ => {
                 self.pass_time();
                 timed_out = true;
@@ -121,8 +148,30 @@ impl Run {
     fn append(&mut self) {
         let events_max = if self.lazy { 2 } else { EVENTS_MAX };
         let count = self.random.usize(1..4).min(events_max - self.hub.log.len());
-        let matching: Vec<_> = (0..count).map(|_| self.random.u32(..5) > 0).collect();
-        self.hub.append(&matching);
+        let received_at = self.hub.now;
+        let events = (0..count).map(|_| Logged {
+            matches: self.random.u32(..5) > 0,
+            resource: Some(self.random.u64(..4)).filter(|resource| *resource > 0),
+            received_at,
+            fails: self.random.u32(..25) == 0,
+        });
+        let events = events.collect();
+        self.hub.append_all(events);
+    }
+
+    /// Another policy, but for what a change of makes it recover, and perhaps a pause.
+    fn reconfigure(&mut self) {
+        if self.lazy {
+            return;
+        }
+        let Policy { ordering, coalesce, .. } = self.reference.policy;
+        let changed = Policy { ordering, coalesce, ..policy(&mut self.random) };
+        let pause = match self.random.u32(..4) {
+            0 => Pause::On,
+            1 => Pause::Until(self.hub.now + millis(self.random.u64(..60_000))),
+            _ => Pause::Off,
+        };
+        self.hub.ask_reconfigure(changed, pause);
     }
 
     fn join(&mut self) {
@@ -316,6 +365,9 @@ impl Run {
             self.hub.tell(if open { Input::Written { lease } } else { Input::Unwritten { lease } });
             self.check(false);
         }
+        let policy = Policy { rate: None, breaker: None, ..self.reference.policy.clone() };
+        self.hub.ask_reconfigure(policy, Pause::Off);
+        self.check(false);
         for name in CONSUMERS {
             let stream = self.hub.join(name, 4);
             self.check(false);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_core::delivery::{
-    Breaker, BreakerState, Hold, Input, LossReason, NackAction, Outcome, Pause, Policy,
-    Rate, Reason, RequestId, Status,
+    Breaker, BreakerState, Hold, Input, LossReason, NackAction, Outcome, Pause, Policy, Rate,
+    Reason, RequestId, Status,
 };
 
 use super::{
@@ -14,11 +14,7 @@ use super::{
 };
 
 fn reconfigure(hub: &mut Hub, policy: Policy, pause: Pause) {
-    let request = RequestId(hub.number());
-    hub.config.policy = policy.clone();
-    hub.config.pause = pause;
-    hub.tell(Input::Reconfigure { request, look_back_after: None, policy, pause });
-    hub.let_commits_through();
+    let request = hub.ask_reconfigure(policy, pause);
     assert_eq!(hub.answers[&request], Answer::Reconfigured);
 }
 

@@ -259,9 +259,22 @@ fn h3_a_waiting_retry_is_superseded_by_a_newer_event() {
     let newer = hub.take(a);
     assert_eq!((newer.lease.sequence, newer.lease.attempt), (sequence(2), 1));
     assert_eq!(hub.ack(&first.lease), Outcome::Conflict);
-    hub.advance(MINUTE);
+    hub.advance(SECOND * 50);
     assert_eq!(hub.ack(&newer.lease), Outcome::Applied);
     assert_eq!(hub.status(1), Status::Done);
+}
+
+#[test]
+fn h3_an_ack_of_what_was_superseded_meanwhile_is_stale() {
+    let mut hub = Hub::new(latest());
+    hub.append_about(&[1]);
+    let a = hub.join("a", 1);
+    let first = hub.take(a);
+    hub.leave(a);
+    hub.advance(MINUTE);
+    hub.append_about(&[1]);
+    assert_eq!(hub.ack(&first.lease), Outcome::Stale);
+    assert_eq!(hub.nack(&first.lease, retry("no")), Outcome::Stale);
 }
 
 #[test]
