@@ -198,7 +198,10 @@ impl Task {
                 self.take_on(identity);
                 drop(reply.send(Ok(())));
             }
-            other => self.moving = Some(other),
+            // Of another question: it goes on.
+            moving @ (Move::Counting { .. } | Move::Seeking { .. } | Move::Changing { .. }) => {
+                self.moving = Some(moving);
+            }
         }
     }
 

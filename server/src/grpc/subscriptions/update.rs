@@ -57,7 +57,7 @@ impl Update {
             Some(from) if from.position.is_some() => {
                 match fields::place("filter_from", Some(from))? {
                     Start::Latest => None,
-                    from => Some(from),
+                    from @ (Start::Earliest | Start::Sequence(_) | Start::Time(_)) => Some(from),
                 }
             }
             Some(_) | None => None,

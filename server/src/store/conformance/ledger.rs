@@ -527,69 +527,79 @@ mod fold {
         ]
     }
 
-    /// What changes add up to, written down with the folds of the core.
-    #[derive(Default)]
-    struct Model {
-        snapshot: Snapshot,
-        backgrounds: Backgrounds,
-        letters: std::collections::BTreeMap<Sequence, DeadLetter>,
-        redriven: std::collections::BTreeSet<Sequence>,
-        ended: std::collections::BTreeMap<Sequence, Ended>,
-    }
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a new change is made possible and applied by what it is; only some need more here"
+    )]
+    mod model {
+        use super::*;
 
-    impl Model {
-        /// Makes a change one that a subscription may ask for; false if it can't be.
-        fn make_possible(&self, change: &mut Change) -> bool {
-            match change {
-                Change::Redriven { sequence, .. } => {
-                    self.letters.contains_key(sequence) && !self.redriven.contains(sequence)
-                }
-                Change::Open { sequence, record } | Change::Failed { sequence, record, .. } => {
-                    record.redriven = self.redriven.contains(sequence);
-                    true
-                }
-                _ => true,
-            }
+        /// What changes add up to, written down with the folds of the core.
+        #[derive(Default)]
+        pub(super) struct Model {
+            pub(super) snapshot: Snapshot,
+            pub(super) backgrounds: Backgrounds,
+            pub(super) letters: std::collections::BTreeMap<Sequence, DeadLetter>,
+            pub(super) redriven: std::collections::BTreeSet<Sequence>,
+            pub(super) ended: std::collections::BTreeMap<Sequence, Ended>,
         }
 
-        fn apply(&mut self, change: &Change) {
-            let finished = match change {
-                Change::Done { sequence, settlement } => {
-                    self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
-                    vec![*sequence]
-                }
-                Change::Superseded { sequences, by, at } => {
-                    for sequence in sequences {
-                        self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
+        impl Model {
+            /// Makes a change one that a subscription may ask for; false if it can't be.
+            pub(super) fn make_possible(&self, change: &mut Change) -> bool {
+                match change {
+                    Change::Redriven { sequence, .. } => {
+                        self.letters.contains_key(sequence) && !self.redriven.contains(sequence)
                     }
-                    sequences.clone()
-                }
-                _ => Vec::new(),
-            };
-            for sequence in finished {
-                if self.redriven.remove(&sequence) {
-                    self.letters.remove(&sequence);
+                    Change::Open { sequence, record } | Change::Failed { sequence, record, .. } => {
+                        record.redriven = self.redriven.contains(sequence);
+                        true
+                    }
+                    _ => true,
                 }
             }
-            if let Change::Redriven { sequence, .. } = change
-                && let Some(letter) = self.letters.get(sequence)
-            {
-                self.backgrounds.redrive(*sequence, letter);
-                self.redriven.insert(*sequence);
-            }
-            if let Change::Sought { .. } = change {
-                let records = &self.snapshot.records;
-                self.redriven.retain(|sequence| !records.contains_key(sequence));
-            }
-            self.snapshot.apply(change);
-            if let (Some(letter), Change::Dead { sequence, .. }) =
-                (self.backgrounds.apply(change), change)
-            {
-                self.letters.insert(*sequence, letter);
-                self.redriven.remove(sequence);
+
+            pub(super) fn apply(&mut self, change: &Change) {
+                let finished = match change {
+                    Change::Done { sequence, settlement } => {
+                        self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
+                        vec![*sequence]
+                    }
+                    Change::Superseded { sequences, by, at } => {
+                        for sequence in sequences {
+                            self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
+                        }
+                        sequences.clone()
+                    }
+                    _ => Vec::new(),
+                };
+                for sequence in finished {
+                    if self.redriven.remove(&sequence) {
+                        self.letters.remove(&sequence);
+                    }
+                }
+                if let Change::Redriven { sequence, .. } = change
+                    && let Some(letter) = self.letters.get(sequence)
+                {
+                    self.backgrounds.redrive(*sequence, letter);
+                    self.redriven.insert(*sequence);
+                }
+                if let Change::Sought { .. } = change {
+                    let records = &self.snapshot.records;
+                    self.redriven.retain(|sequence| !records.contains_key(sequence));
+                }
+                self.snapshot.apply(change);
+                if let (Some(letter), Change::Dead { sequence, .. }) =
+                    (self.backgrounds.apply(change), change)
+                {
+                    self.letters.insert(*sequence, letter);
+                    self.redriven.remove(sequence);
+                }
             }
         }
     }
+
+    use model::Model;
 
     fn check(kind: Kind, commits: Vec<Vec<Change>>) {
         super::super::run(kind, |mut bench| async move {
@@ -603,20 +613,18 @@ mod fold {
                         return false;
                     }
                     // The floor never goes back, but by a seek.
-                    match change {
-                        Change::Position { floor: new, scanned } => {
-                            floor = floor.max(*new);
-                            (*new, *scanned) = (floor, floor + (*scanned - *new));
-                        }
-                        Change::Sought { position, .. } => floor = *position,
-                        _ => {}
+                    if let Change::Position { floor: new, scanned } = change {
+                        floor = floor.max(*new);
+                        (*new, *scanned) = (floor, floor + (*scanned - *new));
+                    } else if let Change::Sought { position, .. } = change {
+                        floor = *position;
                     }
                     model.apply(change);
                     true
                 });
-                let events = changes.iter().filter_map(|change| match change {
-                    Change::Dead { sequence, .. } => Some((*sequence, Arc::clone(&entry))),
-                    _ => None,
+                let events = changes.iter().filter_map(|change| {
+                    let Change::Dead { sequence, .. } = change else { return None };
+                    Some((*sequence, Arc::clone(&entry)))
                 });
                 let events = events.collect();
                 bench.commit_with(&owner, changes, events).await;

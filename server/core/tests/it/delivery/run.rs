@@ -54,9 +54,7 @@ fn policy(random: &mut Rng) -> Policy {
         },
         coalesce: match random.u32(..6) {
             0 => Coalesce::Latest,
-            1 => {
-                Coalesce::Debounce { quiet: SECOND * 2, max_wait: SECOND * random.u64(2..9) as u32 }
-            }
+            1 => Coalesce::Debounce { quiet: SECOND * 2, max_wait: SECOND * random.u32(2..9) },
             _ => Coalesce::None,
         },
         rate: flow(random).then(|| Rate { per_second: [0.5, 20.0][random.usize(..2)], burst: 3 }),

@@ -21,10 +21,8 @@ fn reconfigure(hub: &mut Hub, policy: Policy, pause: Pause) {
 fn seek(hub: &mut Hub, position: u64) -> u64 {
     let request = RequestId(hub.number());
     hub.tell(Input::Seek { request, position });
-    match hub.answers[&request] {
-        Answer::Sought(skipped) => skipped,
-        ref other => panic!("not the answer to a seek: {other:?}"),
-    }
+    let Answer::Sought(skipped) = hub.answers[&request] else { panic!("not sought") };
+    skipped
 }
 
 #[test]
@@ -240,7 +238,7 @@ fn f4_what_is_looked_back_at_is_delivered_once_and_does_not_hold_the_floor() {
     hub.ack(&second.lease);
     hub.hold_commits = true;
     let matched = vec![hub.matched(1), hub.matched(3)];
-    hub.tell(Input::LookedBack { through: 3, matched: matched.clone() });
+    hub.tell(Input::LookedBack { through: 3, matched });
     assert_eq!(hub.taken(a), [], "not before it is durable");
     hub.let_commits_through();
     assert_eq!(hub.ledger.snapshot.looked_back, 3);

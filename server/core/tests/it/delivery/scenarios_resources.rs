@@ -372,15 +372,14 @@ fn h1_a_resource_that_is_never_quiet_is_handed_out_after_the_longest_wait() {
 fn a_superseded_event_is_written_with_what_replaced_it() {
     let mut hub = Hub::new(latest());
     hub.append_about(&[1, 1]);
-    let superseded = hub.effects.iter().flat_map(|effect| match effect {
-        Effect::Persist { changes, .. } => changes.clone(),
-        _ => Vec::new(),
+    let superseded = hub.effects.iter().flat_map(|effect| {
+        let Effect::Persist { changes, .. } = effect else { return Vec::new() };
+        changes.clone()
     });
-    let superseded: Vec<_> = superseded
-        .filter_map(|change| match change {
-            Change::Superseded { sequences, by, at } => Some((sequences, by, at)),
-            _ => None,
-        })
-        .collect();
+    let superseded = superseded.filter_map(|change| {
+        let Change::Superseded { sequences, by, at } = change else { return None };
+        Some((sequences, by, at))
+    });
+    let superseded: Vec<_> = superseded.collect();
     assert_eq!(superseded, [(vec![sequence(1)], sequence(2), hub.now)]);
 }
