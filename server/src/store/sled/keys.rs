@@ -11,7 +11,7 @@
 //! | 2 `Chunk` | `s`, number `u32` | up to 64 KiB of the stored payload of event `s` | until trimmed |
 //! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
 //! | 4 `Bodies` | as 3 | per event of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
-//! | 16 `Config` | `c` | message: the subscription as created | until deleted |
+//! | 16 `Config` | `c` | message: the subscription as created, or changed last | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
 //! | 18 `Position` | `c` | floor `u64`, scanned `u64`; then what `ledger.rs` says | until deleted |
 //! | 19 `Finished` | `c`, page `u64` | bitmap of the sequences `page * 4096 ..` that are finished: 64 words `u64` | until the floor passes |
