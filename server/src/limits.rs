@@ -185,6 +185,15 @@ pub const WATCH_READ_BYTES: usize = MIB;
 /// headers above 8 KiB, where a hundred patterns can take 25 KB.
 pub const SHOWN_PATTERNS_BYTES_MAX: usize = KIB;
 
+// --- Store ---
+
+/// How much of the store is kept in memory, unless `[store] cache` says otherwise.
+pub const STORE_CACHE_BYTES_DEFAULT: usize = 128 * MIB;
+/// The least that `[store] cache` may be: one segment.
+pub const STORE_CACHE_BYTES_LEAST: usize = 8 * MIB;
+/// The most that `[store] cache` may be: more than a log of months has.
+pub const STORE_CACHE_BYTES_MOST: usize = 16 * 1_024 * MIB;
+
 // --- Configuration and shutdown ---
 
 /// The most bytes of a configuration file.

@@ -13,6 +13,7 @@
 )]
 
 mod load;
+#[expect(dead_code, reason = "some of it is for the bench `scale`")]
 mod servers;
 
 use std::{env, error::Error, path::PathBuf};

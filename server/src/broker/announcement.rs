@@ -67,6 +67,7 @@ fn body(
         attempts: row.letter.history.iter().map(AttemptJson::new).collect(),
         died_at: row.letter.died_at.to_string(),
         generation: row.letter.generation,
+        detail: &row.letter.detail,
     };
     serde_json::to_vec(&letter).expect("text, numbers and valid JSON are written").into()
 }
@@ -81,6 +82,8 @@ struct DeadLetterJson<'a> {
     attempts: Vec<AttemptJson<'a>>,
     died_at: String,
     generation: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
 }
 
 /// `hookline.v1.Event`. 64-bit integers are strings (proto3 JSON mapping).

@@ -8,7 +8,7 @@ use hookline_core::{
     time::Timestamp,
 };
 
-use super::{Broker, EPHEMERAL, End, Handle, Identity, Inbox, Message, NoAnswer, Rule};
+use super::{Broker, Current, EPHEMERAL, End, Handle, Identity, Inbox, Message, NoAnswer, Rule};
 use crate::{
     limits::SUBSCRIPTIONS_MAX,
     store::{self, CommitError, ReadError},
@@ -129,11 +129,11 @@ impl Broker {
         name: &SubscriptionName,
         consumer: Arc<str>,
         max_in_flight: u32,
-    ) -> Result<Option<(Arc<Identity>, Inbox)>, NoAnswer> {
+    ) -> Result<Option<(Current, Inbox)>, NoAnswer> {
         let Some(handle) = self.named(name.as_str()) else { return Ok(None) };
         let inbox =
             handle.ask(|reply| Message::Subscribe { consumer, max_in_flight, reply }).await?;
-        Ok(Some((handle.identity(), inbox)))
+        Ok(Some((Current(handle.identity), inbox)))
     }
 
     /// Makes a subscription that is gone with the one stream that this opens. It is never written.
@@ -148,13 +148,13 @@ impl Broker {
         policy: Policy,
         consumer: Arc<str>,
         max_in_flight: u32,
-    ) -> Result<(Arc<Identity>, Inbox), CreateError> {
+    ) -> Result<(Current, Inbox), CreateError> {
         self.check_room()?;
         let start_after = self.resolve(start).await?;
         let handle = self.run_ephemeral(rule, policy, start_after);
         let ask = handle.ask(|reply| Message::Subscribe { consumer, max_in_flight, reply });
         let inbox = ask.await.map_err(|NoAnswer| CreateError::Draining)?;
-        Ok((handle.identity(), inbox))
+        Ok((Current(handle.identity), inbox))
     }
 
     fn run_ephemeral(&self, rule: Rule, policy: Policy, start_after: u64) -> Handle {

@@ -113,6 +113,20 @@ impl Identity {
         self.creation.0 >= EPHEMERAL
     }
 
+    /// Takes in that `rule` holds beyond a sequence, and `before` did so until then, as far as none before it did.
+    pub(super) fn supersede(&mut self, before: Rule, holds_after: u64) {
+        let mut covered = 0;
+        self.earlier.retain_mut(|(through, _)| {
+            *through = (*through).min(holds_after);
+            let is_left = covered < *through;
+            covered = covered.max(*through);
+            is_left
+        });
+        if covered < holds_after {
+            self.earlier.push((holds_after, before));
+        }
+    }
+
     /// Returns the rule that holds for the event with this sequence.
     #[must_use]
     pub fn rule_at(&self, sequence: Sequence) -> &Rule {
@@ -210,7 +224,18 @@ impl<'a> Judge<'a> {
         filter: &Filter,
         explains: bool,
     ) -> Result<Judgement, ReadError> {
-        let facts = if filter.reads_payload() { self.whole().await? } else { self.plain() };
+        let facts = if filter.reads_payload() {
+            match self.whole().await {
+                Ok(facts) => facts,
+                // Tried again it would be the same: one event must not hold up all others.
+                Err(error @ ReadError::Damaged(_)) => {
+                    return Ok(Judgement::Failed(error.to_string()));
+                }
+                Err(error @ ReadError::Unavailable(_)) => return Err(error),
+            }
+        } else {
+            self.plain()
+        };
         Ok(match filter.evaluate(facts) {
             Verdict::Match => Judgement::Taken,
             Verdict::NoMatch(why) => {

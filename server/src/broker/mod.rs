@@ -63,6 +63,18 @@ use crate::{
     tasks::{Group, Kind},
 };
 
+/// What a subscription is, also after it was changed.
+#[derive(Clone, Debug)]
+pub struct Current(watch::Receiver<Arc<Identity>>);
+
+impl Current {
+    /// Returns what it is now.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
 /// A subscription's task, from outside.
 #[derive(Clone, Debug)]
 struct Handle {

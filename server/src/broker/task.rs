@@ -141,7 +141,7 @@ impl Task {
         let now = tools.clock.steady();
         Self {
             looked_back: snapshot.looked_back,
-            core: recovered(&identity, epoch, snapshot, now),
+            core: recovered(&identity, epoch, snapshot, &*tools.clock),
             epoch,
             mailbox,
             outside,

@@ -87,7 +87,7 @@ impl Signals {
 }
 
 async fn serve(config: Config, mut signals: Signals) -> ExitCode {
-    let store = match SledStore::open(&config.store.path, Options::default()) {
+    let store = match SledStore::open(&config.store.path, Options::with_cache(config.store.cache)) {
         Ok(store) => store,
         Err(error) => return fail(&error),
     };

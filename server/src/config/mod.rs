@@ -97,6 +97,8 @@ pub struct Grpc {
 pub struct Store {
     /// `path`: the data folder, relative to the working directory. Default `./hookline-data`.
     pub path: PathBuf,
+    /// `cache`: how much of the store is kept in memory, 8 MiB to 16 GiB. Default 128 MiB.
+    pub cache: usize,
 }
 
 /// `[shutdown]`
@@ -169,7 +171,13 @@ impl Config {
 
         let mut section = root.section("store", errors);
         let path = section.path("path", STORE_PATH_DEFAULT, errors);
-        let store = Store { path: flags.data.clone().unwrap_or(path) };
+        let cache = section.bytes(
+            "cache",
+            limits::STORE_CACHE_BYTES_DEFAULT,
+            limits::STORE_CACHE_BYTES_LEAST..=limits::STORE_CACHE_BYTES_MOST,
+            errors,
+        );
+        let store = Store { path: flags.data.clone().unwrap_or(path), cache };
         if store.path.as_os_str().is_empty() {
             let origin = Some(Origin::Flag("--data"));
             errors.push(ConfigError { key: section.key("path"), origin, problem: Problem::Empty });

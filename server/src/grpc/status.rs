@@ -121,9 +121,8 @@ pub(super) fn update_failed(name: &str, error: UpdateError<Status>) -> Status {
     match error {
         UpdateError::Unknown => unknown_subscription(name),
         UpdateError::Refused(status) => status,
-        UpdateError::Busy | UpdateError::TooMany => {
-            Status::failed_precondition(format!("{error}; nothing was changed"))
-        }
+        UpdateError::Busy => Status::failed_precondition(format!("{error}; nothing was changed")),
+        UpdateError::TooMany => Status::resource_exhausted(format!("{error}; nothing was changed")),
         UpdateError::NoAnswer(error) => {
             unavailable(format!("{error}; the subscription may have been changed"))
         }

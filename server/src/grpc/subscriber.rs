@@ -20,8 +20,8 @@ use tonic::{Request, Response, Status};
 use super::{Shared, convert, fields, fields::View, policy, status};
 use crate::{
     broker::{
-        Broker, CreateError, End, Extension, Identity, Inbox, Item, LeaseOutcome, NewSubscription,
-        Rule, Settle, Start,
+        Broker, CreateError, Current, End, Extension, Identity, Inbox, Item, LeaseOutcome,
+        NewSubscription, Rule, Settle, Start,
     },
     limits::{HELD_BYTES_MAX, PROGRESS_BYTES_MAX, SETTLE_BATCH_MAX},
 };
@@ -100,7 +100,7 @@ impl Subscribe {
     }
 
     /// Opens the stream; makes the subscription where it does not exist and the request says what it takes.
-    async fn open(&self, broker: &Broker) -> Result<(Arc<Identity>, Inbox, Vec<String>), Status> {
+    async fn open(&self, broker: &Broker) -> Result<(Current, Inbox, Vec<String>), Status> {
         let Some(name) = &self.name else {
             let rule = self.rule().expect("an ephemeral one has patterns");
             let consumer = Arc::clone(&self.consumer);
@@ -113,8 +113,8 @@ impl Subscribe {
                     self.max_in_flight,
                 )
                 .await;
-            let (identity, inbox) = opened.map_err(|error| status::create_failed(&error))?;
-            return Ok((identity, inbox, Vec::new()));
+            let (current, inbox) = opened.map_err(|error| status::create_failed(&error))?;
+            return Ok((current, inbox, Vec::new()));
         };
         let mut made = false;
         if broker.identity(name).is_none() {
@@ -126,12 +126,12 @@ impl Subscribe {
         let opened = broker.subscribe(name, Arc::clone(&self.consumer), self.max_in_flight).await;
         let opened = opened.map_err(status::no_stream)?;
         // Deleted since it was looked up.
-        let (identity, inbox) =
-            opened.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
+        let (current, inbox) = opened.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
+        let identity = current.identity();
         // Or deleted and made anew: then this one was not compared. Without its inbox the stream is over.
         self.compare(&identity)?;
         let ignored = if made { Vec::new() } else { self.ignored(broker, &identity).await };
-        Ok((identity, inbox, ignored))
+        Ok((current, inbox, ignored))
     }
 
     /// Returns what a subscription takes that the request makes; `None` if it makes none.
@@ -162,7 +162,7 @@ impl Subscribe {
 /// What turns items into messages.
 struct Opened {
     broker: Broker,
-    identity: Arc<Identity>,
+    current: Current,
     consumer: Arc<str>,
     view: View,
     ignored_fields: Vec<String>,
@@ -171,13 +171,15 @@ struct Opened {
 impl Opened {
     async fn message(&self, item: Result<Item, End>) -> Result<v1::SubscribeResponse, Status> {
         use subscribe_response::Message;
+        // As it is now: a changed policy holds for what is handed out from then on.
+        let identity = self.current.identity();
         let message = match item.map_err(|end| self.ended(end))? {
             Item::Ready { position, held } => Message::Ready(v1::Ready {
-                subscription: self.identity.name.to_string(),
+                subscription: identity.name.to_string(),
                 consumer: self.consumer.as_ref().into(),
-                policy: Some(convert::policy(&self.identity.policy)),
+                policy: Some(convert::policy(&identity.policy)),
                 position: Some(convert::position(position)),
-                held: convert::held(self.broker.seal(), &self.identity, &held, HELD_BYTES_MAX),
+                held: convert::held(self.broker.seal(), &identity, &held, HELD_BYTES_MAX),
                 ignored_fields: self.ignored_fields.clone(),
             }),
             Item::Delivery { grant, entry, background } => {
@@ -189,8 +191,7 @@ impl Opened {
                     }
                 };
                 let seal = self.broker.seal();
-                let identity = &self.identity;
-                Message::Delivery(convert::delivery(seal, identity, &grant, &background, event))
+                Message::Delivery(convert::delivery(seal, &identity, &grant, &background, event))
             }
             Item::Newer { lease, event_id, newest, count } => Message::Newer(v1::Newer {
                 lease_id: self.broker.seal().seal(&lease),
@@ -241,7 +242,9 @@ impl Opened {
             End::TakenOver => {
                 Status::aborted(format!("a newer stream took over consumer `{}`", self.consumer))
             }
-            End::Deleted | End::Unused => status::unknown_subscription(self.identity.name.as_str()),
+            End::Deleted | End::Unused => {
+                status::unknown_subscription(self.current.identity().name.as_str())
+            }
             End::Unavailable => {
                 status::unavailable("the hub is stopping or recovering; leases stay valid")
             }
@@ -263,13 +266,13 @@ impl SubscriberService for Service {
             return Err(status::stopping());
         }
         let subscribe = Subscribe::read(request.into_inner())?;
-        let (identity, inbox, ignored_fields) = subscribe.open(&broker).await?;
+        let (current, inbox, ignored_fields) = subscribe.open(&broker).await?;
         tracing::info!(
-            subscription = %identity.name, consumer = %subscribe.consumer,
+            subscription = %current.identity().name, consumer = %subscribe.consumer,
             max_in_flight = subscribe.max_in_flight, "stream opened",
         );
         let (consumer, view) = (subscribe.consumer, subscribe.view);
-        let opened = Arc::new(Opened { broker, identity, consumer, view, ignored_fields });
+        let opened = Arc::new(Opened { broker, current, consumer, view, ignored_fields });
         let messages = inbox.then(move |item| {
             let opened = Arc::clone(&opened);
             async move { opened.message(item).await }

@@ -20,7 +20,10 @@ use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Background, Change, Creation, DeadLetter, Ended, Epoch, Pause, Policy, Snapshot},
+    delivery::{
+        Background, Change, Creation, DeadLetter, Ended, Epoch, Pause, Policy, SequenceSet,
+        Snapshot,
+    },
     event::{Event, EventId, NewEvent, Sequence, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
@@ -112,6 +115,14 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         creation: Creation,
         sequence: Sequence,
     ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>>;
+
+    /// Returns which deliveries beyond `after` and up to `through` were acked or replaced, if that is still kept.
+    fn ended_between(
+        &self,
+        creation: Creation,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'_, Result<SequenceSet, ReadError>>;
 
     /// Returns what happened to an open delivery before; empty if nothing did, or if it is not open.
     fn background(

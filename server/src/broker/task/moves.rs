@@ -7,13 +7,13 @@ use std::sync::Arc;
 use hookline_core::delivery::{Input, RequestId, SequenceSet};
 use tokio::sync::oneshot;
 
-use super::{Task, Tools, scan::READ};
+use super::{Task, Tools, recovery::steady, scan::READ};
 use crate::{
     broker::{
         Change, Identity, Judge, Judgement, Sought, UpdateError, router::Routed, update::SeekMode,
     },
     limits::{LOOK_BACK_READY_MAX, RETRY_DELAY, RULES_MAX},
-    store::{BoxFuture, Ledger, ReadError, ReadRange},
+    store::{BoxFuture, ReadError, ReadRange},
 };
 
 /// A change that is under way.
@@ -36,6 +36,8 @@ pub(super) enum Move {
     Changing {
         request: RequestId,
         identity: Arc<Identity>,
+        /// Up to where was looked back then.
+        looked_back: u64,
         reply: oneshot::Sender<Result<(), UpdateError>>,
     },
 }
@@ -92,9 +94,15 @@ impl Task {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let request = self.replies.request();
-        let look_back_after = identity.look_back.map(|(after, _)| after);
-        let (policy, pause) = (identity.policy.clone(), identity.pause);
-        self.moving = Some(Move::Changing { request, identity, reply });
+        // A look back that is under way goes on.
+        let look_back_after = if is_looking_back {
+            Some(self.looked_back)
+        } else {
+            identity.look_back.map(|(after, _)| after)
+        };
+        let (policy, pause) = (identity.policy.clone(), steady(identity.pause, &*self.tools.clock));
+        let looked_back = look_back_after.unwrap_or(u64::MAX);
+        self.moving = Some(Move::Changing { request, identity, looked_back, reply });
         self.handle(Input::Reconfigure { request, look_back_after, policy, pause });
     }
 
@@ -110,7 +118,7 @@ impl Task {
         let (floor, scanned) = self.core.position();
         // What lies before the floor is not looked at again after a restart.
         identity.earlier.retain(|(through, _)| *through > floor);
-        identity.look_back = None;
+        identity.look_back = identity.look_back.filter(|(_, through)| self.looked_back < *through);
         if let Some(rule) = change.rule.filter(|rule| *rule != identity.rule) {
             let before = std::mem::replace(&mut identity.rule, rule);
             let head = *self.tools.log.head().borrow();
@@ -122,7 +130,7 @@ impl Task {
                 }
                 Some(after) => after,
             };
-            identity.earlier.push((holds_after, before));
+            identity.supersede(before, holds_after);
             if identity.earlier.len() > RULES_MAX {
                 return Err(UpdateError::TooMany);
             }
@@ -168,6 +176,7 @@ impl Task {
                 // What is delivered again is what the rule of now takes.
                 identity.earlier.clear();
                 identity.look_back = None;
+                identity.start_after = identity.start_after.min(after);
                 let request = self.replies.request();
                 let identity = Arc::new(identity);
                 self.moving = Some(Move::Seeking { request, identity, counts, reply });
@@ -190,8 +199,8 @@ impl Task {
                 self.take_on(identity);
                 reply.send(sought(counts, skipped)).ok();
             }
-            Move::Changing { request, identity, reply } if request == of => {
-                self.looked_back = identity.look_back.map_or(u64::MAX, |(after, _)| after);
+            Move::Changing { request, identity, looked_back, reply } if request == of => {
+                self.looked_back = looked_back;
                 let flow =
                     |identity: &Identity| (identity.policy.ordering, identity.policy.coalesce);
                 self.must_recover |= flow(&identity) != flow(&self.identity);
@@ -287,8 +296,8 @@ async fn count(
     Ok(counts)
 }
 
-/// Looks at what lies beyond `after`: takes what the rule of now takes, the rule of then did not, and was not delivered
-/// for another reason.
+/// Looks at what lies beyond `after`: takes what the rule of now takes and no ack or newer event has finished. What is open
+/// or dead, the machine knows.
 async fn look_at(
     tools: &Tools,
     identity: &Identity,
@@ -297,26 +306,17 @@ async fn look_at(
 ) -> Result<LookedBack, ReadError> {
     let entries = tools.log.read(ReadRange { after, limit: READ }).await?;
     let end = entries.last().map_or(until, |last| last.event.sequence.get().min(until));
+    let ended = tools.ledger.ended_between(identity.creation, after, end).await?;
     let mut looked = LookedBack { through: end, routed: Vec::new() };
     for entry in entries.iter().filter(|entry| entry.event.sequence.get() <= until) {
         let sequence = entry.event.sequence;
         let mut judge = Judge::of(&*tools.log, entry);
-        let Some(failure) = judge.judge_by(&identity.rule).await?.taken() else { continue };
-        if judge.judge_by(identity.rule_at(sequence)).await? != Judgement::Skipped(None) {
+        if ended.contains(sequence) {
             continue;
         }
-        if !was_delivered(&*tools.ledger, identity, sequence).await? {
+        if let Some(failure) = judge.judge_by(&identity.rule).await?.taken() {
             looked.routed.push(Routed::new(entry, failure));
         }
     }
     Ok(looked)
-}
-
-async fn was_delivered(
-    ledger: &dyn Ledger,
-    identity: &Identity,
-    sequence: hookline_core::event::Sequence,
-) -> Result<bool, ReadError> {
-    Ok(ledger.ended(identity.creation, sequence).await?.is_some()
-        || ledger.dead_letter(identity.creation, sequence).await?.is_some())
 }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use hookline_core::{
-    delivery::{Config, Epoch, Snapshot, Subscription},
-    time::Timestamp,
-};
+use hookline_core::delivery::{Config, Epoch, Pause, Snapshot, Subscription};
 
 use super::{End, Message, Task, replies::Replies};
 use crate::{
     broker::{Identity, ending::stored},
+    clock::Clock,
     limits::RETRY_DELAY,
     store::CommitError,
 };
@@ -30,9 +28,9 @@ impl Task {
         loop {
             match self.open_again().await {
                 Ok((epoch, snapshot)) => {
-                    let now = self.tools.clock.steady();
                     self.looked_back = snapshot.looked_back;
-                    self.core = recovered(&self.identity, epoch, snapshot, now);
+                    let clock = &*self.tools.clock;
+                    self.core = recovered(&self.identity, epoch, snapshot, clock);
                     self.epoch = epoch;
                     tracing::info!(subscription = %self.identity.name, "recovered from the ledger");
                     return Ok(());
@@ -79,11 +77,21 @@ pub(super) fn recovered(
     identity: &Identity,
     epoch: Epoch,
     snapshot: Snapshot,
-    now: Timestamp,
+    clock: &dyn Clock,
 ) -> Subscription {
-    let (policy, pause) = (identity.policy.clone(), identity.pause);
+    let policy = identity.policy.clone();
+    let pause = steady(identity.pause, clock);
+    let now = clock.steady();
     let config = Config { creation: identity.creation, policy, pause };
     // Jitter has to differ between subscriptions and restarts; it need not be a secret.
     let seed = identity.creation.0.rotate_left(32) ^ epoch.0 ^ now.as_micros().unsigned_abs();
     Subscription::recover(config, epoch, snapshot, now, seed)
+}
+
+/// Returns a pause by the steady clock: an operator says its end by the time of day.
+pub(super) fn steady(pause: Pause, clock: &dyn Clock) -> Pause {
+    match pause {
+        Pause::Until(until) => Pause::Until(clock.steady() + until.since(clock.wall())),
+        Pause::Off | Pause::On => pause,
+    }
 }

@@ -88,7 +88,7 @@ impl Hub {
     pub(super) async fn start(secrets: &Secrets) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new().prefix("hookline-demo-").tempdir()?;
         let config = config(folder.path(), secrets);
-        let store = SledStore::open(&config.store.path, Options::default())?;
+        let store = SledStore::open(&config.store.path, Options::with_cache(config.store.cache))?;
         let foundation = Foundation {
             log: Arc::clone(&store) as _,
             ledger: Arc::clone(&store) as _,
@@ -132,7 +132,7 @@ fn config(folder: &Path, secrets: &Secrets) -> Config {
     Config {
         http: Http { listen: free_port, max_body: limits::BODY_BYTES_DEFAULT, public_url: None },
         grpc: Grpc { listen: free_port },
-        store: Store { path: folder.join("data") },
+        store: Store { path: folder.join("data"), cache: limits::STORE_CACHE_BYTES_DEFAULT },
         shutdown: Shutdown { grace: GRACE },
         log: Log::default(),
         sources: secrets.sources(),

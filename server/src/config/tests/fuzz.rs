@@ -20,7 +20,7 @@ const MARKER: &str = "hookline-fuzz-secret";
 
 const FILES: &[&str] = &[
     "[http]\nlisten = \"localhost:0\"\nmax_body = \"1 MiB\"\npublic_url = \"https://hooks.example.com\"\n\
-     [grpc]\nlisten = \"[::1]:7000\"\n[store]\npath = \"/var/lib/hookline\"\n[shutdown]\ngrace = \"1m 30s\"\n\
+     [grpc]\nlisten = \"[::1]:7000\"\n[store]\npath = \"/var/lib/hookline\"\ncache = \"32 MiB\"\n[shutdown]\ngrace = \"1m 30s\"\n\
      [log]\nlevel = \"warn,hookline_server=debug\"\nformat = \"json\"\n",
     "[sources.github]\nkind = \"github\"\nsecrets = [\"env:OLD\", \"file:new\", \"plain:hookline-fuzz-secret\"]\n",
     "[sources.stripe-test]\nkind = \"stripe\"\nunsigned = true\n[sources.s]\nkind = \"stripe\"\n\

@@ -90,6 +90,7 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.http.max_body, 25 << 20);
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:4160");
     assert_eq!(config.store.path, Path::new("./hookline-data"));
+    assert_eq!(config.store.cache, 128 << 20);
     assert_eq!(config.shutdown.grace, Duration::from_secs(10));
     assert_eq!(config.log, Log::default());
     assert!(config.sources.is_empty());
@@ -110,6 +111,7 @@ fn every_key_of_the_file_is_taken() {
             listen = "[::1]:7000"
             [store]
             path = "/var/lib/hookline"
+            cache = "32 MiB"
             [shutdown]
             grace = "1m 30s"
             [log]
@@ -129,6 +131,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.http, Http { listen, max_body: 1 << 20, public_url: None });
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
+    assert_eq!(config.store.cache, 32 << 20);
     assert_eq!(config.shutdown.grace, Duration::from_secs(90));
     assert_eq!(config.log.level.to_string(), "warn,hookline_server=debug");
     assert_eq!(config.log.format, Format::Json);

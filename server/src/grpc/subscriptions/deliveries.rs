@@ -1,5 +1,7 @@
 //! `ListDeliveries`: what a subscription does with each event, in pages.
 
+use std::collections::BTreeSet;
+
 use hookline_core::event::{Sequence, SubscriptionName};
 use hookline_proto::v1;
 use prost::Message as _;
@@ -8,7 +10,7 @@ use tonic::Status;
 use crate::{
     broker::{Delivered, States},
     grpc::{Shared, convert, fields, page, status},
-    limits::{PAGE_BYTES_MAX, PAGE_SIZE_MAX},
+    limits::PAGE_BYTES_MAX,
     store::ReadLimit,
 };
 
@@ -60,7 +62,8 @@ pub(super) async fn list(
     let mut page = v1::ListDeliveriesResponse::default();
     let mut bytes = 0;
     // One more than the page holds tells whether there is another.
-    for (sequence, delivered) in next(shared, &name, &wanted, after, size + 1).await? {
+    let (next, more) = next(shared, &name, &wanted, after, size + 1).await?;
+    for (sequence, delivered) in next {
         let id = shared.broker.event_id_at(sequence).await;
         let id = id.map_or_else(String::new, |id| id.to_string());
         let status = convert::delivery_status(&delivered, &id, sequence);
@@ -72,34 +75,47 @@ pub(super) async fn list(
         }
         page.deliveries.push(status);
     }
+    if let Some(last) = page.deliveries.last().filter(|_| more && page.next_page_token.is_empty()) {
+        page.next_page_token = page::token(&last.sequence.to_string(), &query);
+    }
     Ok(page)
 }
 
+/// Returns deliveries beyond a sequence, in order, about `count`; and whether there may be more.
 async fn next(
     shared: &Shared,
     name: &SubscriptionName,
     wanted: &Wanted,
     after: u64,
     count: usize,
-) -> Result<Vec<(Sequence, Delivered)>, Status> {
+) -> Result<(Vec<(Sequence, Delivered)>, bool), Status> {
     let broker = &shared.broker;
     let open = broker.open_deliveries(name, after, wanted.states, count).await;
     let open = open.map_err(status::lookup_failed)?;
     let mut all = open.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
+    let mut end = last(&all).filter(|_| all.len() >= count);
     if wanted.dead {
-        let limit = ReadLimit { count: count.min(PAGE_SIZE_MAX + 1), bytes: PAGE_BYTES_MAX };
-        let dead =
-            broker.dead_deliveries(name, after, limit).await.map_err(status::lookup_failed)?;
-        // Of both kinds in one order, only as far as both were read.
-        let end = |list: &[(Sequence, Delivered)], full: bool| {
-            list.last().filter(|_| full).map_or(u64::MAX, |(sequence, _)| sequence.get())
-        };
-        let through = end(&all, all.len() >= count).min(end(&dead, !dead.is_empty()));
+        let limit = ReadLimit { count, bytes: PAGE_BYTES_MAX };
+        let dead = broker.dead_deliveries(name, after, limit).await;
+        let dead = dead.map_err(status::lookup_failed)?;
+        if let Some(last) = last(&dead) {
+            let limit = ReadLimit { count: 1, bytes: 1 };
+            let more = broker.dead_deliveries(name, last, limit).await;
+            if !more.map_err(status::lookup_failed)?.is_empty() {
+                end = Some(end.map_or(last, |end| end.min(last)));
+            }
+        }
         // What is dead and open again after a seek is told as open.
-        let known: Vec<_> = all.iter().map(|(sequence, _)| *sequence).collect();
+        let known: BTreeSet<_> = all.iter().map(|(sequence, _)| *sequence).collect();
         all.extend(dead.into_iter().filter(|(sequence, _)| !known.contains(sequence)));
         all.sort_by_key(|(sequence, _)| *sequence);
-        all.retain(|(sequence, _)| sequence.get() <= through || through == u64::MAX);
     }
-    Ok(all)
+    // Of both kinds in one order, only as far as both were read.
+    let Some(end) = end else { return Ok((all, false)) };
+    all.retain(|(sequence, _)| sequence.get() <= end);
+    Ok((all, true))
+}
+
+fn last(deliveries: &[(Sequence, Delivered)]) -> Option<u64> {
+    deliveries.last().map(|(sequence, _)| sequence.get())
 }

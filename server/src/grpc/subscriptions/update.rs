@@ -5,7 +5,7 @@ use hookline_proto::v1;
 use tonic::Status;
 
 use crate::{
-    broker::{Broker, Change, Identity, Rule, Start},
+    broker::{Broker, Change, CreateError, Identity, Rule, Start},
     grpc::{fields, policy, status},
 };
 
@@ -69,7 +69,12 @@ impl Update {
     pub(super) async fn holds_after(&self, broker: &Broker) -> Result<Option<u64>, Status> {
         let Some(from) = self.from else { return Ok(None) };
         let after = broker.resolve(from).await;
-        after.map(Some).map_err(|error| status::create_failed(&error))
+        after.map(Some).map_err(|error| {
+            if let CreateError::OutOfRange { .. } = error {
+                return Status::out_of_range(format!("`filter_from`: {error}"));
+            }
+            status::create_failed(&error)
+        })
     }
 
     /// Returns what changes of a subscription.

@@ -354,6 +354,12 @@ pub(in super::super) fn encode_settled(settled: &[(Sequence, Ended)]) -> Vec<u8>
     SettledRow { consumers, settled: rows }.encode_to_vec()
 }
 
+/// Reads whose ends are told by what one commit settled.
+pub(in super::super) fn decode_settled_sequences(bytes: Bytes) -> Result<Vec<Sequence>, ReadError> {
+    let row: SettledRow = decode(bytes, "settlements")?;
+    row.settled.into_iter().map(|settled| sequence(settled.sequence)).collect()
+}
+
 /// Reads how `sequence` ended last out of what one commit settled.
 pub(in super::super) fn decode_settled(
     bytes: Bytes,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Background, Creation, Ended, Epoch, Snapshot},
+    delivery::{Background, Creation, Ended, Epoch, SequenceSet, Snapshot},
     event::{EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -335,6 +335,24 @@ impl Ledger for MemoryStore {
             let kept = sequence.get() >= facts.first;
             let ledger = facts.ledgers.get(&creation).filter(|_| kept);
             Ok(ledger.and_then(|ledger| ledger.ended.get(&sequence)).cloned())
+        })
+    }
+
+    fn ended_between(
+        &self,
+        creation: Creation,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'_, Result<SequenceSet, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let mut ended = SequenceSet::new();
+            let ledger = facts.ledgers.get(&creation);
+            let all = ledger.into_iter().flat_map(|ledger| ledger.ended.keys());
+            for sequence in all.filter(|of| (after + 1..=through).contains(&of.get())) {
+                ended.insert(*sequence);
+            }
+            Ok(ended)
         })
     }
 

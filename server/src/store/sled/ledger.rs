@@ -512,6 +512,26 @@ pub(super) fn ended(
     Ok(None)
 }
 
+/// Returns which deliveries of a range have ended.
+pub(super) fn ended_between(
+    db: &::sled::Db,
+    creation: Creation,
+    after: u64,
+    through: u64,
+) -> Result<SequenceSet, ReadError> {
+    let mut ended = SequenceSet::new();
+    let pages = after.saturating_add(1) / PAGE_SEQUENCES..through / PAGE_SEQUENCES + 1;
+    for row in rows(db, keys::between(Kind::Settled, &[creation.0], pages)) {
+        let (_, content) = row?;
+        for sequence in codec::decode_settled_sequences(content)? {
+            if (after.saturating_add(1)..=through).contains(&sequence.get()) {
+                ended.insert(sequence);
+            }
+        }
+    }
+    Ok(ended)
+}
+
 /// Returns what happened to an open delivery before.
 pub(super) fn background(
     db: &::sled::Db,

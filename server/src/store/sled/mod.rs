@@ -41,7 +41,7 @@ use std::{
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Background, Creation, Ended, Epoch, Snapshot},
+    delivery::{Background, Creation, Ended, Epoch, SequenceSet, Snapshot},
     event::{EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -59,6 +59,7 @@ use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
     Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
 };
+use crate::limits::STORE_CACHE_BYTES_DEFAULT;
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 128 * 1024 * 1024, free_percent_min: 5 }
+        Self::with_cache(STORE_CACHE_BYTES_DEFAULT)
+    }
+}
+
+impl Options {
+    /// Makes the default options with another size of the cache.
+    #[must_use]
+    pub fn with_cache(bytes: usize) -> Self {
+        Self { cache_bytes: u64::try_from(bytes).unwrap_or(u64::MAX), free_percent_min: 5 }
     }
 }
 
@@ -372,6 +381,20 @@ impl Ledger for SledStore {
                 return Ok(None);
             }
             ledger::ended(reader.db, creation, sequence)
+        }))
+    }
+
+    fn ended_between(
+        &self,
+        creation: Creation,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'_, Result<SequenceSet, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            if !shared.has(creation) {
+                return Ok(SequenceSet::new());
+            }
+            ledger::ended_between(reader.db, creation, after, through)
         }))
     }
 

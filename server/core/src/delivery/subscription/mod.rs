@@ -258,6 +258,13 @@ impl Subscription {
 
     fn reconfigure(&mut self, policy: Policy, pause: Pause, now: Timestamp) {
         self.gate.reconfigure(&policy, pause, now);
+        let flow = |policy: &Policy| (policy.ordering, policy.coalesce);
+        if flow(&policy) != flow(&self.config.policy) {
+            // The recovery that follows would forget the young ones.
+            for sequence in self.consumers.all_leases() {
+                self.checkpoint(sequence);
+            }
+        }
         self.config.policy = Policy {
             ordering: self.config.policy.ordering,
             coalesce: self.config.policy.coalesce,

@@ -179,10 +179,10 @@ impl Resources {
         Some((resource.open.iter().take_while(|of| *of != newest).collect(), newest))
     }
 
-    /// Returns the delivery that keeps another one of its resource from running: the first that is open.
+    /// Returns the delivery that keeps another one of its resource from running: the first other one that is open.
     pub(super) fn blocker(&self, key: Option<ResourceKey>, sequence: Sequence) -> Option<Sequence> {
         let resource = self.resources.get(&key?)?;
-        resource.open.iter().next().filter(|first| *first != sequence)
+        resource.open.iter().find(|of| *of != sequence)
     }
 
     /// Returns until when a resource waits for newer events.

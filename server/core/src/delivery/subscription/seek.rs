@@ -47,7 +47,9 @@ impl Subscription {
     /// Opens what was skipped before, each with a record of its own, since the floor has passed it.
     pub(super) fn looked_back(&mut self, through: u64, matched: Vec<Matched>, now: Timestamp) {
         for Matched { sequence, resource, failure, .. } in matched {
-            if self.board.is_open(sequence) || self.dead.contains(sequence) {
+            // What has just ended, the ledger may not have told yet.
+            let has_ended = self.finished.contains(sequence) || self.memory.knows_end(sequence);
+            if self.board.is_open(sequence) || self.dead.contains(sequence) || has_ended {
                 continue;
             }
             if let Some(failure) = failure {

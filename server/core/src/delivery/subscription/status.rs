@@ -237,11 +237,20 @@ impl Subscription {
         if !self.board.resources.admits(resource, sequence) {
             let quiet = self.board.resources.quiet_until(resource);
             return Some(match self.board.resources.blocker(resource, sequence) {
-                Some(by) => Hold::Resource { by },
-                None => Hold::Quiet { until: quiet },
+                Some(by) if quiet.is_none() => Hold::Resource { by },
+                Some(_) | None => Hold::Quiet { until: quiet },
             });
         }
-        self.hold_of_all(now).or_else(|| self.consumers.next().is_none().then_some(Hold::NoRoom))
+        let is_light = self.board.is_light(sequence);
+        // What was tried before goes on also where fresh ones wait.
+        let of_all = self.hold_of_all(now).filter(|hold| is_light || *hold != Hold::WaitingFull);
+        let state = self.board.get(sequence).map(|delivery| &delivery.state);
+        let has_room = if let Some(State::Ready(Queue::Shunned { by })) = state {
+            self.consumers.next_but(by).is_some()
+        } else {
+            self.consumers.next().is_some()
+        };
+        of_all.or_else(|| (!has_room).then_some(Hold::NoRoom))
     }
 
     /// Returns what keeps the whole subscription from leasing, if anything but its consumers does.

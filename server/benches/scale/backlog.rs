@@ -1,0 +1,165 @@
+//! A long backlog and many retries, beside short ones.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use hookline_client::{Client, Policy};
+use hookline_core::{
+    delivery::{
+        Attempt, AttemptEnd, Change, Creation, Epoch, Pause, Policy as CorePolicy, Record, Stamp,
+    },
+    event::{EventType, NewEvent, Sequence, SourceName, SubscriptionName},
+    pattern::PatternSet,
+    time::Timestamp,
+};
+use hookline_server::store::{
+    Commit, EventLog as _, Ledger as _, Rule, SubscriptionConfig,
+    sled::{Options, SledStore},
+};
+
+use crate::{
+    Outcome,
+    latency::{Probe, compare, now, pause},
+    load,
+    servers::Server,
+};
+
+/// The store's cache of both hubs: as small as it may be, so that what is compared is not the cache.
+const CACHE: &str = "8MiB";
+/// How many retries wait for each ten events.
+const RETRIES_PER_TEN: usize = 1;
+
+pub(crate) async fn run(rounds: usize, waiting: usize) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let few = 10_000;
+    println!("preparing {waiting} and {few} events");
+    prepare(&folder.path().join("many"), waiting).await?;
+    prepare(&folder.path().join("few"), few).await?;
+    for round in 1..=rounds {
+        let few = first_delivery(&folder.path().join("few"), 0).await?;
+        let many = first_delivery(&folder.path().join("many"), round).await?;
+        println!(
+            "round {round}: first delivery {:.2} s and {:.2} s after the start; resident {} MB and {} MB, ratio {:.2}",
+            few.0,
+            many.0,
+            few.1 / 1_024,
+            many.1 / 1_024,
+            ratio(many.1, few.1),
+        );
+    }
+    // With the cache that a hub has by itself.
+    let hub = start(&folder.path().join("many"), "128MiB")?;
+    let mut busy = Probe::of(&hub, "fresh", Policy::new()).await?;
+    let idle_hub = start(&folder.path().join("idle"), "128MiB")?;
+    let mut idle = Probe::of(&idle_hub, "fresh", Policy::new()).await?;
+    compare(rounds, &mut idle, &mut busy).await?;
+    println!(
+        "peak resident memory with the default cache: {} MB (at most 350)",
+        hub.peak_resident_kib()? / 1_024
+    );
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "kibibytes of memory are few")]
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other as f64
+}
+
+fn start(data: &Path, cache: &str) -> Outcome<Server> {
+    Server::hub_with(data, load::SECRET, &[("HOOKLINE_STORE__CACHE", cache)])
+}
+
+/// Starts a hub; returns how many seconds it took until its first delivery, and how much memory is resident a while later.
+async fn first_delivery(data: &Path, round: usize) -> Outcome<(f64, u64)> {
+    let began = now();
+    let hub = start(data, CACHE)?;
+    let client = Client::connect(hub.grpc())?;
+    let consumer = format!("bench-{round}");
+    let waiting = client.subscription("waiting").consumer(consumer).max_in_flight(100);
+    let mut deliveries = waiting.subscribe().await?;
+    let first = deliveries.next().await.ok_or("no delivery")??;
+    let took = began.elapsed().as_secs_f64();
+    // Some hundreds are worked off, so that the hub has done what it does; the rest waits.
+    first.ack().await?;
+    for _ in 0..500 {
+        deliveries.next().await.ok_or("no delivery")??.ack().await?;
+    }
+    pause(3).await;
+    Ok((took, hub.resident_kib()?))
+}
+
+/// Makes a store with events that wait on one subscription and retries on another.
+async fn prepare(data: &Path, waiting: usize) -> Outcome {
+    let store = SledStore::open(data, Options::default())?;
+    let at = Timestamp::from_secs(1_790_000_000).ok_or("a time")?;
+    let batch: Vec<_> = (0..500).map(event).collect();
+    for _ in 0..waiting / batch.len() {
+        store.append(batch.clone(), at).await?;
+    }
+    store.create(subscription("waiting", at)?).await?;
+    let creation = store.create(subscription("retries", at)?).await?;
+    let (epoch, _) = store.open(creation).await?;
+    retries(&store, creation, epoch, waiting * RETRIES_PER_TEN / 10).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// Fails each of the first events of a subscription once; all are due in a year.
+async fn retries(store: &SledStore, creation: Creation, epoch: Epoch, count: usize) -> Outcome {
+    let at = Timestamp::from_secs(1_790_000_000).ok_or("a time")?;
+    let due = Timestamp::from_secs(1_890_000_000);
+    let all: Vec<u64> = (1..=u64::try_from(count)?).collect();
+    for some in all.chunks(1_000) {
+        let failed = some.iter().filter_map(|n| Sequence::new(*n)).map(|sequence| Change::Failed {
+            sequence,
+            record: Record {
+                attempts: 1,
+                due_at: due,
+                fence: Some(Stamp { epoch, counter: sequence.get() }),
+                ..Record::default()
+            },
+            attempt: Attempt {
+                number: 1,
+                consumer: "bench".to_owned(),
+                started_at: at,
+                ended_at: at,
+                end: AttemptEnd::Nacked,
+                reason: "the service that the agent asked was not there".to_owned(),
+                error_type: "Unavailable".to_owned(),
+            },
+        });
+        let scanned = some.last().copied().unwrap_or_default();
+        let position = Change::Position { floor: 0, scanned };
+        let changes = failed.chain([position]).collect();
+        store.commit(creation, epoch, Commit { changes, at, ..Commit::default() }).await?;
+    }
+    Ok(())
+}
+
+fn subscription(name: &str, created_at: Timestamp) -> Outcome<SubscriptionConfig> {
+    Ok(SubscriptionConfig {
+        name: SubscriptionName::parse(name)?,
+        rule: Rule { patterns: PatternSet::parse(["github"])?, filter: String::new() },
+        earlier: Vec::new(),
+        look_back: None,
+        policy: CorePolicy::default(),
+        pause: Pause::Off,
+        created_at,
+        start_after: 0,
+    })
+}
+
+fn event(number: usize) -> NewEvent {
+    NewEvent {
+        source: SourceName::parse("github").unwrap(),
+        event_type: EventType::parse("push").unwrap(),
+        timestamp: Timestamp::EPOCH,
+        actor: "octocat".to_owned(),
+        resource_type: "repository".to_owned(),
+        resource_id: format!("octo/hello-{}", number % 50),
+        payload: Bytes::from(format!(r#"{{"ref":"refs/heads/{number}","forced":false}}"#)),
+        metadata: [].into(),
+        delivery_key: String::new(),
+        replay_window: None,
+    }
+}

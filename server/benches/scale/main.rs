@@ -1,0 +1,64 @@
+//! What grows with the number of what waits, and what must not: memory, the first delivery after a restart, the time
+//! that fresh events take, and how many webhooks become durable beside a thousand subscriptions.
+//!
+//! Each part compares two hubs of the same build, in turns, on the same machine: the ratio means something where the
+//! figures alone do not.
+//!
+//! - `backlog`: a million events wait on one subscription and 100,000 retries on another, beside a hub with 10,000 and
+//!   1,000;
+//! - `resource`: 30,000 events wait behind one resource of an ordered subscription, beside one with none;
+//! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10. Needs `wrk` and bodies, see
+//!   the bench `ingest`.
+//!
+//! `cargo bench -p hookline-server --bench scale -- backlog|resource|subscriptions [--rounds N]`
+
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and may fail loudly"
+)]
+
+mod backlog;
+mod latency;
+#[expect(dead_code, reason = "some of it is for the bench `ingest`")]
+#[path = "../ingest/load.rs"]
+mod load;
+mod resource;
+#[expect(dead_code, reason = "some of it is for the bench `ingest`")]
+#[path = "../ingest/servers.rs"]
+mod servers;
+mod subscriptions;
+
+use std::{env, error::Error};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let args: Vec<String> = env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == servers::BARE) {
+        return servers::serve_bare();
+    }
+    let number = |name: &str, default: usize| {
+        let at = args.iter().position(|arg| arg == name);
+        at.and_then(|at| args.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let rounds = number("--rounds", 5);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let named = |part: &str| args.iter().any(|arg| arg == part);
+    let all = !["backlog", "resource", "subscriptions"].iter().any(|part| named(part));
+    if all || named("backlog") {
+        runtime.block_on(backlog::run(rounds, number("--waiting", 1_000_000)))?;
+    }
+    if all || named("resource") {
+        runtime.block_on(resource::run(rounds))?;
+    }
+    if all || named("subscriptions") {
+        subscriptions::run(&runtime, rounds, u64::try_from(number("--seconds", 5))?)?;
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
