@@ -26,15 +26,15 @@ use crate::{
 
 /// The store's cache of both hubs: as small as it may be, so that what is compared is not the cache.
 const CACHE: &str = "8MiB";
-/// How many retries wait for each ten events.
-const RETRIES_PER_TEN: usize = 1;
+/// How many events and retries wait at the other hub.
+const FEW: (usize, usize) = (10_000, 1_000);
 
-pub(crate) async fn run(rounds: usize, waiting: usize) -> Outcome {
+/// Compares a hub where so many events and retries wait with one where few do.
+pub(crate) async fn run(rounds: usize, many: (usize, usize)) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let few = 10_000;
-    println!("preparing {waiting} and {few} events");
-    prepare(&folder.path().join("many"), waiting).await?;
-    prepare(&folder.path().join("few"), few).await?;
+    println!("preparing events and retries: {many:?} and {FEW:?}");
+    prepare(&folder.path().join("many"), many).await?;
+    prepare(&folder.path().join("few"), FEW).await?;
     for round in 1..=rounds {
         let few = first_delivery(&folder.path().join("few"), 0).await?;
         let many = first_delivery(&folder.path().join("many"), round).await?;
@@ -89,7 +89,7 @@ async fn first_delivery(data: &Path, round: usize) -> Outcome<(f64, u64)> {
 }
 
 /// Makes a store with events that wait on one subscription and retries on another.
-async fn prepare(data: &Path, waiting: usize) -> Outcome {
+async fn prepare(data: &Path, (waiting, failed): (usize, usize)) -> Outcome {
     let store = SledStore::open(data, Options::default())?;
     let at = Timestamp::from_secs(1_790_000_000).ok_or("a time")?;
     let batch: Vec<_> = (0..500).map(event).collect();
@@ -99,7 +99,7 @@ async fn prepare(data: &Path, waiting: usize) -> Outcome {
     store.create(subscription("waiting", at)?).await?;
     let creation = store.create(subscription("retries", at)?).await?;
     let (epoch, _) = store.open(creation).await?;
-    retries(&store, creation, epoch, waiting * RETRIES_PER_TEN / 10).await?;
+    retries(&store, creation, epoch, failed).await?;
     store.close().await;
     Ok(())
 }

@@ -47,7 +47,8 @@ fn main() -> Outcome {
     let named = |part: &str| args.iter().any(|arg| arg == part);
     let all = !["backlog", "resource", "subscriptions"].iter().any(|part| named(part));
     if all || named("backlog") {
-        runtime.block_on(backlog::run(rounds, number("--waiting", 1_000_000)))?;
+        let (waiting, retries) = (number("--waiting", 1_000_000), number("--retries", 100_000));
+        runtime.block_on(backlog::run(rounds, (waiting, retries)))?;
     }
     if all || named("resource") {
         runtime.block_on(resource::run(rounds))?;
