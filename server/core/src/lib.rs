@@ -21,3 +21,6 @@ pub mod pattern;
 pub mod filter;
 
 pub mod delivery;
+
+#[doc(hidden)]
+pub mod planted;

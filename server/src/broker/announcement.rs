@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hookline_core::{
     delivery::{Attempt, AttemptEnd, Reason},
     event::{DEAD_LETTER_SOURCE, Event, EventType, NewEvent, SourceName, SubscriptionName},
+    planted::{Bug, is_planted},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -47,7 +48,7 @@ pub(super) fn announce(
         resource_id: event.content.resource_id.clone(),
         payload: body(subscription, row, &id, payload),
         metadata,
-        delivery_key: id.to_string(),
+        delivery_key: if is_planted(Bug::AnnouncedTwice) { String::new() } else { id.to_string() },
         replay_window: None,
     }
 }

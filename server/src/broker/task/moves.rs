@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use hookline_core::delivery::{Input, RequestId, SequenceSet};
+use hookline_core::{
+    delivery::{Input, RequestId, SequenceSet},
+    planted::{Bug, is_planted},
+};
 use tokio::sync::oneshot;
 
 use super::{Task, Tools, recovery::steady, scan::READ};
@@ -311,7 +314,7 @@ async fn look_at(
     for entry in entries.iter().filter(|entry| entry.event.sequence.get() <= until) {
         let sequence = entry.event.sequence;
         let mut judge = Judge::of(&*tools.log, entry);
-        if ended.contains(sequence) {
+        if ended.contains(sequence) && !is_planted(Bug::LookBackTwice) {
             continue;
         }
         if let Some(failure) = judge.judge_by(&identity.rule).await?.taken() {

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{delivery::StreamId, event::Sequence, time::Timestamp};
+use crate::{
+    delivery::StreamId,
+    event::Sequence,
+    planted::{Bug, is_planted},
+    time::Timestamp,
+};
 
 /// A consumer, by number: cheaper to move than its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +37,8 @@ pub(super) struct Consumer {
 impl Consumer {
     fn room(&self) -> u32 {
         let held = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
-        if self.stream.is_some() { self.max_in_flight.saturating_sub(held) } else { 0 }
+        let room = self.max_in_flight + u32::from(is_planted(Bug::RoomExceeded));
+        if self.stream.is_some() { room.saturating_sub(held) } else { 0 }
     }
 }
 

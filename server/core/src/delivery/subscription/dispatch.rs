@@ -12,6 +12,7 @@ use super::{
 use crate::{
     delivery::{Change, Coalesce, Effect, Grant, LeaseId, LeaseRecord, Stamp, StreamId},
     event::Sequence,
+    planted::{Bug, is_planted},
     time::Timestamp,
 };
 
@@ -49,7 +50,9 @@ impl Subscription {
             return;
         }
         while let Some((key, sequence, again)) = self.next_lease() {
-            if let Some(closed) = self.gate.closed(&self.config.policy, now) {
+            if let Some(closed) = self.gate.closed(&self.config.policy, now)
+                && !(again && is_planted(Bug::PauseIgnoredForRetries))
+            {
                 return self.arm_gate(closed);
             }
             self.retry_was_last = again;

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     delivery::{AttemptEnd, Effect, LossReason, policy::RESTART_GRACE},
     event::Sequence,
+    planted::{Bug, is_planted},
     time::Timestamp,
 };
 
@@ -26,7 +27,9 @@ impl Subscription {
             Timer::LeaseEnds(sequence) => self.lease_ends(sequence, now),
             Timer::Checkpoint(sequence) => {
                 let lease = self.board.get(sequence).and_then(Delivery::lease);
-                if lease.is_some_and(|lease| !lease.checkpointed) {
+                if lease.is_some_and(|lease| !lease.checkpointed)
+                    && !is_planted(Bug::LeaseNotCheckpointed)
+                {
                     self.checkpoint(sequence);
                 }
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     delivery::{Breaker, Pause, Policy, Rate},
     event::Sequence,
+    planted::{Bug, is_planted},
     time::Timestamp,
 };
 
@@ -117,7 +118,8 @@ impl Gate {
     /// Counts a lease that is given.
     pub(super) fn leased(&mut self, policy: &Policy, sequence: Sequence, now: Timestamp) {
         if let Some(rate) = policy.rate {
-            self.tokens = self.tokens_at(rate, now) - 1.0;
+            let cost = f64::from(u8::from(!is_planted(Bug::RateNotCounted)));
+            self.tokens = self.tokens_at(rate, now) - cost;
             self.counted_at = now;
         }
         if let BreakerState::Open { .. } | BreakerState::Probing = self.breaker {

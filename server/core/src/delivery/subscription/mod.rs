@@ -45,7 +45,11 @@ use super::{
     Change, Creation, Effect, Epoch, Input, Pause, Policy, Record, RequestId, ResourceKey,
     SequenceSet, Snapshot, Stamp, policy::RESTART_GRACE,
 };
-use crate::{event::Sequence, time::Timestamp};
+use crate::{
+    event::Sequence,
+    planted::{Bug, is_planted},
+    time::Timestamp,
+};
 
 /// What a subscription is, beyond its deliveries.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,7 +150,8 @@ impl Subscription {
     }
 
     fn recover_delivery(&mut self, sequence: Sequence, mut record: Record, now: Timestamp) {
-        if let Some(lease) = record.lease.take() {
+        let lease = record.lease.take().filter(|_| !is_planted(Bug::LeaseNotRestored));
+        if let Some(lease) = lease {
             let expires_at = lease.expires_at.max(now + RESTART_GRACE);
             let key = self.consumers.recovered(&lease.consumer, now);
             self.consumers.take(key, sequence);
@@ -311,6 +316,7 @@ impl Subscription {
             let record = Record {
                 // Above that of what it was redriven as before, should a seek have ended that.
                 generation: generation.max(self.generation).saturating_add(1),
+                attempts: u32::from(is_planted(Bug::RedriveKeepsAttempts)),
                 redriven: true,
                 resource,
                 ..Record::default()

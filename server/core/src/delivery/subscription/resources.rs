@@ -5,7 +5,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{delivery::ResourceKey, event::Sequence, time::Timestamp};
+use crate::{
+    delivery::ResourceKey,
+    event::Sequence,
+    planted::{Bug, is_planted},
+    time::Timestamp,
+};
 
 /// The resources of all open deliveries, where `ordering` or `coalesce` needs them.
 #[derive(Debug)]
@@ -87,6 +92,8 @@ impl Open {
 
 impl Resources {
     pub(super) fn new(at_once: Option<u32>) -> Self {
+        let surplus = u32::from(is_planted(Bug::ResourceFreedTooEarly));
+        let at_once = at_once.map(|count| count + surplus);
         Self {
             at_once: at_once.and_then(|count| usize::try_from(count).ok()),
             resources: BTreeMap::new(),

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     delivery::{Change, Coalesce, Death, Effect, Matched, Reason, ResourceKey},
     event::Sequence,
+    planted::{Bug, is_planted},
     text::cut,
     time::Timestamp,
 };
@@ -55,6 +56,7 @@ impl Subscription {
                 continue;
             }
             match event.failure {
+                Some(_) if is_planted(Bug::FilterFailureSkipped) => {}
                 Some(failure) => self.die_of_filter(event.sequence, failure, now),
                 None => self.open_one(&event, now),
             }
@@ -117,6 +119,8 @@ impl Subscription {
         let is_leased =
             |of: &Sequence| self.board.get(*of).is_some_and(|open| open.lease().is_some());
         let sequences: Vec<_> = older.into_iter().filter(|of| !is_leased(of)).collect();
+        let kept_open = usize::from(is_planted(Bug::OlderNotSuperseded));
+        let sequences: Vec<_> = sequences.into_iter().skip(kept_open).collect();
         if sequences.is_empty() {
             return;
         }
@@ -126,6 +130,8 @@ impl Subscription {
                 self.memory.keep_superseded(*sequence, self.journal.ticket(), now);
             }
         }
+        let lost = usize::from(is_planted(Bug::SupersededNotWritten));
+        let sequences = sequences.into_iter().skip(lost).collect();
         self.journal.write(Change::Superseded { sequences, by, at: now });
         self.board.weigh(by, self.generation, now);
         // What it is leased with lists those; so they are written first. A lease that runs stays as it is.

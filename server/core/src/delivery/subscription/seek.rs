@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     delivery::{Change, Effect, LossReason, Matched, Record, RequestId, SequenceSet, Stamp},
+    planted::{Bug, is_planted},
     time::Timestamp,
 };
 
@@ -30,9 +31,11 @@ impl Subscription {
         self.scanned = position;
         // What the fetch that is out brings is from before.
         self.ignores_fetch = self.fetching;
-        self.top_generation = self.top_generation.saturating_add(1);
-        self.generation = self.top_generation;
-        self.fence = Some(Stamp { epoch: self.epoch, counter: self.lease_counter });
+        if !is_planted(Bug::SeekForgetsToFence) {
+            self.top_generation = self.top_generation.saturating_add(1);
+            self.generation = self.top_generation;
+            self.fence = Some(Stamp { epoch: self.epoch, counter: self.lease_counter });
+        }
         self.journal.seek(position);
         self.journal.write(Change::Sought {
             position,
@@ -48,7 +51,8 @@ impl Subscription {
     pub(super) fn looked_back(&mut self, through: u64, matched: Vec<Matched>, now: Timestamp) {
         for Matched { sequence, resource, failure, .. } in matched {
             // What has just ended, the ledger may not have told yet.
-            let has_ended = self.finished.contains(sequence) || self.memory.knows_end(sequence);
+            let has_ended = (self.finished.contains(sequence) || self.memory.knows_end(sequence))
+                && !is_planted(Bug::LookBackTwice);
             if self.board.is_open(sequence) || self.dead.contains(sequence) || has_ended {
                 continue;
             }

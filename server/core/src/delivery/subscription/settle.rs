@@ -18,6 +18,7 @@ use crate::{
         record::{ERROR_TYPE_BYTES_MAX, REASON_BYTES_MAX},
     },
     event::Sequence,
+    planted::{Bug, is_planted},
     text::cut,
     time::Timestamp,
 };
@@ -95,6 +96,9 @@ impl Subscription {
         };
         let record = &delivery.record;
         if let Some(lease) = delivery.lease() {
+            if is_planted(Bug::LateAckAfterAnotherLease) && lease.stamp != id.stamp {
+                return Standing::Late { began: lease.started_at };
+            }
             return if lease.stamp == id.stamp { Standing::Running } else { Standing::Over };
         }
         if record.generation != id.generation {
@@ -107,6 +111,8 @@ impl Subscription {
         let next = record.attempts.saturating_add(1) == id.attempt;
         if newer && next && id.stamp.epoch < self.epoch {
             Standing::Forgotten
+        } else if is_planted(Bug::StaleSettle) {
+            Standing::Late { began: Timestamp::EPOCH }
         } else {
             Standing::Over
         }
@@ -272,6 +278,7 @@ impl Subscription {
         self.stop(id.sequence, &lease);
         let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
         delivery.record.give_backs = give_backs;
+        delivery.record.attempts += u32::from(is_planted(Bug::ReleaseCounts));
         delivery.record.fence = Some(id.stamp);
         delivery.record.late_ack = None;
         delivery.record.due_at = retry_after.map(|after| now + after);
@@ -304,7 +311,8 @@ impl Subscription {
         let consumer = consumer.name.as_ref().into();
         self.stop(sequence, &lease);
         let record = &mut self.board.get_mut(sequence).expect("its lease ran").record;
-        record.attempts = record.attempts.saturating_add(1);
+        let counted = u32::from(!is_planted(Bug::AttemptNotCounted));
+        record.attempts = record.attempts.saturating_add(counted);
         record.give_backs = 0;
         record.fence = Some(lease.stamp);
         record.late_ack = failure.end.allows_late_ack().then_some(lease.started_at);
@@ -328,6 +336,7 @@ impl Subscription {
         }
         let random = self.random.f64() * 2.0 - 1.0;
         let backoff = self.config.policy.backoff(attempts, random);
+        let backoff = if is_planted(Bug::RetryIgnoresBackoff) { Duration::ZERO } else { backoff };
         let due = now + failure.retry_after.unwrap_or(backoff);
         let record = &mut self.board.get_mut(sequence).expect("it is open").record;
         record.due_at = Some(due);
@@ -356,7 +365,11 @@ impl Subscription {
             redriven: record.redriven,
         };
         self.dead.insert(sequence);
-        self.journal.write(Change::Dead { sequence, death, attempt: Some(attempt) });
+        if is_planted(Bug::ResourceNotFreedAfterDeath) {
+            self.board.resources.lease(record.resource, sequence);
+        }
+        let attempt = Some(attempt).filter(|_| !is_planted(Bug::DeadWithoutLastAttempt));
+        self.journal.write(Change::Dead { sequence, death, attempt });
         self.journal.ticket()
     }
 
@@ -383,6 +396,9 @@ impl Subscription {
         now: Timestamp,
     ) {
         self.memory.keep(id.sequence, id.stamp, Word { said, ticket }, now);
+        if is_planted(Bug::AckBeforeWrite) && said == Said::Ack {
+            return self.settled(request, Outcome::Applied);
+        }
         self.journal.then(ticket, Effect::Settled { request, outcome: Outcome::Applied });
     }
 

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     delivery::{LeaseId, Record, SequenceSet},
     event::Sequence,
+    planted::{Bug, is_planted},
     time::Timestamp,
 };
 
@@ -97,7 +98,8 @@ impl Subscription {
     #[must_use]
     pub fn position(&self) -> (u64, u64) {
         let (floor, scanned) = self.journal.position();
-        let open = self.board.first_holding().map_or(u64::MAX, |sequence| sequence.get() - 1);
+        let before = u64::from(!is_planted(Bug::FloorTooFar));
+        let open = self.board.first_holding().map_or(u64::MAX, |sequence| sequence.get() - before);
         (floor.max(open.min(self.scanned)), scanned.max(self.scanned))
     }
 
