@@ -183,6 +183,7 @@ impl Broker {
         group: Group,
     ) -> Result<Self, StartError> {
         let seal = Seal::new(&ledger.seal_key());
+        let tail = Arc::new(Tail::after(*log.head().borrow()));
         let inner = Inner {
             log,
             ledger,
@@ -190,7 +191,7 @@ impl Broker {
             group,
             seal,
             died: Arc::new(Notify::new()),
-            tail: Arc::default(),
+            tail,
             ahead: Arc::default(),
             registry: RwLock::default(),
             changing: tokio::sync::Mutex::default(),

@@ -136,7 +136,7 @@ impl Feed {
 }
 
 /// Who follows, and how far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tail {
     /// Up to here every feed was filled.
     routed: AtomicU64,
@@ -155,6 +155,13 @@ struct Followers {
 }
 
 impl Tail {
+    /// Makes the tail of a log that ends here, before anybody follows: what is appended from now on is routed, also what
+    /// comes before the router runs.
+    pub(super) fn after(head: u64) -> Self {
+        let followers = Mutex::new(Followers { matching: head, ..Followers::default() });
+        Self { routed: AtomicU64::new(head), followers }
+    }
+
     /// Lets a subscription follow that has looked at everything up to `scanned`; false if it has to look at more first.
     pub(super) fn follow(&self, identity: &Arc<Identity>, feed: &Arc<Feed>, scanned: u64) -> bool {
         let mut followers = self.followers.lock();
@@ -205,9 +212,6 @@ impl Broker {
     pub(super) async fn route_tail(self) {
         let inner = &self.inner;
         let mut head = inner.log.head();
-        let begin = *head.borrow_and_update();
-        inner.tail.routed.store(begin, Ordering::Release);
-        inner.tail.followers.lock().matching = begin;
         let mut takers = None;
         loop {
             let routed = inner.tail.routed.load(Ordering::Acquire);
