@@ -30,6 +30,7 @@ mod hub;
 #[path = "../../server/core/tests/it/kinds/keys.rs"]
 mod keys;
 mod kill;
+mod kill_flows;
 mod kinds;
 mod leases;
 mod log;
