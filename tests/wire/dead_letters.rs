@@ -207,6 +207,58 @@ async fn redriven_dead_letters_come_again_with_their_history_and_new_attempts() 
 }
 
 #[tokio::test]
+async fn g6_a_dry_run_changes_nothing_and_counts_exactly_what_a_redrive_of_g4_takes() {
+    let mut hub = Hub::start().await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    let keys: Vec<_> = (0..25).map(|number| format!("key-{number}")).collect();
+    hub.take_each(keys.iter().map(String::as_str)).await;
+    for _ in &keys {
+        reject_next(&agent, &mut stream).await;
+    }
+    let selector =
+        Some(DeadLetterSelector { subscription: "work".to_owned(), ..Default::default() });
+    let redrive = async |agent: &Agent, dry_run| {
+        let selector = selector.clone();
+        let limit = Some(10);
+        let request = RedriveDeadLettersRequest { selector, limit, dry_run };
+        let answer = agent.dead_letters.clone().redrive_dead_letters(request).await.unwrap();
+        let answer = answer.into_inner();
+        (answer.redriven_count, answer.remaining_count)
+    };
+    let dead = async |agent: &Agent| {
+        let counted = agent.subscription("work").await.counts.unwrap().dead;
+        assert_eq!(list(agent, "work").await.len() as u64, counted, "the count equals the list");
+        counted
+    };
+    assert_eq!(redrive(&agent, true).await, (10, 15));
+    assert_eq!(dead(&agent).await, 25, "a dry run changes nothing");
+    assert_eq!(redrive(&agent, false).await, (10, 15));
+    assert_eq!(dead(&agent).await, 15);
+    let again = stream.ack_next(&agent).await;
+    assert_eq!((again.attempt, again.previous_attempts.len()), (1, 1));
+    hub.crash().await;
+    assert_eq!(dead(&hub.agent().await).await, 15);
+}
+
+#[tokio::test]
+async fn g8_what_is_counted_as_dead_is_what_is_listed_also_after_a_restart() {
+    let mut hub = Hub::start().await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    for number in 1..=5_usize {
+        hub.take(&Webhook::push(&format!("key-{number}"))).await;
+        reject_next(&agent, &mut stream).await;
+        assert_eq!(list(&agent, "work").await.len(), number);
+        assert_eq!(agent.subscription("work").await.counts.unwrap().dead, number as u64);
+    }
+    hub.crash().await;
+    let agent = hub.agent().await;
+    assert_eq!(list(&agent, "work").await.len(), 5);
+    assert_eq!(agent.subscription("work").await.counts.unwrap().dead, 5);
+}
+
+#[tokio::test]
 async fn dead_letters_are_listed_in_pages() {
     let hub = Hub::start().await;
     hub.take_each(["a", "b", "c"]).await;

@@ -36,6 +36,7 @@ mod leases;
 mod log;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]
 mod oracle;
+mod peers;
 mod readme;
 mod retries;
 mod sdks;

@@ -123,7 +123,7 @@ fn the_clock_of_a_lease_starts_when_the_transport_takes_it_however_late() {
 }
 
 #[test]
-fn a_loop_that_was_late_gives_the_time_back() {
+fn b10_a_loop_that_was_late_gives_the_time_back() {
     let mut hub = Hub::new(exact());
     hub.append_count(2);
     let a = hub.join("a", 1);
@@ -141,7 +141,7 @@ fn a_loop_that_was_late_gives_the_time_back() {
 }
 
 #[test]
-fn a_loop_that_was_two_seconds_late_gives_nothing_back() {
+fn b10_a_loop_that_was_two_seconds_late_gives_nothing_back() {
     let mut hub = Hub::new(exact());
     hub.append_count(1);
     hub.join("a", 1);
