@@ -261,7 +261,22 @@ async fn come_to_rest(hub: &Hub, ledger: &Arc<Ledger>) -> u64 {
             }
         }
     };
-    assert!(tokio::time::timeout(6 * PATIENCE, done).await.is_ok(), "waited in vain for the end");
+    let ended = async {
+        let ended = load.join_next().await;
+        panic!("an agent has ended: {ended:?}")
+    };
+    let in_time = tokio::time::timeout(6 * PATIENCE, async {
+        tokio::select! {
+            () = done => {}
+            () = ended => {}
+        }
+    });
+    if in_time.await.is_err() {
+        for flow in FLOWS {
+            println!("{:?}", agent.subscription(flow.name()).await);
+        }
+        panic!("waited in vain for the end at {end}");
+    }
     end
 }
 

@@ -431,7 +431,9 @@ impl Task {
 
     fn position(&self) -> Position {
         let (done_floor, scanned) = self.core.position();
-        Position { log_end: self.core.head().max(scanned), scanned, done_floor }
+        // Of the log itself: a subscription that nobody waits on does not hear of each event.
+        let log_end = (*self.tools.log.head().borrow()).max(scanned);
+        Position { log_end, scanned, done_floor }
     }
 
     fn overview(&self) -> Overview {

@@ -119,8 +119,11 @@ impl Task {
             identity.pause = pause;
         }
         let (floor, scanned) = self.core.position();
-        // What lies before the floor is not looked at again after a restart.
-        identity.earlier.retain(|(through, _)| *through > floor);
+        // They tell what became of an event, as long as there is room; what lies before the floor is not looked at again
+        // after a restart.
+        if identity.earlier.len() >= RULES_MAX {
+            identity.earlier.retain(|(through, _)| *through > floor);
+        }
         identity.look_back = identity.look_back.filter(|(_, through)| self.looked_back < *through);
         if let Some(rule) = change.rule.filter(|rule| *rule != identity.rule) {
             let before = std::mem::replace(&mut identity.rule, rule);

@@ -17,7 +17,7 @@ use crate::{
 const READ_AHEAD: usize = 1_024;
 /// Fewer fresh events than this, and more are fetched.
 const READ_AHEAD_LOW: usize = READ_AHEAD / 2;
-/// How many deliveries may be ready: with an order, those behind busy resources are read too, at about 60 bytes each.
+/// How many deliveries may be ready: with an order, those behind busy resources are read too, at 84 to 150 bytes each.
 const READY_MAX: usize = 1_000_000;
 /// The most bytes that are kept of what a filter failed with.
 const DETAIL_BYTES_MAX: usize = 4 * 1024;

@@ -26,7 +26,7 @@ fn seek(hub: &mut Hub, position: u64) -> u64 {
 }
 
 #[test]
-fn a_paused_subscription_leases_nothing_and_lets_run_what_runs() {
+fn j1_a_paused_subscription_leases_nothing_and_lets_run_what_runs() {
     let mut hub = Hub::new(exact());
     hub.append_count(3);
     let a = hub.join("a", 1);
@@ -46,7 +46,7 @@ fn a_paused_subscription_leases_nothing_and_lets_run_what_runs() {
 }
 
 #[test]
-fn a_pause_ends_by_itself_at_its_time() {
+fn j2_a_pause_ends_by_itself_at_its_time() {
     let mut hub = Hub::new(exact());
     let until = hub.now + MINUTE;
     reconfigure(&mut hub, exact(), Pause::Until(until));
@@ -59,7 +59,7 @@ fn a_pause_ends_by_itself_at_its_time() {
 }
 
 #[test]
-fn leases_are_given_at_the_rate_and_in_the_bursts_that_the_policy_allows() {
+fn j3_leases_are_given_at_the_rate_and_in_the_bursts_that_the_policy_allows() {
     let rate = Some(Rate { per_second: 2.0, burst: 3 });
     let mut hub = Hub::new(Policy { rate, ..exact() });
     hub.append_count(100);
@@ -87,7 +87,7 @@ fn leases_are_given_at_the_rate_and_in_the_bursts_that_the_policy_allows() {
 }
 
 #[test]
-fn failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
+fn j4_failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
     let breaker = Some(Breaker { failures: 3, pause: MINUTE });
     let mut hub = Hub::new(Policy { breaker, max_attempts: 50, ..exact() });
     hub.append_count(10);
@@ -120,7 +120,7 @@ fn failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
 }
 
 #[test]
-fn a_probe_that_is_given_back_is_followed_by_another() {
+fn j5_a_probe_that_is_given_back_is_followed_by_another() {
     let breaker = Some(Breaker { failures: 1, pause: MINUTE });
     let mut hub = Hub::new(Policy { breaker, ..exact() });
     hub.append_count(2);
@@ -278,7 +278,7 @@ fn f6_an_event_that_the_filter_fails_on_is_a_dead_letter_and_others_flow() {
 }
 
 #[test]
-fn a_checkpoint_is_durable_before_its_answer_and_comes_with_the_next_attempt() {
+fn j6_a_checkpoint_is_durable_before_its_answer_and_comes_with_the_next_attempt() {
     let mut hub = Hub::new(exact());
     hub.append_count(1);
     let a = hub.join("a", 1);
@@ -302,7 +302,7 @@ fn a_checkpoint_is_durable_before_its_answer_and_comes_with_the_next_attempt() {
 }
 
 #[test]
-fn what_is_unused_for_long_enough_and_holds_nothing_is_to_be_deleted() {
+fn j7_what_is_unused_for_long_enough_and_holds_nothing_is_to_be_deleted() {
     let policy = Policy { expire_after: Some(MINUTE * 60), ..exact() };
     let mut hub = Hub::new(policy);
     hub.append_count(2);
@@ -323,7 +323,7 @@ fn what_is_unused_for_long_enough_and_holds_nothing_is_to_be_deleted() {
 }
 
 #[test]
-fn a_retry_in_a_day_keeps_an_unused_subscription() {
+fn j7_a_retry_in_a_day_keeps_an_unused_subscription() {
     let mut hub = Hub::new(Policy { expire_after: Some(MINUTE), ..exact() });
     hub.append_count(1);
     let a = hub.join("a", 1);
