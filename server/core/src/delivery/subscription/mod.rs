@@ -170,8 +170,13 @@ impl Subscription {
             self.board.insert(sequence, Delivery::new(record, State::Waiting { due }));
         } else {
             let since = record.due_at.unwrap_or(now);
-            self.board
-                .insert(sequence, Delivery::new(record, State::Ready(Queue::Retry { since })));
+            let is_ordered = self.config.policy.leases_per_resource().is_some();
+            // Those that are next are let through once all are known.
+            let queue = match record.resource {
+                Some(_) if is_ordered => Queue::Behind { since },
+                Some(_) | None => Queue::Retry { since },
+            };
+            self.board.insert(sequence, Delivery::new(record, State::Ready(queue)));
         }
     }
 
