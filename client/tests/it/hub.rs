@@ -6,7 +6,7 @@ use hookline_client::{
     Client, Deliveries, SubscriptionBuilder,
     proto::{
         AckRequest, AckResponse, Delivery, Event, ExtendLeaseRequest, ExtendLeaseResponse,
-        ExtendResult, Heartbeat, LeaseExtension, LeaseLost, Nack, NackRequest, NackResponse,
+        ExtendResult, Heartbeat, LeaseExtension, LeaseLost, Nack, NackRequest, NackResponse, Newer,
         Outcome, Ready, SettleResult, SubscribeRequest, SubscribeResponse, SubscriptionPolicy,
         subscribe_response::Message,
         subscriber_service_server::{SubscriberService, SubscriberServiceServer},
@@ -325,6 +325,25 @@ impl Stream {
     /// Sends a delivery under this lease.
     pub(crate) async fn deliver(&self, lease_id: &str, sequence: u64) {
         self.send(Message::Delivery(delivery(lease_id, sequence))).await;
+    }
+
+    /// As [`Stream::deliver`], with what the test makes of it.
+    pub(crate) async fn deliver_with(
+        &self,
+        lease_id: &str,
+        sequence: u64,
+        with: impl FnOnce(&mut Delivery),
+    ) {
+        let mut delivery = delivery(lease_id, sequence);
+        with(&mut delivery);
+        self.send(Message::Delivery(delivery)).await;
+    }
+
+    /// Tells that a lease's resource has newer events.
+    pub(crate) async fn newer(&self, lease_id: &str, count: u64, newest_sequence: u64) {
+        let newer =
+            Newer { lease_id: lease_id.into(), count, newest_sequence, ..Default::default() };
+        self.send(Message::Newer(newer)).await;
     }
 
     /// Sends a sign of life.

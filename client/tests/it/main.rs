@@ -11,6 +11,7 @@
     reason = "helpers of tests"
 )]
 
+mod flow;
 mod hub;
 mod leases;
 mod reconnecting;
