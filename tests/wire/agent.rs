@@ -221,9 +221,13 @@ pub(crate) struct Stream {
 impl Stream {
     /// Waits for the next message that is no heartbeat, or the stream's end.
     pub(crate) async fn message(&mut self) -> Result<Message, Status> {
+        // All of it: heartbeats must not put the end of the patience off.
+        soon("a message of the stream", self.next_but_heartbeats()).await
+    }
+
+    async fn next_but_heartbeats(&mut self) -> Result<Message, Status> {
         loop {
-            let message = soon("a message of the stream", self.messages.message()).await?;
-            let Some(message) = message else {
+            let Some(message) = self.messages.message().await? else {
                 return Err(Status::new(Code::Ok, "the stream ended without a status"));
             };
             match message.message.unwrap() {
