@@ -94,7 +94,8 @@ pub const FEED_MAX: usize = 1_024;
 /// Payloads above this are parsed for filters on a thread of their own: 512 KiB take about 3 ms, and a worker of the
 /// runtime that is busy for longer delays every stream.
 pub const FACTS_INLINE_BYTES_MAX: usize = 512 * KIB;
-/// How many earlier rules of a subscription may still have open events: each change of a filter makes one.
+/// How many earlier rules of a subscription are kept: each change of its patterns or filter makes one. Above that, those
+/// whose events are all done are forgotten; with more still open, a change is refused.
 pub const RULES_MAX: usize = 16;
 /// With more deliveries ready than this, nothing more is looked back at: each of them has a record in the ledger.
 pub const LOOK_BACK_READY_MAX: u64 = 10_000;

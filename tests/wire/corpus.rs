@@ -95,6 +95,12 @@ pub(crate) fn form(json: &[u8]) -> Bytes {
     form.into()
 }
 
+/// Returns all bodies of GitHub, ready to be posted.
+pub(crate) fn github_webhooks(folder: &Path) -> Vec<Webhook> {
+    let entries = entries(folder, "github").into_iter().zip(1..);
+    entries.map(|(entry, number)| github(folder, entry, number).webhook).collect()
+}
+
 /// The body's own id is replaced as text, so that nothing else of the body changes.
 fn stripe(folder: &Path, entry: Entry, number: usize) -> Post {
     assert_eq!(entry.body_format, "json");

@@ -22,9 +22,12 @@ mod agent;
 mod agents;
 mod bad_calls;
 mod bad_posts;
+mod checkpoints;
 mod cli;
 mod corpus;
 mod dead_letters;
+mod filters;
+mod flow;
 mod http;
 mod hub;
 #[path = "../../server/core/tests/it/kinds/keys.rs"]
@@ -34,10 +37,13 @@ mod kill_flows;
 mod kinds;
 mod leases;
 mod log;
+mod operator;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]
 mod oracle;
 mod peers;
+mod positions;
 mod readme;
+mod resources;
 mod retries;
 mod sdks;
 mod services;
