@@ -43,6 +43,7 @@ mod oracle;
 mod peers;
 mod positions;
 mod readme;
+mod resource_kills;
 mod resources;
 mod retries;
 mod sdks;

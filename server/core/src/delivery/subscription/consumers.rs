@@ -24,6 +24,10 @@ pub(super) struct Consumer {
     pub(super) stream: Option<StreamId>,
     max_in_flight: u32,
     pub(super) leases: BTreeSet<Sequence>,
+    /// Those of them that its transport has not taken yet.
+    unsent: BTreeSet<Sequence>,
+    /// Its transport has left something until it was taken back, and has taken nothing since.
+    is_stuck: bool,
     /// When it last joined, left, settled or extended.
     heard_at: Timestamp,
     /// For when its timer is armed that sees whether it is lost.
@@ -38,7 +42,9 @@ impl Consumer {
     fn room(&self) -> u32 {
         let held = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
         let room = self.max_in_flight + u32::from(is_planted(Bug::RoomExceeded));
-        if self.stream.is_some() { room.saturating_sub(held) } else { 0 }
+        let room = if self.stream.is_some() { room.saturating_sub(held) } else { 0 };
+        // One at a time shows whether it reads again, and leaves the others to those that do.
+        if self.is_stuck { room.min(u32::from(self.unsent.is_empty())) } else { room }
     }
 }
 
@@ -79,6 +85,8 @@ impl Consumers {
         let key = self.enter(name, now);
         let before = self.change(key, |consumer| {
             consumer.max_in_flight = max_in_flight;
+            consumer.unsent.clear();
+            consumer.is_stuck = false;
             consumer.recovered = false;
             consumer.heard_at = now;
             consumer.stream.replace(stream)
@@ -112,6 +120,8 @@ impl Consumers {
             stream: None,
             max_in_flight: 0,
             leases: BTreeSet::new(),
+            unsent: BTreeSet::new(),
+            is_stuck: false,
             heard_at: now,
             grace_timer: None,
             recovered: false,
@@ -207,13 +217,36 @@ impl Consumers {
         let served = self.last_served;
         self.change(key, |consumer| {
             consumer.leases.insert(sequence);
+            // A lease of before a restart has no stream, and no one to take it.
+            if consumer.stream.is_some() {
+                consumer.unsent.insert(sequence);
+            }
             consumer.served = served;
         });
     }
 
+    /// Notes that a consumer's transport has taken one of its leases.
+    pub(super) fn sent(&mut self, key: Key, sequence: Sequence) {
+        let Some(consumer) = self.consumers.get_mut(&key) else { return };
+        consumer.unsent.remove(&sequence);
+        if consumer.is_stuck {
+            self.change(key, |consumer| consumer.is_stuck = false);
+        }
+    }
+
+    /// Notes that a lease was taken back from a consumer's transport, which had left it.
+    pub(super) fn left_unsent(&mut self, key: Key) {
+        if self.consumers.contains_key(&key) {
+            self.change(key, |consumer| consumer.is_stuck = consumer.stream.is_some());
+        }
+    }
+
     /// Counts a lease as no longer the consumer's.
     pub(super) fn give(&mut self, key: Key, sequence: Sequence) {
-        self.change(key, |consumer| consumer.leases.remove(&sequence));
+        self.change(key, |consumer| {
+            consumer.leases.remove(&sequence);
+            consumer.unsent.remove(&sequence);
+        });
         self.forget_if_idle(key);
     }
 

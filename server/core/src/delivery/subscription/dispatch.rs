@@ -152,6 +152,7 @@ impl Subscription {
         let Some(mut lease) = self.running(id).cloned() else { return };
         self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
         self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
+        self.consumers.sent(lease.consumer, id.sequence);
         lease.started_at = now;
         lease.expires_at = lease.expires_at.max(now + duration);
         self.timers.arm(lease.expires_at, Timer::LeaseEnds(id.sequence));
@@ -167,6 +168,7 @@ impl Subscription {
     pub(super) fn unwritten(&mut self, id: &LeaseId) {
         let Some(lease) = self.running(id).cloned() else { return };
         self.stop(id.sequence, &lease);
+        self.consumers.left_unsent(lease.consumer);
         let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
         delivery.record.fence = Some(lease.stamp);
         delivery.record.late_ack = None;

@@ -283,8 +283,8 @@ impl Reference {
             expires: now + self.policy.lease_duration,
             checkpointed: false,
         });
-        let absent = Consumer { stream: None, room: 0, heard: now, restarted: false };
-        self.consumers.entry(consumer).or_insert(absent);
+        let absent = Consumer::absent(now, false);
+        self.consumers.entry(consumer).or_insert(absent).stuck = false;
     }
 }
 

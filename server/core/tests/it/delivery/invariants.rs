@@ -215,10 +215,7 @@ fn nobody_with_room_waits_for_what_is_ready(hub: &Hub, reference: &Reference) {
     if !reference.gate.clone().is_wide_open(&reference.policy, hub.now) {
         return;
     }
-    let roomy = reference
-        .consumers
-        .iter()
-        .filter(|(name, who)| who.stream.is_some() && reference.held_by(name).count() < who.room);
+    let roomy = reference.consumers.iter().filter(|(name, who)| reference.has_room(name, who));
     let roomy: Vec<_> = roomy.map(|(name, _)| name).collect();
     let ready = reference.deliveries.iter();
     let ready = ready.filter(|(n, delivery)| delivery.is_ready() && reference.admits(**n));

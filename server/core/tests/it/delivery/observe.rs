@@ -54,8 +54,7 @@ impl Reference {
                 let joined = Consumer {
                     stream: Some(*stream),
                     room: usize::try_from(*max_in_flight).unwrap(),
-                    heard: now,
-                    restarted: false,
+                    ..Consumer::absent(now, false)
                 };
                 self.consumers.insert(consumer.to_string(), joined);
             }
@@ -117,6 +116,9 @@ impl Reference {
         let Some(run) = run.filter(|run| run.stamp == stamp) else { return };
         run.started = now;
         run.expires = run.expires.max(now + duration);
+        let who = self.consumers.get_mut(&run.consumer).expect("it holds a lease");
+        who.unsent.remove(&stamp);
+        who.stuck = false;
         if run.checkpointed {
             self.went("written after its checkpoint");
             self.write(n);
@@ -127,6 +129,9 @@ impl Reference {
         let delivery = self.deliveries.get_mut(&n).unwrap();
         let Some(run) = delivery.run.clone().filter(|run| run.stamp == stamp) else { return };
         delivery.run = None;
+        if let Some(who) = self.consumers.get_mut(&run.consumer) {
+            who.stuck = who.stream.is_some();
+        }
         delivery.live.ended = Some(stamp);
         delivery.live.late_ack = false;
         self.gate.ended(n);
@@ -250,7 +255,7 @@ impl Reference {
             if let Some(run) = &mut delivery.run {
                 *self.ways.entry("lease lives on after a restart").or_default() += 1;
                 run.expires = run.expires.max(now + MINUTE);
-                let who = Consumer { stream: None, room: 0, heard: now, restarted: true };
+                let who = Consumer::absent(now, true);
                 self.consumers.insert(run.consumer.clone(), who);
             }
         }
@@ -337,7 +342,7 @@ impl Reference {
         let lease = &grant.lease;
         let who = self.consumers.get(lease.consumer.as_ref()).expect("it is there");
         assert_eq!(who.stream, Some(stream), "{grant:?}");
-        assert!(self.held_by(&lease.consumer).count() < who.room, "no room for {grant:?}");
+        assert!(self.has_room(&lease.consumer, who), "no room for {grant:?}");
         assert!(self.newest < Some(lease.stamp), "{grant:?}: issued before");
         self.newest = Some(lease.stamp);
         assert_eq!((lease.creation.0, lease.stamp.epoch.0), (1, self.epoch));
@@ -364,6 +369,8 @@ impl Reference {
             expires: grant.expires_at,
             checkpointed: false,
         });
+        let who = self.consumers.get_mut(lease.consumer.as_ref()).expect("it is there");
+        who.unsent.insert(lease.stamp);
         self.note_resource(lease.sequence.get());
     }
 

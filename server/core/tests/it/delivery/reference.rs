@@ -1,7 +1,7 @@
 //! What a subscription must do, written down naively from the table of states: every delivery on its own, no queues, no
 //! timers, no commits but "this is durable now".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hookline_core::{
     delivery::{
@@ -83,6 +83,16 @@ pub(super) struct Consumer {
     pub(super) room: usize,
     pub(super) heard: Timestamp,
     pub(super) restarted: bool,
+    /// The leases that its transport has not taken, those that have ended since included.
+    pub(super) unsent: BTreeSet<Stamp>,
+    /// Its transport left something and has taken nothing since.
+    pub(super) stuck: bool,
+}
+
+impl Consumer {
+    pub(super) fn absent(heard: Timestamp, restarted: bool) -> Self {
+        Self { stream: None, room: 0, heard, restarted, unsent: BTreeSet::new(), stuck: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -210,6 +220,12 @@ impl Reference {
 
     pub(super) fn went(&mut self, way: &'static str) {
         *self.ways.entry(way).or_default() += 1;
+    }
+
+    /// Whether a consumer may be given another lease.
+    pub(super) fn has_room(&self, name: &str, who: &Consumer) -> bool {
+        let sends = || self.held_by(name).any(|(_, run)| who.unsent.contains(&run.stamp));
+        who.stream.is_some() && self.held_by(name).count() < who.room && !(who.stuck && sends())
     }
 
     /// Marks the facts of a delivery as to be written; returns their version.

@@ -165,6 +165,32 @@ fn the_one_with_most_room_is_first_and_of_equals_the_longest_idle() {
 }
 
 #[test]
+fn d3_who_stops_reading_is_tried_with_one_at_a_time_and_others_get_the_rest() {
+    let mut hub = Hub::new(exact());
+    hub.auto_write = false;
+    hub.append_count(20);
+    let stuck = hub.join("stuck", 1_000);
+    let left = hub.taken(stuck);
+    assert_eq!(left.len(), 20);
+    let reader = hub.join("reader", 1);
+    for grant in left {
+        hub.tell(Input::Unwritten { lease: grant.lease });
+    }
+    let tried = hub.take(stuck).lease;
+    hub.auto_write = true;
+    let mut read = 0;
+    while let [grant] = hub.taken(reader).as_slice() {
+        read += 1;
+        hub.ack(&grant.lease);
+    }
+    assert_eq!((read, hub.taken(stuck).len()), (19, 0));
+    // It reads again, and has all its room again.
+    hub.tell(Input::Written { lease: tried });
+    hub.append_count(10);
+    assert_eq!((hub.taken(stuck).len(), hub.taken(reader).len()), (10, 0));
+}
+
+#[test]
 fn what_the_transport_did_not_take_goes_back_uncounted_and_to_the_front() {
     let mut hub = Hub::new(exact());
     hub.auto_write = false;
