@@ -32,6 +32,8 @@ impl Task {
                     let clock = &*self.tools.clock;
                     self.core = recovered(&self.identity, epoch, snapshot, clock);
                     self.epoch = epoch;
+                    // What a commit made that was answered as failed has not been told to anybody.
+                    self.tools.died.notify_one();
                     tracing::info!(subscription = %self.identity.name, "recovered from the ledger");
                     return Ok(());
                 }
