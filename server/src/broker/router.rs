@@ -120,7 +120,7 @@ impl Feed {
             state.follows = false;
             return;
         }
-        if is_planted(Bug::FeedDropsOne) && routed.matched.sequence.get() % 7 == 0 {
+        if is_planted(Bug::FeedDropsOne) && routed.matched.sequence.get().is_multiple_of(7) {
             return;
         }
         if !state.hungry {
