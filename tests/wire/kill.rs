@@ -49,7 +49,7 @@ impl Confirmed {
 }
 
 /// Returns a number below this that is another one in each run.
-fn random(below: u64) -> usize {
+pub(crate) fn random(below: u64) -> usize {
     usize::try_from(RandomState::new().hash_one(()) % below).unwrap()
 }
 
