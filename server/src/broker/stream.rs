@@ -206,6 +206,11 @@ impl Outbox {
         queue.items.len() < before
     }
 
+    /// Takes what was written since it was asked for last.
+    pub(super) fn take_written(&self) -> Vec<LeaseId> {
+        std::mem::take(&mut self.0.queue.lock().written)
+    }
+
     /// Takes back the deliveries that were not sent by the end of their leases.
     pub(super) fn take_unsent_due(&self, now: Timestamp) -> Vec<LeaseId> {
         let mut due = Vec::new();

@@ -268,6 +268,11 @@ impl Task {
 
     /// Takes back what transports have not taken by the end of its lease, so that it is no failed attempt.
     fn take_back_unsent(&mut self, now: Timestamp) {
+        let written: Vec<_> =
+            self.streams.values().flat_map(|open| open.outbox.take_written()).collect();
+        for lease in written {
+            self.handle(Input::Written { lease });
+        }
         let unsent: Vec<_> =
             self.streams.values().flat_map(|open| open.outbox.take_unsent_due(now)).collect();
         for lease in unsent {

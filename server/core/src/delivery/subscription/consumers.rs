@@ -74,28 +74,34 @@ impl Consumers {
         self.consumers.values().flat_map(|consumer| consumer.leases.iter().copied()).collect()
     }
 
-    /// Lets a consumer in on a stream; returns the stream it had before.
+    /// Returns the sequences of the leases that transports have taken.
+    pub(super) fn sent_leases(&self) -> Vec<Sequence> {
+        let sent = self.consumers.values().flat_map(|of| of.leases.difference(&of.unsent));
+        sent.copied().collect()
+    }
+
+    /// Lets a consumer in on a stream; returns the stream it had before, and what that was not sent of
+    /// its leases.
     pub(super) fn join(
         &mut self,
         name: &Arc<str>,
         stream: StreamId,
         max_in_flight: u32,
         now: Timestamp,
-    ) -> (Key, Option<StreamId>) {
+    ) -> (Key, Option<StreamId>, BTreeSet<Sequence>) {
         let key = self.enter(name, now);
-        let before = self.change(key, |consumer| {
+        let (before, unsent) = self.change(key, |consumer| {
             consumer.max_in_flight = max_in_flight;
-            consumer.unsent.clear();
             consumer.is_stuck = false;
             consumer.recovered = false;
             consumer.heard_at = now;
-            consumer.stream.replace(stream)
+            (consumer.stream.replace(stream), consumer.unsent.clone())
         });
         if let Some(before) = before {
             self.streams.remove(&before);
         }
         self.streams.insert(stream, key);
-        (key, before)
+        (key, before, unsent)
     }
 
     /// Returns the key of a consumer that held a lease when the hub stopped.
@@ -234,10 +240,16 @@ impl Consumers {
         }
     }
 
+    /// Whether one of a consumer's leases waits for its transport to take it.
+    pub(super) fn is_unsent(&self, key: Key, sequence: Sequence) -> bool {
+        self.consumers.get(&key).is_some_and(|consumer| consumer.unsent.contains(&sequence))
+    }
+
     /// Notes that a lease was taken back from a consumer's transport, which had left it.
-    pub(super) fn left_unsent(&mut self, key: Key) {
-        if self.consumers.contains_key(&key) {
-            self.change(key, |consumer| consumer.is_stuck = consumer.stream.is_some());
+    pub(super) fn left_unsent(&mut self, key: Key, sequence: Sequence) {
+        let of_this_stream = |of: &Consumer| of.stream.is_some() && of.unsent.contains(&sequence);
+        if self.consumers.get(&key).is_some_and(of_this_stream) {
+            self.change(key, |consumer| consumer.is_stuck = true);
         }
     }
 

@@ -28,12 +28,14 @@ impl Subscription {
         now: Timestamp,
     ) {
         self.last_used = now;
-        let (key, before) = self.consumers.join(name, stream, max_in_flight, now);
+        let (key, before, unsent) = self.consumers.join(name, stream, max_in_flight, now);
         if let Some(before) = before {
             self.effects.push_back(Effect::TakenOver { stream: before });
         }
         let consumer = self.consumers.get(key).expect("it has just joined");
-        let held = consumer.leases.iter().filter_map(|sequence| self.grant_of(*sequence)).collect();
+        // What was on its way to a stream of before never gets there, and comes back.
+        let held = consumer.leases.difference(&unsent);
+        let held = held.filter_map(|sequence| self.grant_of(*sequence)).collect();
         self.effects.push_back(Effect::Ready { stream, held });
     }
 
@@ -166,16 +168,22 @@ impl Subscription {
     }
 
     pub(super) fn unwritten(&mut self, id: &LeaseId) {
-        let Some(lease) = self.running(id).cloned() else { return };
-        self.stop(id.sequence, &lease);
-        self.consumers.left_unsent(lease.consumer);
-        let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
+        if let Some(lease) = self.running(id).cloned() {
+            self.take_back(id.sequence, &lease);
+        }
+    }
+
+    /// Ends a lease that its transport has not taken, uncounted.
+    pub(super) fn take_back(&mut self, sequence: Sequence, lease: &Lease) {
+        self.consumers.left_unsent(lease.consumer, sequence);
+        self.stop(sequence, lease);
+        let delivery = self.board.get_mut(sequence).expect("its lease ran");
         delivery.record.fence = Some(lease.stamp);
         delivery.record.late_ack = None;
         if lease.checkpointed {
-            self.write_open(id.sequence);
+            self.write_open(sequence);
         }
-        self.board.make_ready(id.sequence, lease.started_at);
+        self.board.make_ready(sequence, lease.started_at);
     }
 
     /// Ends a lease as far as its consumer and its timers go; what becomes of the delivery is the caller's.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Subscription,
-    board::{Delivery, Queue, State},
+    board::{Delivery, Lease, Queue, State},
     consumers::Key,
     settle::Failure,
     timers::Timer,
@@ -27,9 +27,11 @@ impl Subscription {
             Timer::LeaseEnds(sequence) => self.lease_ends(sequence, now),
             Timer::Checkpoint(sequence) => {
                 let lease = self.board.get(sequence).and_then(Delivery::lease);
-                if lease.is_some_and(|lease| !lease.checkpointed)
-                    && !is_planted(Bug::LeaseNotCheckpointed)
-                {
+                // One that its transport has not taken begins when it does.
+                let is_due = |of: &Lease| {
+                    !of.checkpointed && !self.consumers.is_unsent(of.consumer, sequence)
+                };
+                if lease.is_some_and(is_due) && !is_planted(Bug::LeaseNotCheckpointed) {
                     self.checkpoint(sequence);
                 }
             }
@@ -76,7 +78,7 @@ impl Subscription {
         for sequence in leases {
             if recovered {
                 self.let_go(sequence, now);
-            } else {
+            } else if !self.take_back_unsent(sequence) {
                 let reason = "the consumer was not heard of within the reconnect grace";
                 self.fail(sequence, Failure::by_time(AttemptEnd::ConsumerLost, reason), now);
             }
@@ -98,6 +100,16 @@ impl Subscription {
         self.board.make_ready(sequence, now);
     }
 
+    /// Takes a lease back uncounted if its transport has not taken it, as while an event is slow to be read; returns
+    /// whether it did.
+    fn take_back_unsent(&mut self, sequence: Sequence) -> bool {
+        let lease = self.board.get(sequence).and_then(Delivery::lease);
+        let unsent = lease.filter(|lease| self.consumers.is_unsent(lease.consumer, sequence));
+        let Some(lease) = unsent.cloned() else { return false };
+        self.take_back(sequence, &lease);
+        true
+    }
+
     fn lease_ends(&mut self, sequence: Sequence, now: Timestamp) {
         let Some(lease) = self.board.get(sequence).and_then(Delivery::lease).cloned() else {
             return;
@@ -109,7 +121,11 @@ impl Subscription {
         } else {
             (AttemptEnd::LeaseExpired, LossReason::Expired, "the lease ran out")
         };
+        // It may be on its way to the transport.
         self.tell_lost(sequence, lease.consumer, loss);
+        if self.take_back_unsent(sequence) {
+            return;
+        }
         self.fail(sequence, Failure::by_time(end, reason), now);
     }
 

@@ -270,8 +270,8 @@ impl Subscription {
         self.gate.reconfigure(&policy, pause, now);
         let flow = |policy: &Policy| (policy.ordering, policy.coalesce);
         if flow(&policy) != flow(&self.config.policy) {
-            // The recovery that follows would forget the young ones.
-            for sequence in self.consumers.all_leases() {
+            // The recovery that follows would forget the young ones. What no transport has taken ends with its stream.
+            for sequence in self.consumers.sent_leases() {
                 self.checkpoint(sequence);
             }
         }
@@ -344,7 +344,8 @@ impl Subscription {
 
     fn drain(&mut self) {
         self.draining = true;
-        for sequence in self.consumers.all_leases() {
+        // What no transport has taken is nobody's, and is handed out again.
+        for sequence in self.consumers.sent_leases() {
             self.checkpoint(sequence);
         }
         match self.journal.last_unwritten() {

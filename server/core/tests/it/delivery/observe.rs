@@ -1,6 +1,6 @@
 //! What the reference makes of each step: inputs and time move it, effects are checked against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hookline_core::{
     delivery::{
@@ -51,8 +51,12 @@ impl Reference {
                 }
             }
             Input::Joined { stream, consumer, max_in_flight } => {
+                let before = self.consumers.remove(consumer.as_ref());
+                let unsent = before.map_or_else(BTreeSet::new, |before| before.unsent);
                 let joined = Consumer {
                     stream: Some(*stream),
+                    lost_on_the_way: unsent.clone(),
+                    unsent,
                     room: usize::try_from(*max_in_flight).unwrap(),
                     ..Consumer::absent(now, false)
                 };
@@ -130,7 +134,7 @@ impl Reference {
         let Some(run) = delivery.run.clone().filter(|run| run.stamp == stamp) else { return };
         delivery.run = None;
         if let Some(who) = self.consumers.get_mut(&run.consumer) {
-            who.stuck = who.stream.is_some();
+            who.stuck |= who.stream.is_some() && who.unsent.contains(&stamp);
         }
         delivery.live.ended = Some(stamp);
         delivery.live.late_ack = false;
@@ -185,7 +189,12 @@ impl Reference {
                 delivery.shunned = None;
             }
             let run = delivery.run.as_mut();
-            if let Some(run) = run.filter(|run| !run.checkpointed && run.started + SECOND <= now) {
+            let is_due = |run: &&mut Run| {
+                let who = self.consumers.get(&run.consumer);
+                let is_unsent = who.is_some_and(|who| who.unsent.contains(&run.stamp));
+                !run.checkpointed && !is_unsent && run.started + SECOND <= now
+            };
+            if let Some(run) = run.filter(is_due) {
                 run.checkpointed = true;
                 self.write(n);
             }
@@ -225,6 +234,10 @@ impl Reference {
         };
         if let Some(stream) = who.stream {
             self.lost.push((stream, run.stamp));
+        }
+        if who.unsent.contains(&run.stamp) {
+            self.went("unsent to the end");
+            return self.unwritten(n, run.stamp);
         }
         self.failed(n, run.stamp, &run.consumer, end, None, now);
     }
@@ -333,9 +346,11 @@ impl Reference {
 
     fn check_held(&self, stream: StreamId, held: &[Grant]) {
         let who = self.consumers.iter().find(|(_, who)| who.stream == Some(stream));
-        let (name, _) = who.expect("its stream is open");
+        let (name, who) = who.expect("its stream is open");
         let stamps = held.iter().map(|grant| grant.lease.stamp);
-        assert!(stamps.eq(self.held_by(name).map(|(_, run)| run.stamp)), "{held:?}");
+        let expected = self.held_by(name).map(|(_, run)| run.stamp);
+        let expected = expected.filter(|stamp| !who.lost_on_the_way.contains(stamp));
+        assert!(stamps.eq(expected), "{held:?}");
     }
 
     fn check_delivery(&mut self, stream: StreamId, grant: &Grant) {

@@ -85,13 +85,16 @@ pub(super) struct Consumer {
     pub(super) restarted: bool,
     /// The leases that its transport has not taken, those that have ended since included.
     pub(super) unsent: BTreeSet<Stamp>,
+    /// Those that its stream of before was not sent.
+    pub(super) lost_on_the_way: BTreeSet<Stamp>,
     /// Its transport left something and has taken nothing since.
     pub(super) stuck: bool,
 }
 
 impl Consumer {
     pub(super) fn absent(heard: Timestamp, restarted: bool) -> Self {
-        Self { stream: None, room: 0, heard, restarted, unsent: BTreeSet::new(), stuck: false }
+        let (unsent, lost_on_the_way) = (BTreeSet::new(), BTreeSet::new());
+        Self { stream: None, room: 0, heard, restarted, unsent, lost_on_the_way, stuck: false }
     }
 }
 
