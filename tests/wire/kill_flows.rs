@@ -294,7 +294,7 @@ async fn check_events(hub: &Hub, ledger: &Ledger) {
             assert!(!superseded || delivery.subscription == Flow::Latest.name(), "{delivery:?}");
             assert!(!superseded || delivery.superseded_by_sequence > *n, "{delivery:?}");
         }
-        let expected = 2 + usize::from(number(&got.event.unwrap().payload) % 3 == 0);
+        let expected = 2 + usize::from(number(&got.event.unwrap().payload).is_multiple_of(3));
         assert_eq!(got.deliveries.len(), expected, "{:?}", got.deliveries);
     }
 }

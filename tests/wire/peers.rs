@@ -77,7 +77,6 @@ fn named(consumer: &str) -> SubscribeRequest {
 
 #[tokio::test]
 #[ignore = "minutes; run by CI"]
-#[expect(clippy::disallowed_methods, reason = "what is waited for is that nothing happens")]
 async fn d7_a_stream_that_is_idle_for_minutes_stays_open_through_a_proxy() {
     let hub = Hub::start().await;
     let proxy = Proxy::before(hub.grpc_address(), Duration::from_secs(60)).await;
