@@ -30,6 +30,9 @@ mod update;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod simulation;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{

@@ -13,7 +13,7 @@ use hookline_core::{
     time::Timestamp,
 };
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::facts::{Facts, LedgerFacts, take};
 use super::{
@@ -34,7 +34,9 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Disk {
     facts: Mutex<Facts>,
-    gate: watch::Sender<Gate>,
+    gate: Mutex<Gate>,
+    /// Told of each change of the gate. Who waits goes on in the order in which it came, so that runs can be repeated.
+    gate_changed: Notify,
     faults: Mutex<Planned>,
 }
 
@@ -61,6 +63,17 @@ pub enum Fault {
     Fenced,
 }
 
+/// What is durable of one subscription, for tests that look from outside.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Durable<'a> {
+    pub(crate) config: &'a SubscriptionConfig,
+    pub(crate) epoch: Epoch,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) ended: &'a BTreeMap<Sequence, Ended>,
+    pub(crate) letters: &'a BTreeMap<Sequence, DeadRow>,
+}
+
 /// Plans failures of a [`MemoryStore`].
 #[derive(Clone, Debug)]
 pub struct Faults(Arc<Disk>);
@@ -76,14 +89,19 @@ impl Faults {
         self.0.faults.lock().commit = Some(fault);
     }
 
+    /// Plans nothing more.
+    pub fn forget(&self) {
+        *self.0.faults.lock() = Planned::default();
+    }
+
     /// Lets appends and commits wait until [`Faults::release`], or until a crash, which they don't survive.
     pub fn pause(&self) {
-        self.0.gate.send_modify(|gate| gate.paused = true);
+        self.0.change_gate(|gate| gate.paused = true);
     }
 
     /// Lets appends and commits go on.
     pub fn release(&self) {
-        self.0.gate.send_modify(|gate| gate.paused = false);
+        self.0.change_gate(|gate| gate.paused = false);
     }
 
     /// Crashes the store: what waits is lost, what was there before answers `Unavailable` to everything. Returns the
@@ -91,12 +109,19 @@ impl Faults {
     #[must_use]
     pub fn crash(&self) -> Arc<MemoryStore> {
         let mut view = 0;
-        self.0.gate.send_modify(|gate| {
+        self.0.change_gate(|gate| {
             gate.view += 1;
             gate.paused = false;
             view = gate.view;
         });
         MemoryStore::view(Arc::clone(&self.0), view)
+    }
+}
+
+impl Disk {
+    fn change_gate(&self, change: impl FnOnce(&mut Gate)) {
+        change(&mut self.gate.lock());
+        self.gate_changed.notify_waiters();
     }
 }
 
@@ -118,9 +143,9 @@ impl MemoryStore {
             last_written_at: Timestamp::EPOCH,
             seal_key,
         };
-        let gate = watch::Sender::new(Gate { view: 0, paused: false });
-        let faults = Mutex::default();
-        Self::view(Arc::new(Disk { facts: Mutex::new(facts), gate, faults }), 0)
+        let gate = Mutex::new(Gate { view: 0, paused: false });
+        let (facts, gate_changed) = (Mutex::new(facts), Notify::new());
+        Self::view(Arc::new(Disk { facts, gate, gate_changed, faults: Mutex::default() }), 0)
     }
 
     fn view(disk: Arc<Disk>, view: u64) -> Arc<Self> {
@@ -137,11 +162,37 @@ impl MemoryStore {
     /// Returns the facts, unless the store has crashed since.
     fn facts(&self) -> Result<MutexGuard<'_, Facts>, Arc<str>> {
         let facts = self.disk.facts.lock();
-        if self.disk.gate.borrow().view == self.view {
+        if self.disk.gate.lock().view == self.view {
             Ok(facts)
         } else {
             Err("the store has crashed".into())
         }
+    }
+
+    /// Looks at what is durable of a subscription; `None` if there is none.
+    #[cfg(test)]
+    pub(crate) fn durable<T>(
+        &self,
+        creation: Creation,
+        look: impl FnOnce(&Durable<'_>) -> T,
+    ) -> Option<T> {
+        let facts = self.disk.facts.lock();
+        let LedgerFacts { config, epoch, snapshot, ended, letters, .. } =
+            facts.ledgers.get(&creation)?;
+        Some(look(&Durable { config, epoch: *epoch, snapshot, ended, letters }))
+    }
+
+    /// Looks at one entry of the log, trimmed or not, also while the store is slow.
+    #[cfg(test)]
+    pub(crate) fn entry_at(&self, sequence: Sequence) -> Option<Arc<Entry>> {
+        let place = usize::try_from(sequence.get() - 1).ok()?;
+        self.disk.facts.lock().entries.get(place).cloned()
+    }
+
+    /// Returns the creations of all subscriptions that there are.
+    #[cfg(test)]
+    pub(crate) fn creations(&self) -> Vec<Creation> {
+        self.disk.facts.lock().ledgers.keys().copied().collect()
     }
 
     fn readable(&self) -> Result<MutexGuard<'_, Facts>, ReadError> {
@@ -150,9 +201,14 @@ impl MemoryStore {
 
     /// Waits until writes go on.
     async fn pass(&self) {
-        let mut gate = self.disk.gate.subscribe();
-        let passed = gate.wait_for(|gate| !gate.paused || gate.view != self.view).await;
-        drop(passed);
+        loop {
+            let changed = self.disk.gate_changed.notified();
+            let gate = *self.disk.gate.lock();
+            if !gate.paused || gate.view != self.view {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Writes to a ledger, as planned.
