@@ -240,6 +240,11 @@ impl Consumers {
         }
     }
 
+    /// Notes that a consumer knows one of its leases, however it came to: that does not show that its stream is read.
+    pub(super) fn known(&mut self, key: Key, sequence: Sequence) {
+        self.change(key, |consumer| consumer.unsent.remove(&sequence));
+    }
+
     /// Whether one of a consumer's leases waits for its transport to take it.
     pub(super) fn is_unsent(&self, key: Key, sequence: Sequence) -> bool {
         self.consumers.get(&key).is_some_and(|consumer| consumer.unsent.contains(&sequence))

@@ -223,7 +223,7 @@ impl Subscription {
         let lease =
             Lease { stamp: id.stamp, consumer, started_at: now, expires_at, checkpointed: false };
         self.start(id.sequence, lease, now);
-        self.consumers.sent(consumer, id.sequence);
+        self.consumers.known(consumer, id.sequence);
         self.arm_grace(consumer);
     }
 

@@ -284,7 +284,7 @@ impl Reference {
             checkpointed: false,
         });
         let absent = Consumer::absent(now, false);
-        self.consumers.entry(consumer).or_insert(absent).stuck = false;
+        self.consumers.entry(consumer).or_insert(absent);
     }
 }
 

@@ -15,6 +15,8 @@ const STEPS: usize = 300;
 const REPLAYS: &[u64] = &[
     // A delivery that died while its due time lay ahead was taken for waiting after a crash.
     40_935_333_299_835,
+    // A consumer that settles a lease that a crash made the hub forget was taken for one that reads.
+    371,
 ];
 
 /// What the runs together must have gone through.
