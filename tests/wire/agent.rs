@@ -225,7 +225,15 @@ impl Stream {
         soon("a message of the stream", self.next_but_heartbeats()).await
     }
 
-    async fn next_but_heartbeats(&mut self) -> Result<Message, Status> {
+    /// Waits for the next heartbeat, which must be the next message.
+    pub(crate) async fn heartbeat(&mut self) {
+        let message = soon("a heartbeat", self.messages.message()).await.unwrap();
+        let message = message.expect("the stream has not ended").message;
+        assert!(matches!(message, Some(Message::Heartbeat(_))), "{message:?}");
+    }
+
+    /// As [`Stream::message`], for as long as the caller is patient.
+    pub(crate) async fn next_but_heartbeats(&mut self) -> Result<Message, Status> {
         loop {
             let Some(message) = self.messages.message().await? else {
                 return Err(Status::new(Code::Ok, "the stream ended without a status"));

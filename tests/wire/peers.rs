@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hookline_proto::v1::SubscribeRequest;
+use hookline_proto::v1::{AttemptEnd, SubscribeRequest, SubscriptionPolicy};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp},
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    agent::{Agent, everything},
+    agent::{Agent, delivered, everything, lasts, retrying_at_once},
     http::Webhook,
     hub::Hub,
 };
@@ -82,7 +82,10 @@ async fn d7_a_stream_that_is_idle_for_minutes_stays_open_through_a_proxy() {
     let proxy = Proxy::before(hub.grpc_address(), Duration::from_secs(60)).await;
     let agent = Agent::connect(proxy.address).await;
     let mut stream = agent.subscribe(named("one")).await;
-    tokio::time::sleep(Duration::from_secs(130)).await;
+    // One in 15 s: more than two minutes.
+    for _ in 0..9 {
+        stream.heartbeat().await;
+    }
     hub.take(&Webhook::push("late")).await;
     stream.ack_next(&agent).await;
 }
@@ -94,15 +97,22 @@ async fn d11_a_peer_that_vanished_without_a_word_is_given_up_within_45_seconds()
     let hub = Hub::start().await;
     let proxy = Proxy::before(hub.grpc_address(), Duration::from_secs(3_600)).await;
     let vanishes = Agent::connect(proxy.address).await;
-    let _stream = vanishes.subscribe(named("vanishes")).await;
+    // Nothing but the end of its stream takes the lease from it.
+    let policy = SubscriptionPolicy {
+        lease_duration: lasts(Duration::from_secs(600)),
+        reconnect_grace: lasts(Duration::ZERO),
+        ..retrying_at_once()
+    };
+    let request = SubscribeRequest { policy: Some(policy), ..named("vanishes") };
+    let mut lost = vanishes.subscribe(request).await;
+    hub.take(&Webhook::push("held")).await;
+    lost.delivery().await;
     let agent = hub.agent().await;
-    let consumers = async || agent.subscription("work").await.consumers;
-    assert_eq!(consumers().await, ["vanishes"]);
+    let mut stays = agent.subscribe(named("stays")).await;
     proxy.silent.store(true, Ordering::Release);
     let began = Instant::now();
-    while !consumers().await.is_empty() {
-        assert!(began.elapsed() < Duration::from_secs(45), "it is still taken for connected");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let given_up = timeout(Duration::from_secs(45), stays.next_but_heartbeats()).await;
+    let message = given_up.expect("it is still taken for connected").unwrap();
+    assert_eq!(delivered(message).previous_attempts[0].end(), AttemptEnd::ConsumerLost);
     println!("given up after {:.0} s", began.elapsed().as_secs_f64());
 }
