@@ -219,14 +219,24 @@ impl Consumers {
 
     /// Counts a lease as the consumer's.
     pub(super) fn take(&mut self, key: Key, sequence: Sequence) {
+        self.serve(key, |consumer| {
+            consumer.leases.insert(sequence);
+        });
+    }
+
+    /// As [`Consumers::take`], of a lease that is now on its way to the consumer's transport.
+    pub(super) fn hand(&mut self, key: Key, sequence: Sequence) {
+        self.serve(key, |consumer| {
+            consumer.leases.insert(sequence);
+            consumer.unsent.insert(sequence);
+        });
+    }
+
+    fn serve(&mut self, key: Key, change: impl FnOnce(&mut Consumer)) {
         self.last_served += 1;
         let served = self.last_served;
         self.change(key, |consumer| {
-            consumer.leases.insert(sequence);
-            // A lease of before a restart has no stream, and no one to take it.
-            if consumer.stream.is_some() {
-                consumer.unsent.insert(sequence);
-            }
+            change(consumer);
             consumer.served = served;
         });
     }
@@ -238,11 +248,6 @@ impl Consumers {
         if consumer.is_stuck {
             self.change(key, |consumer| consumer.is_stuck = false);
         }
-    }
-
-    /// Notes that a consumer knows one of its leases, however it came to: that does not show that its stream is read.
-    pub(super) fn known(&mut self, key: Key, sequence: Sequence) {
-        self.change(key, |consumer| consumer.unsent.remove(&sequence));
     }
 
     /// Whether one of a consumer's leases waits for its transport to take it.

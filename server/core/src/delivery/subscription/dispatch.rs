@@ -109,6 +109,7 @@ impl Subscription {
         self.lease_counter += 1;
         let stamp = Stamp { epoch: self.epoch, counter: self.lease_counter };
         let expires_at = now + self.config.policy.lease_duration;
+        self.consumers.hand(key, sequence);
         self.start(
             sequence,
             Lease { stamp, consumer: key, started_at: now, expires_at, checkpointed: false },
@@ -120,10 +121,9 @@ impl Subscription {
         self.effects.push_back(Effect::Deliver { stream, grant });
     }
 
-    /// Puts an open delivery under a lease.
+    /// Puts an open delivery under a lease, which its consumer has.
     pub(super) fn start(&mut self, sequence: Sequence, lease: Lease, now: Timestamp) {
         self.board.weigh(sequence, self.generation, now);
-        self.consumers.take(lease.consumer, sequence);
         self.timers.arm(lease.expires_at, Timer::LeaseEnds(sequence));
         self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(sequence));
         let before = self.board.set(sequence, State::Leased(Box::new(lease)));

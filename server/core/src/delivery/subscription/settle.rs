@@ -222,8 +222,8 @@ impl Subscription {
         let expires_at = now + self.config.policy.lease_duration;
         let lease =
             Lease { stamp: id.stamp, consumer, started_at: now, expires_at, checkpointed: false };
+        self.consumers.take(consumer, id.sequence);
         self.start(id.sequence, lease, now);
-        self.consumers.known(consumer, id.sequence);
         self.arm_grace(consumer);
     }
 
