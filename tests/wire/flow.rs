@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hookline_proto::v1::{
-    DeliveryState, Hold, NackAction, Outcome, PublishEventRequest, SubscribeRequest, Subscription,
+    DeliveryState, Hold, NackAction, Outcome, PublishEventRequest, SubscribeRequest,
     SubscriptionPolicy,
 };
 
@@ -13,10 +13,6 @@ use crate::{
     operator::{again, creating, working},
 };
 
-fn hold(subscription: &Subscription) -> Hold {
-    subscription.hold()
-}
-
 /// Returns what keeps each delivery that is ready.
 async fn holds(agent: &Agent, name: &str) -> Vec<Hold> {
     let ready = agent.deliveries(name, &[DeliveryState::Ready]).await;
@@ -24,7 +20,7 @@ async fn holds(agent: &Agent, name: &str) -> Vec<Hold> {
 }
 
 #[tokio::test]
-async fn a_paused_subscription_gives_no_lease_while_running_ones_go_on() {
+async fn j1_a_paused_subscription_gives_no_lease_while_running_ones_go_on() {
     let hub = Hub::start().await;
     let agent = hub.agent().await;
     agent.publish_each(["a", "b", "c"]).await;
@@ -35,7 +31,7 @@ async fn a_paused_subscription_gives_no_lease_while_running_ones_go_on() {
     assert_eq!(extended.outcome(), Outcome::Applied);
     assert_eq!(agent.ack(&[&first.lease_id]).await, [Outcome::Applied]);
     let paused = agent.scanned("work").await;
-    assert_eq!((paused.paused, paused.paused_until, hold(&paused)), (true, None, Hold::Paused));
+    assert_eq!((paused.paused, paused.paused_until, paused.hold()), (true, None, Hold::Paused));
     assert_eq!(paused.counts.unwrap().leased, 0);
     assert_eq!(holds(&agent, "work").await, [Hold::Paused; 2]);
     // What is paused by one call more is not paused twice.
@@ -46,30 +42,33 @@ async fn a_paused_subscription_gives_no_lease_while_running_ones_go_on() {
     let started = at(only(&agent.event(event_id(&second)).await).attempts[0].started_at);
     assert!(before <= started + Duration::from_millis(100), "{started:?} and {before:?}");
     let resumed = agent.subscription("work").await;
-    assert_eq!((resumed.paused, hold(&resumed) == Hold::Paused), (false, false));
+    assert_eq!((resumed.paused, resumed.hold() == Hold::Paused), (false, false));
     stream.ack_next(&agent).await;
 }
 
 #[tokio::test]
-async fn a_pause_until_a_time_ends_by_itself() {
+async fn j2_a_pause_until_a_time_ends_by_itself() {
     let hub = Hub::start().await;
     let agent = hub.agent().await;
     let mut stream = agent.subscribe(everything("work")).await;
-    let until = wall() + Duration::from_millis(500);
+    let until = wall() + Duration::from_secs(2);
     agent.pause("work", Some(until)).await;
     agent.publish_about("a").await;
     let paused = agent.subscription("work").await;
-    assert_eq!((paused.paused, hold(&paused)), (true, Hold::Paused));
-    // It is held by the steady clock, which is read a moment later.
-    let apart = at(paused.paused_until).as_micros().abs_diff(at(paused.hold_until).as_micros());
-    assert!(apart < 10_000, "{paused:?}");
-    assert_eq!(at(paused.paused_until).as_millis(), until.as_millis());
+    // Unless all that took so long.
+    if wall() < until {
+        assert_eq!((paused.paused, paused.hold()), (true, Hold::Paused));
+        // It is held by the steady clock, which is read a moment later.
+        let apart = at(paused.paused_until).as_micros().abs_diff(at(paused.hold_until).as_micros());
+        assert!(apart < 10_000, "{paused:?}");
+        assert_eq!(at(paused.paused_until).as_millis(), until.as_millis());
+    }
     let delivery = stream.ack_next(&agent).await;
     let started = at(only(&agent.event(event_id(&delivery)).await).attempts[0].started_at);
     assert!(until.as_millis() <= started.as_millis(), "{started:?} before {until:?}");
     let resumed = agent.subscription("work").await;
     assert_eq!(
-        (resumed.paused, resumed.paused_until, hold(&resumed)),
+        (resumed.paused, resumed.paused_until, resumed.hold()),
         (false, None, Hold::Unspecified)
     );
 }
@@ -91,8 +90,11 @@ async fn pauses_hold_over_a_kill_and_end_as_they_were_told_to() {
     let mut for_a_while = agent.subscribe(again("for-a-while")).await;
     for name in ["for-good", "for-a-while"] {
         let paused = agent.scanned(name).await;
-        assert_eq!((paused.paused, hold(&paused)), (true, Hold::Paused), "{name}");
-        assert_eq!(paused.counts.unwrap().leased, 0, "{name}");
+        // Unless all that took so long.
+        if name == "for-good" || wall() < until {
+            assert_eq!((paused.paused, paused.hold()), (true, Hold::Paused), "{name}");
+            assert_eq!(paused.counts.unwrap().leased, 0, "{name}");
+        }
     }
     let delivery = for_a_while.ack_next(&agent).await;
     let got = agent.event(event_id(&delivery)).await;
@@ -114,7 +116,7 @@ async fn pauses_hold_over_a_kill_and_end_as_they_were_told_to() {
 }
 
 #[tokio::test]
-async fn no_more_leases_are_given_per_second_than_the_policy_says() {
+async fn j3_no_more_leases_are_given_per_second_than_the_policy_says() {
     let hub = Hub::start().await;
     let agent = hub.agent().await;
     agent.publish_each(["a"; 14]).await;
@@ -129,14 +131,11 @@ async fn no_more_leases_are_given_per_second_than_the_policy_says() {
     for count in 1..=14 {
         stream.ack_next(&agent).await;
         // Ever since the subscription began with a full burst.
-        let earliest = before + Duration::from_secs(1) * count_over(count, burst) / per_second;
+        let earliest =
+            before + Duration::from_secs(1) * u32::saturating_sub(count, burst) / per_second;
         assert!(earliest <= wall() + Duration::from_millis(2), "delivery {count} came too early");
     }
     assert!(wall() < before + Duration::from_secs(10), "slower by far than allowed");
-}
-
-fn count_over(count: u32, burst: u32) -> u32 {
-    count.saturating_sub(burst)
 }
 
 #[tokio::test]
@@ -150,7 +149,7 @@ async fn what_the_rate_holds_back_says_so_and_until_when() {
     let first = stream.ack_next(&agent).await;
     stream.ack_next(&agent).await;
     let held = agent.scanned("work").await;
-    assert_eq!((hold(&held), held.counts.unwrap().ready), (Hold::Rate, 3));
+    assert_eq!((held.hold(), held.counts.unwrap().ready), (Hold::Rate, 3));
     let wait = at(held.hold_until) - at(first.event.unwrap().received_at);
     assert!((90..200).contains(&wait.as_secs()), "{wait:?}");
     assert_eq!(holds(&agent, "work").await, [Hold::Rate; 3]);
@@ -163,38 +162,42 @@ async fn what_the_rate_holds_back_says_so_and_until_when() {
 }
 
 #[tokio::test]
-async fn a_breaker_opens_after_failures_in_a_row_and_one_acked_probe_closes_it() {
+async fn j4_a_breaker_opens_after_failures_in_a_row_and_one_acked_probe_closes_it() {
     let hub = Hub::start().await;
     let agent = hub.agent().await;
     agent.publish_each(["a"; 4]).await;
-    let second = Duration::from_secs(1);
+    let pause = Duration::from_secs(3);
     let policy = SubscriptionPolicy {
         breaker_failures: Some(3),
-        breaker_pause: lasts(second),
+        breaker_pause: lasts(pause),
         max_attempts: Some(100),
         initial_backoff: lasts(Duration::from_millis(1)),
         ..retrying_at_once()
     };
     agent.try_create(creating(working("work", policy))).await.unwrap();
     let mut stream = agent.subscribe(again("work")).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         let delivery = stream.delivery().await;
-        assert_ne!(hold(&agent.subscription("work").await), Hold::Breaker);
         agent.nack(&delivery.lease_id, "down", NackAction::Retry).await;
+        assert_ne!(agent.subscription("work").await.hold(), Hold::Breaker);
     }
+    let third = stream.delivery().await;
+    // It gets no probe.
+    drop(stream);
+    agent.nack(&third.lease_id, "down", NackAction::Retry).await;
     let mut opened = agent.subscription("work").await;
     let mut many =
         agent.subscribe(SubscribeRequest { max_in_flight: Some(10), ..again("work") }).await;
     // The first probe fails, the second one is acked.
     for is_last in [false, true] {
-        assert_eq!((hold(&opened), opened.counts.unwrap().leased), (Hold::Breaker, 0));
+        assert_eq!((opened.hold(), opened.counts.unwrap().leased), (Hold::Breaker, 0));
         let until = at(opened.hold_until);
         let probe = many.delivery().await;
         let got = agent.event(event_id(&probe)).await;
         let started = at(only(&got).attempts.last().unwrap().started_at);
-        assert!(until <= started && started < until + 5 * second, "{started:?} and {until:?}");
+        assert!(until <= started && started < until + 2 * pause, "{started:?} and {until:?}");
         let probing = agent.subscription("work").await;
-        assert_eq!((hold(&probing), probing.counts.unwrap().leased), (Hold::Breaker, 1));
+        assert_eq!((probing.hold(), probing.counts.unwrap().leased), (Hold::Breaker, 1));
         assert!(holds(&agent, "work").await.iter().all(|hold| *hold == Hold::Breaker));
         if is_last {
             assert_eq!(agent.ack(&[&probe.lease_id]).await, [Outcome::Applied]);
@@ -206,7 +209,7 @@ async fn a_breaker_opens_after_failures_in_a_row_and_one_acked_probe_closes_it()
     for _ in 0..3 {
         many.ack_next(&agent).await;
     }
-    assert_eq!(hold(&agent.subscription("work").await), Hold::Unspecified);
+    assert_eq!(agent.subscription("work").await.hold(), Hold::Unspecified);
 }
 
 #[tokio::test]
@@ -228,7 +231,7 @@ async fn a_success_in_between_keeps_a_breaker_closed() {
         let delivery = stream.delivery().await;
         agent.nack(&delivery.lease_id, "bad", NackAction::DeadLetter).await;
     }
-    assert_ne!(hold(&agent.subscription("work").await), Hold::Breaker);
+    assert_ne!(agent.subscription("work").await.hold(), Hold::Breaker);
     assert_eq!(agent.subscription("work").await.counts.unwrap().waiting, 3);
 }
 
