@@ -101,6 +101,12 @@ pub enum Pause {
 }
 
 impl Policy {
+    /// Returns what a running subscription can't change without looking at all that is open anew.
+    #[must_use]
+    pub fn flow(&self) -> (Ordering, Coalesce) {
+        (self.ordering, self.coalesce)
+    }
+
     /// Returns how many events of one resource may be leased at once; `None`: as many as there are. What is coalesced
     /// is also ordered: else a newer event would be handed out beside the older one that it could have replaced.
     #[must_use]

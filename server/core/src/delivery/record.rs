@@ -174,7 +174,7 @@ pub struct Settlement {
     pub done_at: Timestamp,
 }
 
-/// How a delivery ended without a failed or running lease of a consumer.
+/// How a delivery was finished that is not dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Acked.

@@ -190,17 +190,8 @@ impl Check {
         let most = IdedExpr { id, expr: Expr::Ident(guard::ELEMENTS.to_owned()) };
         comprehension.iter_range = call(id, guard::RANGE, vec![range, most]);
         // `map` and `filter` gather a list, the others make a bool.
-        match comprehension.accu_init.expr {
-            Expr::List(_) => Ok(Length::Whole),
-            Expr::Literal(_)
-            | Expr::Ident(_)
-            | Expr::Select(_)
-            | Expr::Comprehension(_)
-            | Expr::Call(_)
-            | Expr::Map(_)
-            | Expr::Struct(_)
-            | Expr::Unspecified => Ok(Length::Bounded),
-        }
+        let gathers = matches!(comprehension.accu_init.expr, Expr::List(_));
+        Ok(if gathers { Length::Whole } else { Length::Bounded })
     }
 
     fn is_in_body(&self) -> bool {

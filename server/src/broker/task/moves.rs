@@ -207,9 +207,7 @@ impl Task {
             }
             Move::Changing { request, identity, looked_back, reply } if request == of => {
                 self.looked_back = looked_back;
-                let flow =
-                    |identity: &Identity| (identity.policy.ordering, identity.policy.coalesce);
-                self.must_recover |= flow(&identity) != flow(&self.identity);
+                self.must_recover |= identity.policy.flow() != self.identity.policy.flow();
                 self.take_on(identity);
                 drop(reply.send(Ok(())));
             }

@@ -68,10 +68,7 @@ impl Task {
 
     /// Says whether the router is to wake the task for each event; true if there are some already.
     pub(super) fn rest(&self) -> bool {
-        let policy = &self.identity.policy;
-        // What is ordered or coalesced takes in newer events while older ones run.
-        let is_eager = policy.leases_per_resource().is_some();
-        self.feed.rest(is_eager || self.core.is_hungry())
+        self.feed.rest(self.core.is_hungry())
     }
 
     fn keep_ahead(&mut self, routed: Vec<Routed>) {

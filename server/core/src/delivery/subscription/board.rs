@@ -86,8 +86,7 @@ impl Delivery {
     }
 }
 
-/// All open deliveries of a subscription. Every change of a state goes through [`Board::set`], so that the queues agree
-/// with the states.
+/// All open deliveries of a subscription. States and queues are changed here only, and together.
 #[derive(Debug)]
 pub(super) struct Board {
     deliveries: BTreeMap<Sequence, Delivery>,
@@ -176,7 +175,15 @@ impl Board {
         self.deliveries.get(&sequence)
     }
 
-    /// For changes of the record; the state is changed by [`Board::set`].
+    /// Returns the running lease of a delivery, to change it.
+    pub(super) fn lease_mut(&mut self, sequence: Sequence) -> Option<&mut Lease> {
+        match &mut self.deliveries.get_mut(&sequence)?.state {
+            State::Leased(lease) => Some(lease),
+            State::Ready(_) | State::Waiting { .. } => None,
+        }
+    }
+
+    /// For changes of the record; which state it is in is changed by [`Board::set`].
     pub(super) fn get_mut(&mut self, sequence: Sequence) -> Option<&mut Delivery> {
         self.deliveries.get_mut(&sequence)
     }
@@ -234,8 +241,16 @@ impl Board {
         if delivery.record.resource.is_none() && resource.is_some() {
             delivery.record.resource = resource;
             let leased = delivery.lease().is_some();
+            let retry = match delivery.state {
+                State::Ready(Queue::Retry { since }) => Some(since),
+                State::Ready(_) | State::Leased(_) | State::Waiting { .. } => None,
+            };
             if self.resources.add(resource, sequence) && leased {
                 self.resources.lease(resource, sequence);
+            }
+            // It stands behind its resource now.
+            if let Some(since) = retry {
+                self.make_ready(sequence, since);
             }
         }
     }

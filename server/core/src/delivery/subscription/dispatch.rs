@@ -10,7 +10,7 @@ use super::{
     timers::Timer,
 };
 use crate::{
-    delivery::{Change, Coalesce, Effect, Grant, LeaseId, LeaseRecord, Stamp, StreamId},
+    delivery::{Change, Coalesce, Effect, Grant, LeaseId, LeaseRecord, Record, Stamp, StreamId},
     event::Sequence,
     planted::{Bug, is_planted},
     time::Timestamp,
@@ -131,18 +131,11 @@ impl Subscription {
     }
 
     fn grant_of(&self, sequence: Sequence) -> Option<Grant> {
+        let lease = self.lease_id(sequence)?;
         let delivery = self.board.get(sequence)?;
-        let lease = delivery.lease()?;
         Some(Grant {
-            lease: LeaseId {
-                creation: self.config.creation,
-                sequence,
-                generation: delivery.record.generation,
-                attempt: delivery.record.attempts.saturating_add(1),
-                stamp: lease.stamp,
-                consumer: self.consumers.get(lease.consumer).map(|c| Arc::clone(&c.name))?,
-            },
-            expires_at: lease.expires_at,
+            lease,
+            expires_at: delivery.lease()?.expires_at,
             background: !delivery.record.is_untouched()
                 || self.config.policy.coalesce != Coalesce::None,
             redriven: delivery.record.redriven,
@@ -151,20 +144,28 @@ impl Subscription {
 
     pub(super) fn written(&mut self, id: &LeaseId, now: Timestamp) {
         let duration = self.config.policy.lease_duration;
-        let Some(mut lease) = self.running(id).cloned() else { return };
-        self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
-        self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
-        self.consumers.sent(lease.consumer, id.sequence);
-        lease.started_at = now;
-        lease.expires_at = lease.expires_at.max(now + duration);
-        self.timers.arm(lease.expires_at, Timer::LeaseEnds(id.sequence));
-        self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
-        let checkpointed = lease.checkpointed;
-        self.board.set(id.sequence, State::Leased(Box::new(lease)));
+        let Some(lease) = self.running(id) else { return };
+        let (consumer, until) = (lease.consumer, lease.expires_at.max(now + duration));
+        let (before, checkpointed) = (lease.checkpoint_at(), lease.checkpointed);
+        self.consumers.sent(consumer, id.sequence);
+        self.move_end(id.sequence, until);
+        if let Some(lease) = self.board.lease_mut(id.sequence) {
+            lease.started_at = now;
+            self.timers.disarm(before, Timer::Checkpoint(id.sequence));
+            self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
+        }
         // The transport was slow, and what was written down is no longer so.
         if checkpointed {
             self.checkpoint(id.sequence);
         }
+    }
+
+    /// Moves the end of a running lease.
+    pub(super) fn move_end(&mut self, sequence: Sequence, until: Timestamp) {
+        let Some(lease) = self.board.lease_mut(sequence) else { return };
+        let before = std::mem::replace(&mut lease.expires_at, until);
+        self.timers.disarm(before, Timer::LeaseEnds(sequence));
+        self.timers.arm(until, Timer::LeaseEnds(sequence));
     }
 
     pub(super) fn unwritten(&mut self, id: &LeaseId) {
@@ -176,10 +177,7 @@ impl Subscription {
     /// Ends a lease that its transport has not taken, uncounted.
     pub(super) fn take_back(&mut self, sequence: Sequence, lease: &Lease) {
         self.consumers.left_unsent(lease.consumer, sequence);
-        self.stop(sequence, lease);
-        let delivery = self.board.get_mut(sequence).expect("its lease ran");
-        delivery.record.fence = Some(lease.stamp);
-        delivery.record.late_ack = None;
+        self.end(sequence, lease, None);
         if lease.checkpointed {
             self.write_open(sequence);
         }
@@ -192,6 +190,20 @@ impl Subscription {
         self.timers.disarm(lease.checkpoint_at(), Timer::Checkpoint(sequence));
         self.consumers.give(lease.consumer, sequence);
         self.gate.ended(sequence);
+    }
+
+    /// As [`Subscription::stop`]; and neither that lease nor one before it settles anything from then on, but for a late
+    /// ack of one that `began` then. Returns the record, for the caller to go on with.
+    pub(super) fn end(
+        &mut self,
+        sequence: Sequence,
+        lease: &Lease,
+        began: Option<Timestamp>,
+    ) -> &mut Record {
+        self.stop(sequence, lease);
+        let record = &mut self.board.get_mut(sequence).expect("its lease ran").record;
+        (record.fence, record.late_ack) = (Some(lease.stamp), began);
+        record
     }
 
     /// Takes out the timers of a state that is left.
@@ -221,7 +233,7 @@ impl Subscription {
             expires_at: lease.expires_at,
         };
         let lease = Some(Box::new(lease));
-        let record = crate::delivery::Record { lease, ..delivery.record.clone() };
+        let record = Record { lease, ..delivery.record.clone() };
         self.journal.write(Change::Open { sequence, record });
         Some(self.journal.ticket())
     }

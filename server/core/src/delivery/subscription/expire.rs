@@ -91,11 +91,7 @@ impl Subscription {
         let Some(lease) = self.board.get(sequence).and_then(Delivery::lease).cloned() else {
             return;
         };
-        self.stop(sequence, &lease);
-        let delivery = self.board.get_mut(sequence).expect("its lease ran");
-        delivery.record.fence = Some(lease.stamp);
-        delivery.record.late_ack = Some(lease.started_at);
-        delivery.record.due_at = None;
+        self.end(sequence, &lease, Some(lease.started_at)).due_at = None;
         self.write_open(sequence);
         self.board.make_ready(sequence, now);
     }
@@ -177,11 +173,8 @@ impl Subscription {
         let back = late + LATE;
         for sequence in self.consumers.all_leases() {
             let Some(lease) = self.board.get(sequence).and_then(Delivery::lease) else { continue };
-            let mut lease = lease.clone();
-            self.timers.disarm(lease.expires_at, Timer::LeaseEnds(sequence));
-            lease.expires_at = lease.expires_at + back;
-            self.timers.arm(lease.expires_at, Timer::LeaseEnds(sequence));
-            self.board.set(sequence, State::Leased(Box::new(lease)));
+            let until = lease.expires_at + back;
+            self.move_end(sequence, until);
         }
         for key in self.consumers.shift(back) {
             self.arm_grace(key);

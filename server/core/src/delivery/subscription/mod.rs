@@ -268,8 +268,7 @@ impl Subscription {
 
     fn reconfigure(&mut self, policy: Policy, pause: Pause, now: Timestamp) {
         self.gate.reconfigure(&policy, pause, now);
-        let flow = |policy: &Policy| (policy.ordering, policy.coalesce);
-        if flow(&policy) != flow(&self.config.policy) {
+        if policy.flow() != self.config.policy.flow() {
             // The recovery that follows would forget the young ones. What no transport has taken ends with its stream.
             for sequence in self.consumers.sent_leases() {
                 self.checkpoint(sequence);

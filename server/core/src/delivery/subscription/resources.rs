@@ -206,13 +206,14 @@ impl Resources {
         }
     }
 
-    /// Returns how many events came while leases ran, since the last call, with all that is open.
-    pub(super) fn take_news(&mut self, key: ResourceKey) -> Option<(u32, Vec<Sequence>)> {
+    /// Returns how many events came while leases ran, since the last call, with the newest and what may be leased.
+    pub(super) fn take_news(&mut self, key: ResourceKey) -> Option<(u32, Sequence, Vec<Sequence>)> {
         let resource = self.resources.get_mut(&key)?;
         let news = std::mem::take(&mut resource.news);
+        let newest = resource.open.last()?;
         // The leased ones are among the first, but for what came back from long ago.
         let first = usize::try_from(resource.leased).unwrap_or(usize::MAX).saturating_add(16);
-        (news > 0).then(|| (news, resource.open.iter().take(first).collect()))
+        (news > 0).then(|| (news, newest, resource.open.iter().take(first).collect()))
     }
 
     /// Lets a resource wait until no newer event has come for `quiet`, at most `max_wait` after the first; returns until

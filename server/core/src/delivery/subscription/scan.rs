@@ -145,9 +145,7 @@ impl Subscription {
 
     /// Tells those who work on events of a resource that newer ones came.
     fn tell_news(&mut self, key: ResourceKey) {
-        let Some((count, open)) = self.board.resources.take_news(key) else { return };
-        let newest = self.board.resources.older_and_newest(key).map(|(_, newest)| newest);
-        let Some(newest) = newest else { return };
+        let Some((count, newest, open)) = self.board.resources.take_news(key) else { return };
         for sequence in open {
             let lease = self.board.get(sequence).and_then(Delivery::lease);
             let Some(consumer) = lease.map(|lease| lease.consumer) else { continue };
@@ -165,14 +163,16 @@ impl Subscription {
     #[must_use]
     pub fn wants_more(&self) -> bool {
         let ahead = self.board.queues.fresh.len();
-        let is_hungry = ahead < READ_AHEAD_LOW || self.config.policy.coalesce != Coalesce::None;
-        !self.draining && is_hungry && self.board.ready() < READY_MAX
+        let runs_low = ahead < READ_AHEAD_LOW || self.config.policy.coalesce != Coalesce::None;
+        !self.draining && runs_low && self.board.ready() < READY_MAX
     }
 
-    /// Whether a consumer waits for an event that is not there.
+    /// Whether an event is to be told of at once: a consumer waits for one, or what is ordered or coalesced takes in newer
+    /// ones while older ones run.
     #[must_use]
     pub fn is_hungry(&self) -> bool {
-        self.board.queues.fresh.is_empty() && self.consumers.next().is_some()
+        self.config.policy.leases_per_resource().is_some()
+            || self.board.queues.fresh.is_empty() && self.consumers.next().is_some()
     }
 
     /// Asks for more of the log when little is left of what was read ahead.

@@ -245,13 +245,10 @@ impl Subscription {
             }
         }
         let policy = &self.config.policy;
-        let mut lease = self.running(id).expect("it runs, or was taken up").clone();
+        let lease = self.running(id).expect("it runs, or was taken up");
         let wanted = now + duration.unwrap_or(policy.lease_duration);
         let until = wanted.min(lease.started_at + policy.max_lease).max(lease.expires_at);
-        self.timers.disarm(lease.expires_at, Timer::LeaseEnds(id.sequence));
-        self.timers.arm(until, Timer::LeaseEnds(id.sequence));
-        lease.expires_at = until;
-        self.board.set(id.sequence, State::Leased(Box::new(lease)));
+        self.move_end(id.sequence, until);
         // A restart keeps a lease for the restart grace; what is promised beyond that is written first. What is saved of
         // the work is written with the lease that saved it.
         if (checkpoint.is_some() || now + RESTART_GRACE < until)
@@ -276,14 +273,11 @@ impl Subscription {
             return self.fail(id.sequence, failure, now);
         }
         let lease = self.running(id).expect("it is released while it runs").clone();
-        self.stop(id.sequence, &lease);
-        let delivery = self.board.get_mut(id.sequence).expect("its lease ran");
-        delivery.record.give_backs = give_backs;
-        delivery.record.attempts += u32::from(is_planted(Bug::ReleaseCounts));
-        delivery.record.fence = Some(id.stamp);
-        delivery.record.late_ack = None;
-        delivery.record.due_at = retry_after.map(|after| now + after);
-        match delivery.record.due_at {
+        let record = self.end(id.sequence, &lease, None);
+        record.give_backs = give_backs;
+        record.attempts += u32::from(is_planted(Bug::ReleaseCounts));
+        record.due_at = retry_after.map(|after| now + after);
+        match record.due_at {
             Some(due) => {
                 self.timers.arm(due, Timer::Due(id.sequence));
                 self.board.set(id.sequence, State::Waiting { due });
@@ -292,8 +286,8 @@ impl Subscription {
             None => {
                 let until = now + self.config.policy.initial_backoff;
                 let shunned = Box::new((Arc::clone(&id.consumer), until));
-                let before = delivery.shunned.replace(shunned);
-                if let Some(before) = before {
+                let delivery = self.board.get_mut(id.sequence).expect("it is open");
+                if let Some(before) = delivery.shunned.replace(shunned) {
                     self.timers.disarm(before.1, Timer::Shunned(id.sequence));
                 }
                 self.timers.arm(until, Timer::Shunned(id.sequence));
@@ -310,13 +304,11 @@ impl Subscription {
         let lease = lease.expect("only a running lease fails");
         let consumer = self.consumers.get(lease.consumer).expect("it has a lease");
         let consumer = consumer.name.as_ref().into();
-        self.stop(sequence, &lease);
-        let record = &mut self.board.get_mut(sequence).expect("its lease ran").record;
+        let began = failure.end.allows_late_ack().then_some(lease.started_at);
+        let record = self.end(sequence, &lease, began);
         let counted = u32::from(!is_planted(Bug::AttemptNotCounted));
         record.attempts = record.attempts.saturating_add(counted);
         record.give_backs = 0;
-        record.fence = Some(lease.stamp);
-        record.late_ack = failure.end.allows_late_ack().then_some(lease.started_at);
         let attempts = record.attempts;
         let attempt = Attempt {
             number: attempts,

@@ -94,7 +94,8 @@ pub enum Status {
 }
 
 impl Subscription {
-    /// Returns how far every matching event is finished, and how far events were looked at. Neither goes back.
+    /// Returns how far every matching event is finished, and how far events were looked at. Only a seek moves
+    /// them back.
     #[must_use]
     pub fn position(&self) -> (u64, u64) {
         let (floor, scanned) = self.journal.position();
@@ -164,7 +165,7 @@ impl Subscription {
         u64::try_from(self.board.queues.leased).unwrap_or(u64::MAX)
     }
 
-    /// Returns the first open delivery that has not been redriven: the oldest that is not finished.
+    /// Returns the first open delivery that holds the floor: the oldest, but for what was redriven or looked back for.
     #[must_use]
     pub fn first_open(&self) -> Option<Sequence> {
         self.board.first_holding()
