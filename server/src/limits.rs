@@ -182,9 +182,9 @@ pub const SAMPLES_MAX: usize = 100;
 pub const WATCH_READ_ENTRIES: usize = 64;
 /// How many bytes a watch reads ahead.
 pub const WATCH_READ_BYTES: usize = MIB;
-/// The most bytes of the patterns that a message shows: statuses travel in headers, and proxies and clients refuse
+/// The most bytes of patterns, and of a filter, that a message shows: statuses travel in headers, and proxies and clients refuse
 /// headers above 8 KiB, where a hundred patterns can take 25 KB.
-pub const SHOWN_PATTERNS_BYTES_MAX: usize = KIB;
+pub const SHOWN_RULE_BYTES_MAX: usize = KIB;
 
 // --- Store ---
 

@@ -1,7 +1,6 @@
 //! Many events behind one resource, beside none.
 
 use hookline_client::Policy;
-use tokio_stream::StreamExt as _;
 
 use crate::{
     Outcome,
@@ -24,8 +23,7 @@ pub(crate) async fn run(rounds: usize) -> Outcome {
     println!("publishing {BEHIND} events about one resource");
     let _held = busy.hold("busy").await?;
     let events = publisher(&hub).await?;
-    let mut published = tokio_stream::iter(0..BEHIND / AT_ONCE);
-    while published.next().await.is_some() {
+    for _ in 0..BEHIND.div_ceil(AT_ONCE) {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..AT_ONCE {
             let mut events = events.clone();

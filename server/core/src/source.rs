@@ -120,6 +120,17 @@ pub struct Settings {
     pub custom: Option<Custom>,
 }
 
+impl Settings {
+    /// Returns how requests to a source of this kind may be signed.
+    #[must_use]
+    pub fn schemes(&self, kind: Kind) -> &[Scheme] {
+        match &self.custom {
+            Some(custom) => &custom.schemes,
+            None => kind.provider().schemes,
+        }
+    }
+}
+
 /// A configured sender.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -261,10 +272,7 @@ impl Source {
     /// Returns how requests may be signed.
     #[must_use]
     pub fn schemes(&self) -> &[Scheme] {
-        match &self.settings.custom {
-            Some(custom) => &custom.schemes,
-            None => self.kind.provider().schemes,
-        }
+        self.settings.schemes(self.kind)
     }
 
     /// Returns what else is configured.

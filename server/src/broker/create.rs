@@ -184,19 +184,31 @@ impl Broker {
     ///
     /// If the ledger could not be written: then it may still be there after a restart.
     pub async fn delete(&self, name: &SubscriptionName) -> Result<bool, CommitError> {
-        let (broker, name) = (self.clone(), name.clone());
-        let deleted = self.to_the_end(async move { broker.delete_now(&name).await });
+        let name = name.clone();
+        self.delete_found(move |broker| broker.named(name.as_str())).await
+    }
+
+    /// As [`Broker::delete`], of the one that is found once no other change is under way.
+    pub(super) async fn delete_found(
+        &self,
+        find: impl FnOnce(&Self) -> Option<Handle> + Send + 'static,
+    ) -> Result<bool, CommitError> {
+        let broker = self.clone();
+        let deleted = self.to_the_end(async move { broker.delete_now(find).await });
         deleted.await.unwrap_or(Err(CommitError::Closed))
     }
 
-    async fn delete_now(&self, name: &SubscriptionName) -> Result<bool, CommitError> {
+    async fn delete_now(
+        &self,
+        find: impl FnOnce(&Self) -> Option<Handle>,
+    ) -> Result<bool, CommitError> {
         let _changing = self.inner.changing.lock().await;
-        let Some(handle) = self.named(name.as_str()) else { return Ok(false) };
+        let Some(handle) = find(self) else { return Ok(false) };
         self.inner.ledger.delete(handle.creation).await?;
         self.forget(handle.creation);
         // A task that is gone has nothing to end; a busy one finds out by its next commit.
         drop(handle.mailbox.try_send(Message::Close { end: End::Deleted }));
-        tracing::info!(subscription = %name, "subscription deleted");
+        tracing::info!(subscription = %handle.name, "subscription deleted");
         Ok(true)
     }
 

@@ -59,8 +59,10 @@ impl Broker {
     /// Deletes a subscription whose task has ended since nobody uses it.
     async fn delete_unused(&self, creation: Creation) {
         let Some(handle) = self.by_creation(creation) else { return };
-        match self.delete(&handle.name).await {
-            Ok(_) => {
+        // By its creation: the name may be another's by then.
+        match self.delete_found(move |broker| broker.by_creation(creation)).await {
+            Ok(false) => {}
+            Ok(true) => {
                 tracing::info!(subscription = %handle.name, "deleted: unused for as long as its policy says");
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use hookline_core::{
     delivery::{Creation, Pause, Policy},
-    event::{Event, Sequence, SubscriptionName},
+    event::{Sequence, SubscriptionName},
     filter::{Facts, Filter, FilterError, Verdict},
     pattern::PatternSet,
     time::Timestamp,
@@ -64,10 +64,6 @@ impl Rule {
     #[must_use]
     pub fn filter_text(&self) -> &str {
         self.filter.as_ref().map_or("", Filter::text)
-    }
-
-    fn takes_subject(&self, event: &Event) -> bool {
-        self.patterns.matches(&event.content.source, &event.content.event_type)
     }
 }
 
@@ -192,38 +188,28 @@ impl<'a> Judge<'a> {
     ///
     /// If the payload can't be read.
     pub async fn judge_by(&mut self, rule: &Rule) -> Result<Judgement, ReadError> {
-        self.decide(rule, false).await
+        self.try_out(Some(&rule.patterns), rule.filter.as_ref(), false).await
     }
 
-    /// As [`Judge::judge_by`], with the reason where the rule does not take the event.
+    /// Judges by patterns (`None`: all events) and a filter (`None`: all that they take), with the reason for which the
+    /// event is not taken if it is asked for.
     ///
     /// # Errors
     ///
     /// If the payload can't be read.
-    pub async fn explain(&mut self, rule: &Rule) -> Result<Judgement, ReadError> {
-        self.decide(rule, true).await
-    }
-
-    async fn decide(&mut self, rule: &Rule, explains: bool) -> Result<Judgement, ReadError> {
-        if !rule.takes_subject(&self.entry.event) {
+    pub async fn try_out(
+        &mut self,
+        patterns: Option<&PatternSet>,
+        filter: Option<&Filter>,
+        explains: bool,
+    ) -> Result<Judgement, ReadError> {
+        let content = &self.entry.event.content;
+        if patterns.is_some_and(|set| !set.matches(&content.source, &content.event_type)) {
             let subject = self.entry.event.subject();
             let why = explains.then(|| format!("no pattern takes its subject `{subject}`"));
             return Ok(Judgement::Skipped(why));
         }
-        let Some(filter) = &rule.filter else { return Ok(Judgement::Taken) };
-        self.judge_by_filter(filter, explains).await
-    }
-
-    /// Judges by a filter alone, with the reason if it is asked for.
-    ///
-    /// # Errors
-    ///
-    /// If the payload can't be read.
-    pub async fn judge_by_filter(
-        &mut self,
-        filter: &Filter,
-        explains: bool,
-    ) -> Result<Judgement, ReadError> {
+        let Some(filter) = filter else { return Ok(Judgement::Taken) };
         let facts = if filter.reads_payload() {
             match self.whole().await {
                 Ok(facts) => facts,

@@ -12,7 +12,10 @@ use super::{
     Broker, Handle, Identity, Judge, Judgement, Message, NoAnswer, Overview,
     task::{Standing, States},
 };
-use crate::store::{Entry, EventLog, ReadError, ReadLimit, ReadRange};
+use crate::{
+    limits::PAGE_BYTES_MAX,
+    store::{Entry, EventLog, ReadError, ReadLimit, ReadRange},
+};
 
 /// A subscription as it stands.
 #[derive(Clone, Debug)]
@@ -140,7 +143,8 @@ impl Broker {
     }
 
     /// Returns the open deliveries of a subscription beyond a sequence (0: all) that are in one of these states, in order,
-    /// at most `count`; `None` if there is no subscription of this name.
+    /// at most `count`, and fewer if they take more than `PAGE_BYTES_MAX`; with whether there may be more. `None` if there is
+    /// no subscription of this name.
     ///
     /// # Errors
     ///
@@ -151,15 +155,22 @@ impl Broker {
         after: u64,
         states: States,
         count: usize,
-    ) -> Result<Option<Vec<(Sequence, Delivered)>>, LookupError> {
+    ) -> Result<Option<(Vec<(Sequence, Delivered)>, bool)>, LookupError> {
         let Some(handle) = self.named(name.as_str()) else { return Ok(None) };
         let open = handle.ask(|reply| Message::Open { after, states, count, reply }).await?;
-        let mut delivered = Vec::with_capacity(open.len());
+        let mut has_more = open.len() >= count;
+        let (mut delivered, mut bytes) = (Vec::with_capacity(open.len()), 0);
         for standing in open {
+            if PAGE_BYTES_MAX < bytes {
+                has_more = true;
+                break;
+            }
             let sequence = standing.sequence;
-            delivered.push((sequence, self.delivered(handle.identity(), standing).await?));
+            let of_it = self.delivered(handle.identity(), standing).await?;
+            bytes += size(&of_it.background);
+            delivered.push((sequence, of_it));
         }
-        Ok(Some(delivered))
+        Ok(Some((delivered, has_more)))
     }
 
     /// As [`Broker::open_deliveries`], of those that were given up.
@@ -217,6 +228,12 @@ impl Broker {
     pub async fn event_id_at(&self, sequence: Sequence) -> Option<hookline_core::event::EventId> {
         read_one(&*self.inner.log, sequence).await.ok().map(|entry| entry.event.id)
     }
+}
+
+/// About how many bytes it takes.
+fn size(background: &Background) -> usize {
+    let texts = background.attempts.iter().map(|of| of.reason.len() + of.error_type.len());
+    background.checkpoint.len() + texts.sum::<usize>()
 }
 
 /// Reads the one entry with this sequence.

@@ -99,7 +99,7 @@ impl Feed {
         hungry && !state.routed.is_empty()
     }
 
-    /// Takes what there is. `tail` was asked before how far it is.
+    /// Takes what there is; `tail` says how far all feeds were filled.
     fn take(&self, tail: &AtomicU64) -> Fed {
         // First how far all feeds were filled: what comes in between is taken too, and lies beyond.
         let through = tail.load(Ordering::Acquire);
@@ -241,16 +241,19 @@ impl Broker {
             let missing = format!("event {} is not there yet", after + 1);
             return Err(ReadError::Unavailable(missing.into()));
         };
-        let feeds = {
+        let (feeds, changed) = {
             let mut followers = tail.followers.lock();
             followers.matching = last;
             followers.feeds.retain(|_, feed| feed.follows());
-            takers.take_if(|takers| takers.version != followers.version);
-            if takers.is_none() {
-                *takers = Some(Takers::new(followers.version, followers.identities.clone()));
-            }
-            followers.feeds.clone()
+            let version = followers.version;
+            let is_known = takers.as_ref().is_some_and(|takers| takers.version == version);
+            let changed = (!is_known).then(|| (version, followers.identities.clone()));
+            (followers.feeds.clone(), changed)
         };
+        // Not under the lock: all their patterns are compiled.
+        if let Some((version, identities)) = changed {
+            *takers = Some(Takers::new(version, identities));
+        }
         if let Some(takers) = takers.as_ref().filter(|_| !feeds.is_empty()) {
             let mut found = Vec::new();
             for entry in &entries {

@@ -125,10 +125,7 @@ fn check_settings(
     settings: &Settings,
     errors: &mut Vec<ConfigError>,
 ) {
-    let schemes = match &settings.custom {
-        Some(custom) => &custom.schemes,
-        None => kind.provider().schemes,
-    };
+    let schemes = settings.schemes(kind);
     let mut refuse = |key, why| {
         errors.push(ConfigError::at(section.key(key), Problem::Meaningless { kind, why }));
     };

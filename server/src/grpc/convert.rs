@@ -198,7 +198,7 @@ pub(super) fn policy(policy: &Policy) -> v1::SubscriptionPolicy {
         burst: policy.rate.map(|rate| rate.burst),
         breaker_failures: Some(policy.breaker.map_or(0, |breaker| breaker.failures)),
         breaker_pause: policy.breaker.map(|breaker| duration(breaker.pause)),
-        expire_after: policy.expire_after.map(duration),
+        expire_after: Some(duration(policy.expire_after.unwrap_or_default())),
     }
 }
 

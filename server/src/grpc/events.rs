@@ -6,6 +6,8 @@ mod publish;
 
 mod test;
 
+mod trial;
+
 mod watch;
 
 use std::pin::Pin;

@@ -8,10 +8,6 @@ use tonic::Status;
 
 use super::{convert, fields::duration, status::invalid};
 
-const QUIET_DEFAULT: Duration = Duration::from_secs(5);
-const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(60);
-const BREAKER_PAUSE_DEFAULT: Duration = Duration::from_secs(60);
-
 /// Reads a policy: what is not given takes its default.
 pub(super) fn read(policy: Option<&v1::SubscriptionPolicy>) -> Result<Policy, Status> {
     let mut read = Policy::default();
@@ -86,11 +82,7 @@ fn coalesce(given: &v1::SubscriptionPolicy) -> Result<Coalesce, Status> {
     let coalesce = match v1::Coalesce::try_from(given.coalesce) {
         Ok(v1::Coalesce::Unspecified) => Coalesce::None,
         Ok(v1::Coalesce::Latest) => Coalesce::Latest,
-        Ok(v1::Coalesce::Debounce) => {
-            let quiet = quiet.unwrap_or(QUIET_DEFAULT);
-            let max_wait = max_wait.unwrap_or_else(|| MAX_WAIT_DEFAULT.max(quiet));
-            return Ok(Coalesce::Debounce { quiet, max_wait });
-        }
+        Ok(v1::Coalesce::Debounce) => return Ok(Coalesce::debounce(quiet, max_wait)),
         Err(_) => return Err(of("coalesce", format!("{} is no coalescing", given.coalesce))),
     };
     only_with(quiet.is_some(), "debounce_quiet", "coalesce` of `COALESCE_DEBOUNCE")?;
@@ -103,12 +95,7 @@ fn rate(given: &v1::SubscriptionPolicy) -> Result<Option<Rate>, Status> {
         only_with(given.burst.is_some(), "burst", "max_per_second")?;
         return Ok(None);
     };
-    let burst = match given.burst {
-        Some(burst) => burst,
-        // Out of bounds, `per_second` is refused for itself.
-        None => (1..=100_000).find(|burst| per_second <= f64::from(*burst)).unwrap_or(1),
-    };
-    Ok(Some(Rate { per_second, burst }))
+    Ok(Some(Rate::new(per_second, given.burst)))
 }
 
 fn breaker(given: &v1::SubscriptionPolicy) -> Result<Option<Breaker>, Status> {
@@ -118,7 +105,7 @@ fn breaker(given: &v1::SubscriptionPolicy) -> Result<Option<Breaker>, Status> {
             only_with(pause.is_some(), "breaker_pause", "breaker_failures")?;
             Ok(None)
         }
-        failures => Ok(Some(Breaker { failures, pause: pause.unwrap_or(BREAKER_PAUSE_DEFAULT) })),
+        failures => Ok(Some(Breaker::new(failures, pause))),
     }
 }
 

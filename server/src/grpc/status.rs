@@ -6,7 +6,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     broker::{CreateError, LookupError, NoAnswer, RedriveError, SeekError, UpdateError},
-    limits::{RETRY_DELAY, SHOWN_PATTERNS_BYTES_MAX, SUBSCRIPTIONS_MAX},
+    limits::{RETRY_DELAY, SHOWN_RULE_BYTES_MAX, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
 };
 
@@ -82,9 +82,11 @@ pub(super) fn append_failed(error: &AppendError) -> Status {
 pub(super) fn create_failed(error: &CreateError) -> Status {
     match error {
         CreateError::Exists(identity) => Status::already_exists(format!(
-            "subscription `{}` exists with other content: it takes {}, and began after sequence {}",
+            "subscription `{}` exists with other content: it takes {} with the filter `{}`, and began after \
+             sequence {}",
             identity.name,
             shown(&identity.rule.patterns),
+            cut_short(identity.rule.filter_text()),
             identity.start_after
         )),
         CreateError::OutOfRange { .. } => Status::out_of_range(format!("`start`: {error}")),
@@ -111,9 +113,13 @@ pub(super) fn unseen(error: &LookupError) -> Status {
 
 /// Returns patterns for a message, which shows no more of them than fits one.
 pub(super) fn shown(patterns: &PatternSet) -> String {
-    let text = patterns.to_string();
-    let rest = if SHOWN_PATTERNS_BYTES_MAX < text.len() { "..." } else { "" };
-    cut(text, SHOWN_PATTERNS_BYTES_MAX) + rest
+    cut_short(&patterns.to_string())
+}
+
+/// Returns as much of patterns or a filter as fits a message.
+pub(super) fn cut_short(text: &str) -> String {
+    let rest = if SHOWN_RULE_BYTES_MAX < text.len() { "..." } else { "" };
+    cut(text.to_owned(), SHOWN_RULE_BYTES_MAX) + rest
 }
 
 /// A subscription was not changed.
@@ -167,7 +173,7 @@ mod tests {
         assert_eq!(shown(&set(1)), set(1).to_string());
         let cut = shown(&set(100));
         assert!(cut.ends_with("..."), "{cut}");
-        assert_eq!(cut.len(), SHOWN_PATTERNS_BYTES_MAX + 3);
+        assert_eq!(cut.len(), SHOWN_RULE_BYTES_MAX + 3);
     }
 
     #[test]

@@ -82,8 +82,8 @@ impl Subscribe {
             Some(given) => Err(Status::failed_precondition(format!(
                 "`filter`: subscription `{}` has `{}`, the request says `{}`",
                 identity.name,
-                rule.filter_text(),
-                given.text()
+                status::cut_short(rule.filter_text()),
+                status::cut_short(given.text())
             ))),
             None => Ok(()),
         }

@@ -100,6 +100,37 @@ pub enum Pause {
     On,
 }
 
+impl Coalesce {
+    /// Returns a debounce: without newer events for 5 s, after 60 s at the latest, but for what is given.
+    #[must_use]
+    pub fn debounce(quiet: Option<Duration>, max_wait: Option<Duration>) -> Self {
+        let quiet = quiet.unwrap_or(SECOND * 5);
+        Self::Debounce { quiet, max_wait: max_wait.unwrap_or_else(|| MINUTE.max(quiet)) }
+    }
+}
+
+impl Rate {
+    /// Returns a rate; its burst is what comes in a second, one at least, if it is not given.
+    #[must_use]
+    pub fn new(per_second: f64, burst: Option<u32>) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is clamped"
+        )]
+        let of_a_second = || per_second.ceil().clamp(1.0, 100_000.0) as u32;
+        Self { per_second, burst: burst.unwrap_or_else(of_a_second) }
+    }
+}
+
+impl Breaker {
+    /// Returns a breaker; it pauses for a minute if nothing else is given.
+    #[must_use]
+    pub fn new(failures: u32, pause: Option<Duration>) -> Self {
+        Self { failures, pause: pause.unwrap_or(MINUTE) }
+    }
+}
+
 impl Policy {
     /// Returns what a running subscription can't change without looking at all that is open anew.
     #[must_use]

@@ -334,6 +334,26 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Returns which delivery it gives up and why, if it does.
+    #[must_use]
+    pub fn death(&self) -> Option<(Sequence, &Death)> {
+        match self {
+            Self::Dead { sequence, death, .. } => Some((*sequence, death)),
+            Self::Position { .. }
+            | Self::Open { .. }
+            | Self::Failed { .. }
+            | Self::Checkpointed { .. }
+            | Self::Done { .. }
+            | Self::Superseded { .. }
+            | Self::Redriven { .. }
+            | Self::LookedBack { .. }
+            | Self::Reconfigured { .. }
+            | Self::Sought { .. } => None,
+        }
+    }
+}
+
 /// All durable facts of a subscription that its machine is recovered from.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Snapshot {

@@ -106,9 +106,9 @@ fn read_form(post: &Post<'_>) -> Option<Reading> {
             Some((kind, status, _)) => format!("{kind}.{status}"),
             None => fields.id("EventType").unwrap_or_else(|| "event".to_owned()),
         },
-        // The header's id goes before; it is looked at where there is none here.
         // A call is asked about many times in one status.
         repeats: matches!(found, Some(("call", ..))),
+        // The header's id goes before; it is looked at where there is none here.
         delivery_id: if post.header(TOKEN).is_some() { None } else { key(found, &fields) },
         timestamp: times::parse(fields.at("Timestamp")),
         actor: fields.id("From").unwrap_or_default(),

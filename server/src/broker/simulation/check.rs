@@ -62,7 +62,7 @@ impl World {
         drop(self.drive(broker.view(&name)).await);
         self.drive(std::future::pending::<()>()).await;
         let open = self.drive(broker.open_deliveries(&name, 0, states, 10_000)).await?;
-        let open: Vec<_> = open.ok()??.into_iter().map(|(at, of)| (at, of.status)).collect();
+        let open: Vec<_> = open.ok()??.0.into_iter().map(|(at, of)| (at, of.status)).collect();
         let resource = |at: &Sequence| {
             let entry = self.store.entry_at(*at)?;
             let content = &entry.event.content;

@@ -71,7 +71,7 @@ impl Task {
                     }
                 }
             }
-            let any_died = changes.iter().any(|change| matches!(change, Change::Dead { .. }));
+            let any_died = changes.iter().any(|change| change.death().is_some());
             let commit = Commit { changes, dead_events, config, at };
             let result = tools.ledger.commit(creation, epoch, commit).await;
             if any_died && result.is_ok() {
@@ -189,9 +189,9 @@ impl Task {
     /// Returns the event of a delivery, of one that was redriven as the dead letter kept it; and what happened before.
     async fn entry(&mut self, grant: &Grant) -> Result<(Arc<Entry>, Background), ReadError> {
         let sequence = grant.lease.sequence;
-        let (tools, creation) = (self.tools.clone(), self.identity.creation);
+        let creation = self.identity.creation;
         let kept = self.identity.is_ephemeral().then(|| self.backgrounds.get(sequence));
-        let background = background(&tools, creation, grant, kept).await?;
+        let background = background(&self.tools, creation, grant, kept).await?;
         if let Some(entry) = self.ahead.take(sequence) {
             return Ok((entry, background));
         }
@@ -233,19 +233,6 @@ async fn background(
 
 /// Returns the sequences whose dead letters have no row yet that holds their events, as far as it is known.
 fn newly_dead(changes: &[Change]) -> Vec<Sequence> {
-    let dead = changes.iter().filter_map(|change| match change {
-        Change::Dead { sequence, death, .. } if !death.redriven => Some(*sequence),
-        Change::Dead { .. }
-        | Change::Position { .. }
-        | Change::Open { .. }
-        | Change::Failed { .. }
-        | Change::Checkpointed { .. }
-        | Change::Done { .. }
-        | Change::Superseded { .. }
-        | Change::Redriven { .. }
-        | Change::LookedBack { .. }
-        | Change::Reconfigured { .. }
-        | Change::Sought { .. } => None,
-    });
-    dead.collect()
+    let dead = changes.iter().filter_map(Change::death);
+    dead.filter(|(_, death)| !death.redriven).map(|(sequence, _)| sequence).collect()
 }

@@ -77,8 +77,8 @@ impl Task {
             self.take_feed();
         }
         self.tools.tail.unfollow(self.identity.creation, &self.feed);
-        // What it would bring is by the rule of before. It is begun anew when the move has ended.
-        self.fetch = None;
+        // What they would bring is by the rule and the position of before. They are begun anew when the move has ended.
+        (self.fetch, self.looking_back) = (None, None);
     }
 
     pub(super) fn change(
@@ -249,8 +249,7 @@ impl Task {
     pub(super) fn looked(&mut self, looked: LookedBack) {
         self.looking_back = None;
         let LookedBack { through, routed } = looked;
-        // A seek in the meantime has made it void.
-        if self.looked_back == u64::MAX || through <= self.looked_back {
+        if through <= self.looked_back {
             return;
         }
         self.looked_back = through;

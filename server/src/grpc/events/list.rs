@@ -7,9 +7,8 @@ use hookline_proto::v1;
 use prost::Message as _;
 use tonic::Status;
 
-use super::test::Trial;
+use super::trial::Trial;
 use crate::{
-    broker::Judgement,
     grpc::{Shared, convert, fields, page, status},
     limits::{LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, PAGE_BYTES_MAX},
     store::{Entry, EventLog, ReadLimit, ReadRange},
@@ -76,8 +75,7 @@ impl Walk {
         if self.received_before.is_some_and(|before| before <= entry.event.received_at) {
             return Ok(false);
         }
-        let judged = self.trial.judge(log, entry, false).await;
-        Ok(judged.map_err(|error| status::read_failed(&error))? == Judgement::Taken)
+        self.trial.takes(log, entry).await
     }
 }
 

@@ -1,50 +1,23 @@
 //! `TestFilter`: patterns and a filter, tried against the log.
 
-use hookline_core::{event::EventId, filter::Filter, pattern::PatternSet};
+use hookline_core::event::EventId;
 use hookline_proto::v1;
+use prost::Message as _;
 use tonic::Status;
 
+use super::trial::Trial;
 use crate::{
-    broker::{Judge, Judgement, Rule, Start},
+    broker::{Judgement, Start},
     grpc::{Shared, convert, fields, status},
     limits::{
-        LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, SAMPLES_DEFAULT, SAMPLES_MAX,
+        LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, PAGE_BYTES_MAX, SAMPLES_DEFAULT,
+        SAMPLES_MAX,
     },
-    store::{Entry, EventLog, ReadError, ReadLimit, ReadRange},
+    store::{ReadError, ReadLimit, ReadRange},
 };
 
 /// How much of the log one read takes.
 const READ: ReadLimit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_BYTES };
-
-/// What is tried: patterns (none: all events) and a filter (none: all that they take).
-pub(super) struct Trial {
-    patterns: Option<PatternSet>,
-    filter: Option<Filter>,
-}
-
-impl Trial {
-    pub(super) fn read(patterns: &[String], filter: &str) -> Result<Self, Status> {
-        let patterns = fields::patterns("patterns", patterns)?;
-        Ok(Self { patterns, filter: fields::filter("filter", filter)? })
-    }
-
-    pub(super) async fn judge(
-        &self,
-        log: &dyn EventLog,
-        entry: &Entry,
-        explains: bool,
-    ) -> Result<Judgement, ReadError> {
-        let mut judge = Judge::of(log, entry);
-        match (&self.patterns, &self.filter) {
-            (Some(patterns), filter) => {
-                let rule = Rule { patterns: patterns.clone(), filter: filter.clone() };
-                if explains { judge.explain(&rule).await } else { judge.judge_by(&rule).await }
-            }
-            (None, Some(filter)) => judge.judge_by_filter(filter, explains).await,
-            (None, None) => Ok(Judgement::Taken),
-        }
-    }
-}
 
 pub(super) async fn test(
     shared: &Shared,
@@ -53,7 +26,7 @@ pub(super) async fn test(
     let log = &**shared.broker.log();
     let read_failed = |error: ReadError| status::read_failed(&error);
     let trial = Trial::read(&request.patterns, &request.filter)?;
-    let samples_max = request.sample_size.map_or(SAMPLES_DEFAULT, |size| {
+    let mut samples_max = request.sample_size.map_or(SAMPLES_DEFAULT, |size| {
         usize::try_from(size).unwrap_or(usize::MAX).min(SAMPLES_MAX)
     });
     let start = match request.start.as_ref().and_then(|start| start.position.as_ref()) {
@@ -66,6 +39,7 @@ pub(super) async fn test(
     if !request.event_id.is_empty() {
         answer.mismatch_reason = reason(shared, &trial, &request.event_id).await?;
     }
+    let mut bytes = 0;
     let most = u64::try_from(LIST_LOOKED_AT_MAX).unwrap_or(u64::MAX);
     while answer.scanned_count < most {
         let entries = log.read(ReadRange { after, limit: READ }).await.map_err(read_failed)?;
@@ -77,7 +51,13 @@ pub(super) async fn test(
                 Judgement::Taken => {
                     answer.matched_count += 1;
                     if answer.samples.len() < samples_max {
-                        answer.samples.push(convert::bare_event(&entry));
+                        let sample = convert::bare_event(&entry);
+                        bytes += sample.encoded_len();
+                        if bytes <= PAGE_BYTES_MAX {
+                            answer.samples.push(sample);
+                        } else {
+                            samples_max = 0;
+                        }
                     }
                 }
                 Judgement::Failed(why) => {

@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::test::Trial;
+use super::trial::Trial;
 use crate::{
-    broker::Judgement,
     grpc::{Shared, convert, fields, fields::View, status},
     limits::{WATCH_READ_BYTES, WATCH_READ_ENTRIES},
     store::{Entry, EventLog, ReadLimit, ReadRange},
@@ -58,7 +57,7 @@ impl Watcher {
         loop {
             while let Some(entry) = self.ahead.pop_front() {
                 self.after = entry.event.sequence.get();
-                if self.takes(&entry).await? {
+                if self.trial.takes(&*self.log, &entry).await? {
                     let event = convert::event(&*self.log, &entry, self.view).await;
                     return event.map_err(|error| status::read_failed(&error));
                 }
@@ -90,10 +89,5 @@ impl Watcher {
                 Err(_) => Err(status::unavailable("the store is closed")),
             },
         }
-    }
-
-    async fn takes(&self, entry: &Entry) -> Result<bool, Status> {
-        let judged = self.trial.judge(&*self.log, entry, false).await;
-        Ok(judged.map_err(|error| status::read_failed(&error))? == Judgement::Taken)
     }
 }

@@ -92,8 +92,8 @@ async fn next(
     let broker = &shared.broker;
     let open = broker.open_deliveries(name, after, wanted.states, count).await;
     let open = open.map_err(status::lookup_failed)?;
-    let mut all = open.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
-    let mut end = last(&all).filter(|_| all.len() >= count);
+    let (mut all, has_more) = open.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
+    let mut end = last(&all).filter(|_| has_more);
     if wanted.dead {
         let limit = ReadLimit { count, bytes: PAGE_BYTES_MAX };
         let dead = broker.dead_deliveries(name, after, limit).await;

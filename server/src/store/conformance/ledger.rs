@@ -622,10 +622,8 @@ mod fold {
                     model.apply(change);
                     true
                 });
-                let events = changes.iter().filter_map(|change| {
-                    let Change::Dead { sequence, .. } = change else { return None };
-                    Some((*sequence, Arc::clone(&entry)))
-                });
+                let dead = changes.iter().filter_map(Change::death);
+                let events = dead.map(|(of, _)| (of, Arc::clone(&entry)));
                 let events = events.collect();
                 bench.commit_with(&owner, changes, events).await;
                 bench.step().await;

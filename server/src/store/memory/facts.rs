@@ -126,22 +126,8 @@ impl LedgerFacts {
     /// Writes changes; `Unavailable`, and the ledger as it was, where a dead letter comes without its event.
     pub(super) fn commit(&mut self, creation: Creation, commit: Commit) -> Result<(), CommitError> {
         let events: BTreeMap<_, _> = commit.dead_events.into_iter().collect();
-        let without = commit.changes.iter().find_map(|change| match change {
-            Change::Dead { sequence, .. } => {
-                let has = self.letters.contains_key(sequence) || events.contains_key(sequence);
-                (!has).then_some(*sequence)
-            }
-            Change::Position { .. }
-            | Change::Open { .. }
-            | Change::Failed { .. }
-            | Change::Checkpointed { .. }
-            | Change::Done { .. }
-            | Change::Superseded { .. }
-            | Change::Redriven { .. }
-            | Change::LookedBack { .. }
-            | Change::Reconfigured { .. }
-            | Change::Sought { .. } => None,
-        });
+        let mut dead = commit.changes.iter().filter_map(Change::death).map(|(of, _)| of);
+        let without = dead.find(|of| !self.letters.contains_key(of) && !events.contains_key(of));
         if let Some(sequence) = without {
             let why = format!("no event came with dead letter `{sequence}`");
             return Err(CommitError::Unavailable(why.into()));

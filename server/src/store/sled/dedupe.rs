@@ -61,12 +61,12 @@ pub(super) struct Dedupe {
     bodies: Bodies,
 }
 
-/// Where the newest event with each body stands. Of events with the same body only the newest can be within a window, so
-/// that a body that is said again and again takes one place.
+/// Where the newest event with each body stands. Of events with the same body only the newest can be within a window: a
+/// body has one place here, and in `order` as many as it was said among the last of all.
 #[derive(Debug, Default)]
 struct Bodies {
     newest: HashMap<u64, u64>,
-    /// In order; those that were said again since stand here twice until their first place is forgotten.
+    /// In order; those that were said again since stand here once for each time.
     order: VecDeque<(u64, u64)>,
 }
 

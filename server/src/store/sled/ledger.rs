@@ -261,14 +261,14 @@ impl<'a> Writing<'a> {
 
     /// Reads what happened to a delivery before, without its checkpoint.
     fn background(&self, sequence: Sequence) -> Result<Background, ReadError> {
+        if self.facts.backgrounds.contains(sequence) {
+            return codec::decode_background(self.get(Kind::Background, sequence)?);
+        }
         if self.facts.old_records.contains(sequence) {
             let (_, attempts) = codec::decode_record(self.get(Kind::Record, sequence)?)?;
             return Ok(Background { attempts, ..Background::default() });
         }
-        if !self.facts.backgrounds.contains(sequence) {
-            return Ok(Background::default());
-        }
-        codec::decode_background(self.get(Kind::Background, sequence)?)
+        Ok(Background::default())
     }
 
     fn put_background(&mut self, sequence: Sequence, background: &Background) {
