@@ -44,7 +44,7 @@ impl World {
             return;
         }
         let now = self.now();
-        self.oracle.learn(&self.store, &self.kinds, self.at, now);
+        self.oracle.learn(&self.store, &self.kinds, now);
         for name in 0..NAMES.len() {
             if let Some(look) = self.look(name).await {
                 self.oracle.check(&look, self.at);

@@ -80,7 +80,7 @@ fn takes(config: &SubscriptionConfig) -> Takes {
 
 impl Oracle {
     /// Learns what the log and the ledgers have, while nothing is under way.
-    pub(super) fn learn(&mut self, store: &MemoryStore, kinds: &[Kind], at: usize, now: Timestamp) {
+    pub(super) fn learn(&mut self, store: &MemoryStore, kinds: &[Kind], now: Timestamp) {
         self.learn_log(store, kinds);
         let creations = store.creations();
         let gone: Vec<_> =
@@ -102,8 +102,7 @@ impl Oracle {
             self.learn_rule(creation, &mut sub, &config, floor);
             sub.expires |= config.policy.expire_after.is_some();
             sub.max_attempts_ever = sub.max_attempts_ever.max(config.policy.max_attempts);
-            let is_paused = is_paused(config.pause, now, self.wall_lead);
-            sub.paused_since = is_paused.then(|| sub.paused_since.unwrap_or(at));
+            sub.was_paused = is_paused(config.pause, now, self.wall_lead);
             if sub.updating || sub.bucket.is_none_or(|bucket| bucket.epoch != epoch) {
                 sub.bucket = config.policy.rate.map(|rate| Bucket::full(rate, epoch, now));
             }
@@ -243,7 +242,7 @@ impl Sub {
             retaking: None,
             updating: false,
             seeking: None,
-            paused_since: None,
+            was_paused: false,
             bucket: None,
             flow: (config.policy.ordering, config.policy.coalesce),
             reordered: false,

@@ -36,8 +36,6 @@ pub(super) struct Oracle {
     /// What the log has, in order.
     pub(super) log: Vec<Kind>,
     pub(super) keys: BTreeMap<String, u64>,
-    /// How often the hub was restarted while a consumer did not read.
-    unread: u32,
     /// How far the time of day was ahead of the steady clock at most since the hub was started, in microseconds: by
     /// which of its values the end of a pause was turned into a steady time is not seen.
     pub(super) wall_lead: i64,
@@ -67,8 +65,8 @@ pub(super) struct Sub {
     pub(super) updating: bool,
     /// Where a seek goes to that may not be answered, and when it was asked for.
     pub(super) seeking: Option<(u64, Timestamp)>,
-    /// Since which operation nothing may be leased.
-    pub(super) paused_since: Option<usize>,
+    /// Whether nothing might be leased when it was looked at last.
+    pub(super) was_paused: bool,
     pub(super) bucket: Option<Bucket>,
     /// How it orders and coalesces, and whether that was ever changed.
     pub(super) flow: (Ordering, Coalesce),
@@ -200,8 +198,7 @@ impl Oracle {
                 let lease = &mut self.leases[known];
                 lease.deadline = lease.deadline.max(grant.expires_at);
             }
-            // It was in a queue that nobody read.
-            None => self.note_lease(&grant, 0, false),
+            None => self.ensure(false, || format!("{:?} is held, and was never sent", grant.lease)),
         }
     }
 
@@ -277,7 +274,6 @@ impl Oracle {
             }
         }
         self.ensure(why.is_none(), || format!("{id:?}: {}", why.unwrap_or_default()));
-        let allowed = *allowed.start()..=allowed.end() + self.unread;
         self.ensure(allowed.contains(&id.attempt), || {
             format!("{id:?} is not one of the attempts {allowed:?}")
         });
@@ -308,8 +304,7 @@ impl Oracle {
         if sub.updating || !reads {
             return;
         }
-        let is_paused =
-            super::expect::is_paused(pause, now, self.wall_lead) && sub.paused_since.is_some();
+        let is_paused = super::expect::is_paused(pause, now, self.wall_lead) && sub.was_paused;
         let mut within = true;
         if let Some(rate) = policy.rate {
             let given = grant.expires_at.saturating_sub(policy.lease_duration);
@@ -362,8 +357,6 @@ impl Oracle {
             && delivery.last == Some(lost)
             && delivery.generation == id.generation
             && !self.leases[lost].applied
-            // Else it may have been taken back from its transport at that moment.
-            && self.leases[lost].was_read_at_once
         {
             delivery.exact = epoch.map(|epoch| (epoch, id.attempt + 1));
         }
@@ -378,10 +371,8 @@ impl Oracle {
         }
     }
 
-    /// Every lease before a restart may be forgotten; what was written down is checked apart. What nobody has read may
-    /// have been written down too, and its end may count.
-    pub(super) fn restarted(&mut self, is_unread: bool) {
-        self.unread += u32::from(is_unread);
+    /// Every lease before a restart may be forgotten; what was written down is checked apart.
+    pub(super) fn restarted(&mut self) {
         for lease in &mut self.leases {
             lease.may_be_over = true;
         }

@@ -127,10 +127,9 @@ impl World {
     }
 
     async fn restart(&mut self) {
-        let is_unread = self.consumers.values().any(|consumer| consumer.stalls);
         self.kill_hub().await;
         self.was_fenced = false;
-        self.oracle.restarted(is_unread);
+        self.oracle.restarted();
         self.start_hub().await;
     }
 

@@ -164,7 +164,11 @@ fn every_planted_bug_is_found() {
         for bug in bugs {
             let found = (0..SEEDS_OF_BUG).find_map(|seed| run(seed, Some(*bug)).err());
             match found {
-                Some(failure) => println!("{bug:?}: seed {}: {}", failure.seed, failure.why),
+                Some(failure) => {
+                    let seed = failure.seed;
+                    assert!(run(seed, None).is_ok(), "{bug:?}: seed {seed} fails without it too");
+                    println!("{bug:?}: seed {seed}: {}", failure.why);
+                }
                 None => panic!("{bug:?} is not found within {SEEDS_OF_BUG} seeds"),
             }
         }
