@@ -186,7 +186,8 @@ async fn work(address: SocketAddr, flow: Flow, consumer: String, ledger: Arc<Led
             return;
         }
     }
-    while let Ok(message) = stream.message().await {
+    // A flow may have nothing left while another is behind: whoever waits for all of it is patient.
+    while let Ok(message) = stream.next_but_heartbeats().await {
         if matches!(message, hookline_proto::v1::subscribe_response::Message::Newer(_)) {
             continue;
         }
@@ -240,7 +241,7 @@ async fn hold(address: SocketAddr, round: usize, ledger: Arc<Ledger>) {
     assert_eq!(answer.into_inner().results[0].outcome(), Outcome::Applied);
     ledger.long.lock().extended = Some((lease_id, checkpoint));
     // Until the hub is gone.
-    while stream.message().await.is_ok() {}
+    while stream.next_but_heartbeats().await.is_ok() {}
 }
 
 /// Waits until every event has ended on every flow.
@@ -265,6 +266,10 @@ async fn come_to_rest(hub: &Hub, ledger: &Arc<Ledger>) -> u64 {
         let ended = load.join_next().await;
         panic!("an agent has ended: {ended:?}")
     };
+    for flow in FLOWS {
+        let position = agent.subscription(flow.name()).await.position.unwrap();
+        println!("{flow:?}: {} of {end} have ended", position.done_floor);
+    }
     let in_time = tokio::time::timeout(6 * PATIENCE, async {
         tokio::select! {
             () = done => {}
