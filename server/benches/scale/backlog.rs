@@ -20,33 +20,44 @@ use hookline_server::store::{
 use crate::{
     Outcome,
     latency::{Probe, compare, now, pause},
-    load,
+    load, median,
     servers::Server,
 };
 
 /// The store's cache of both hubs: as small as it may be, so that what is compared is not the cache.
 const CACHE: &str = "8MiB";
-/// How many events and retries wait at the other hub.
+/// How many events wait at the other hubs, and how many retries at the smaller one.
 const FEW: (usize, usize) = (10_000, 1_000);
 
-/// Compares a hub where so many events and retries wait with one where few do.
+/// Compares a hub where so many events and retries wait with one where fewer events do, and one with few of both.
 pub(crate) async fn run(rounds: usize, many: (usize, usize)) -> Outcome {
     let folder = tempfile::tempdir()?;
-    println!("preparing events and retries: {many:?} and {FEW:?}");
-    prepare(&folder.path().join("many"), many).await?;
-    prepare(&folder.path().join("few"), FEW).await?;
+    let fewer = (FEW.0, many.1);
+    println!("preparing events and retries: {many:?}, {fewer:?} and {FEW:?}");
+    for (name, of) in [("many", many), ("fewer", fewer), ("few", FEW)] {
+        prepare(&folder.path().join(name), of).await?;
+    }
+    let (mut of_fewer, mut of_few) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let few = first_delivery(&folder.path().join("few"), 0).await?;
+        let few = first_delivery(&folder.path().join("few"), round).await?;
+        let fewer = first_delivery(&folder.path().join("fewer"), round).await?;
         let many = first_delivery(&folder.path().join("many"), round).await?;
         println!(
-            "round {round}: first delivery {:.2} s and {:.2} s after the start; resident {} MB and {} MB, ratio {:.2}",
-            few.0,
+            "round {round}: first delivery {:.2} s after the start (at most 2); resident {} MB, with fewer events {} MB, \
+             with few of both {} MB",
             many.0,
-            few.1 / 1_024,
             many.1 / 1_024,
-            ratio(many.1, few.1),
+            fewer.1 / 1_024,
+            few.1 / 1_024,
         );
+        of_fewer.push(ratio(many.1, fewer.1));
+        of_few.push(ratio(many.1, few.1));
     }
+    println!(
+        "median of the ratios of memory: {:.2} with fewer events (at most 1.3), {:.2} with few of both",
+        median(of_fewer),
+        median(of_few)
+    );
     // With the cache that a hub has by itself.
     let hub = start(&folder.path().join("many"), "128MiB")?;
     let mut busy = Probe::of(&hub, "fresh", Policy::new()).await?;
@@ -93,11 +104,12 @@ async fn prepare(data: &Path, (waiting, failed): (usize, usize)) -> Outcome {
     let store = SledStore::open(data, Options::default())?;
     let at = Timestamp::from_secs(1_790_000_000).ok_or("a time")?;
     let batch: Vec<_> = (0..500).map(event).collect();
-    for _ in 0..waiting / batch.len() {
+    let all = waiting.max(failed);
+    for _ in 0..all / batch.len() {
         store.append(batch.clone(), at).await?;
     }
-    store.create(subscription("waiting", at)?).await?;
-    let creation = store.create(subscription("retries", at)?).await?;
+    store.create(subscription("waiting", at, all - waiting)?).await?;
+    let creation = store.create(subscription("retries", at, 0)?).await?;
     let (epoch, _) = store.open(creation).await?;
     retries(&store, creation, epoch, failed).await?;
     store.close().await;
@@ -136,7 +148,11 @@ async fn retries(store: &SledStore, creation: Creation, epoch: Epoch, count: usi
     Ok(())
 }
 
-fn subscription(name: &str, created_at: Timestamp) -> Outcome<SubscriptionConfig> {
+fn subscription(
+    name: &str,
+    created_at: Timestamp,
+    start_after: usize,
+) -> Outcome<SubscriptionConfig> {
     Ok(SubscriptionConfig {
         name: SubscriptionName::parse(name)?,
         rule: Rule { patterns: PatternSet::parse(["github"])?, filter: String::new() },
@@ -145,7 +161,7 @@ fn subscription(name: &str, created_at: Timestamp) -> Outcome<SubscriptionConfig
         policy: CorePolicy::default(),
         pause: Pause::Off,
         created_at,
-        start_after: 0,
+        start_after: u64::try_from(start_after)?,
     })
 }
 

@@ -4,8 +4,8 @@
 //! Each part compares two hubs of the same build, in turns, on the same machine: the ratio means something where the
 //! figures alone do not.
 //!
-//! - `backlog`: a million events wait on one subscription and 100,000 retries on another, beside a hub with 10,000 and
-//!   1,000;
+//! - `backlog`: a million events wait on one subscription and 100,000 retries on another, beside a hub with 10,000 and as
+//!   many retries, and one with 10,000 and 1,000;
 //! - `resource`: 30,000 events wait behind one resource of an ordered subscription, beside one with none;
 //! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10. Needs `wrk` and bodies, see
 //!   the bench `ingest`.
@@ -54,7 +54,7 @@ fn main() -> Outcome {
         runtime.block_on(resource::run(rounds))?;
     }
     if all || named("subscriptions") {
-        subscriptions::run(&runtime, rounds, u64::try_from(number("--seconds", 5))?)?;
+        subscriptions::run(&runtime, rounds, u64::try_from(number("--seconds", 15))?)?;
     }
     Ok(())
 }
