@@ -7,7 +7,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    broker::{Broker, StartError},
+    broker::{Broker, Retention, StartError},
     clock::Clock,
     config::Config,
     grpc, http,
@@ -103,6 +103,11 @@ impl App {
         let subscriptions = groups.subscriptions.clone();
         let broker =
             Broker::start(Arc::clone(&log), ledger, Arc::clone(&clock), subscriptions).await?;
+        broker.start_retention(Retention {
+            max_age: config.retention.max_age,
+            open_max_age: config.retention.open_max_age,
+            max_bytes: config.retention.max_bytes.map(|bytes| bytes as u64),
+        });
         let (readiness, counts) =
             (http::Readiness::default(), Arc::new(http::Counts::new(&config.sources)));
         let state = http::State {

@@ -218,6 +218,34 @@ pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(10);
 /// The most that `[shutdown] grace` may be.
 pub const SHUTDOWN_GRACE_MOST: Duration = Duration::from_secs(600);
 
+// --- retention ---
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long events are kept that nobody waits for, unless `[retention] max_age` says otherwise: long enough to find out
+/// what went wrong before a holiday.
+pub const MAX_AGE_DEFAULT: Duration = DAY.saturating_mul(14);
+/// How long events are kept that are still to be delivered, unless `[retention] open_max_age` says otherwise.
+pub const OPEN_MAX_AGE_DEFAULT: Duration = DAY.saturating_mul(30);
+/// The most that ages of `[retention]` may be: ten years.
+pub const AGE_MOST: Duration = DAY.saturating_mul(3_660);
+/// The least that `[retention] max_bytes` may be: what is kept is known to about a MiB.
+pub const KEPT_BYTES_LEAST: usize = 16 * MIB;
+/// The most that `[retention] max_bytes` may be.
+pub const KEPT_BYTES_MOST: usize = 64 * 1024 * 1024 * MIB;
+/// How often the log is trimmed by age.
+pub const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is trimmed by bytes, and at most by short ages: 100 MB come in about 10 s at full speed.
+pub const RETENTION_INTERVAL_BYTES: Duration = Duration::from_secs(1);
+/// Into how many intervals a short age is divided: so much more than asked for may be kept.
+pub const RETENTION_INTERVALS_PER_AGE: u32 = 20;
+/// How many deliveries are given up in one commit: their rows are about 1 KB each, and others wait for the commit.
+pub const RETIRED_AT_ONCE: usize = 1_000;
+/// How long to wait for a subscription that reads the log on, before it is asked again.
+pub const RETIRE_WAIT: Duration = Duration::from_millis(50);
+/// How often it is waited for without anything given up; then the log is kept until the next time.
+pub const RETIRE_WAITS_MAX: usize = 100;
+
 const _: () = {
     assert!(BODY_BYTES_LEAST <= BODY_BYTES_DEFAULT);
     assert!(BODY_BYTES_DEFAULT <= BODY_BYTES_MOST);
@@ -242,5 +270,7 @@ const _: () = {
     assert!(HELD_BYTES_MAX < CLIENT_MESSAGE_BYTES);
     assert!((IN_FLIGHT_MAX as usize) * HELD_BARE_BYTES < HELD_BYTES_MAX);
     assert!(CALL_BYTES_MAX <= REQUEST_BYTES_MAX);
+    assert!(MAX_AGE_DEFAULT.as_secs() <= OPEN_MAX_AGE_DEFAULT.as_secs());
+    assert!(OPEN_MAX_AGE_DEFAULT.as_secs() <= AGE_MOST.as_secs());
     assert!(SHUTDOWN_GRACE_DEFAULT.as_secs() <= SHUTDOWN_GRACE_MOST.as_secs());
 };

@@ -45,6 +45,7 @@ mod positions;
 mod readme;
 mod resource_kills;
 mod resources;
+mod retention;
 mod retries;
 mod sdks;
 mod services;

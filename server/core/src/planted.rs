@@ -48,6 +48,8 @@ pub enum Bug {
     RoomExceeded,
     /// A delivery that is given back counts.
     ReleaseCounts,
+    /// The log is said to be needed no more for what is not written yet.
+    TrimmedBeforeWrite,
     /// An announcement can't be told from the same one before.
     AnnouncedTwice,
 }

@@ -17,6 +17,8 @@ mod identity;
 
 mod lookup;
 
+mod retention;
+
 mod router;
 
 mod settle;
@@ -48,6 +50,7 @@ pub use self::{
     dead_letters::{DeadLetterId, RedriveError, RedriveMode, Redriven, Selector},
     identity::{Identity, Judge, Judgement, Rule},
     lookup::{Delivered, LookupError, SubscriptionView},
+    retention::Retention,
     settle::{Extension, LeaseOutcome},
     stream::{Background, End, Inbox, Item, Position},
     task::{Overview, Settle, Standing, States},

@@ -31,7 +31,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::messages::{Overview, Settle, Standing, States};
-pub(super) use self::{ahead::AheadBudget, messages::Message};
+pub(super) use self::{
+    ahead::AheadBudget,
+    messages::{Message, Retired},
+};
 use self::{ahead::ReadAhead, moves::Move, recovery::recovered, replies::Replies};
 use super::{
     Extension, Identity,
@@ -319,6 +322,10 @@ impl Task {
             Message::Redrive { letters, reply } => {
                 let request = self.replies.expect_redrive(reply);
                 self.handle(Input::Redrive { request, letters });
+            }
+            Message::Retire { before, count, reply } => {
+                let request = self.replies.expect_retired(reply);
+                self.handle(Input::Retire { request, before, count });
             }
             Message::Inspect { reply } => drop(reply.send(self.overview())),
             Message::Change { change, reply } => self.change(*change, reply),

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hookline_core::{
     delivery::{Grant, Nack, NackAction, Outcome, Policy},
-    event::{EventType, NewEvent, SourceName, SubscriptionName},
+    event::{EventType, NewEvent, Sequence, SourceName, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
 };
 
 use super::{
     Broker, CreateError, End, Inbox, Item, LeaseOutcome, NewSubscription, Rule, Settle, Start,
+    retention::Bounds,
 };
 use crate::{
     clock::SystemClock,
@@ -22,6 +23,9 @@ use crate::{
     },
     tasks::Tasks,
 };
+
+const ALL: ReadRange =
+    ReadRange { after: 0, limit: ReadLimit { count: usize::MAX, bytes: usize::MAX } };
 
 /// A wait that is in vain fails after this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -304,4 +308,85 @@ async fn an_ephemeral_subscription_is_gone_with_its_stream() {
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
     assert!(hub.store.subscriptions().await.unwrap().is_empty());
+}
+
+/// Trims up to a place, hard from `hard` on; returns where the log begins then.
+async fn trimmed(hub: &Hub, soft: u64, hard: u64) -> u64 {
+    let sequence = |n| Sequence::new(n).unwrap();
+    let bounds = Bounds { soft: sequence(soft), hard: sequence(hard) };
+    hub.broker.trim(bounds).await.unwrap();
+    hub.store.first().get()
+}
+
+#[tokio::test]
+async fn i6_the_log_is_trimmed_as_far_as_every_durable_subscription_lets_it_go() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    for _ in 0..5 {
+        hub.append("push").await;
+    }
+    assert_eq!(trimmed(&hub, 2, 1).await, 2, "nobody is there");
+    hub.create("slow", &["github"], Policy::default()).await;
+    hub.create("fast", &["github"], Policy::default()).await;
+    hub.create("other", &["stripe"], Policy::default()).await;
+    let mut inbox = hub.join("fast", "a").await;
+    for _ in 2..=5 {
+        let grant = delivery(&mut inbox).await;
+        hub.settle(&grant, Settle::Ack).await;
+    }
+    assert_eq!(trimmed(&hub, 6, 1).await, 2, "`slow` has done nothing");
+    let mut inbox = hub.join("slow", "a").await;
+    let grant = delivery(&mut inbox).await;
+    hub.settle(&grant, Settle::Ack).await;
+    assert_eq!(trimmed(&hub, 6, 1).await, 3);
+    assert!(hub.store.dead_letters(grant.lease.creation, ALL).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn i6_what_is_given_up_is_durable_before_the_log_is_trimmed() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("paused", &["github"], Policy::default()).await;
+    for _ in 0..3_000 {
+        hub.append("push").await;
+    }
+    assert_eq!(trimmed(&hub, 2_501, 2_501).await, 2_501);
+    // As after a crash: another hub on what was durable.
+    let hub = Hub::start(hub.store.faults().crash()).await;
+    let view = hub.broker.view(&named("paused")).await.unwrap().unwrap();
+    assert_eq!(view.overview.counts.dead, 2_500);
+    all_announced(&hub).await;
+    let announced = hub.store.read(ReadRange { after: 3_000, limit: ALL.limit }).await.unwrap();
+    let announced = announced.len();
+    assert!((3..=10).contains(&announced), "{announced} announcements of 2,500 at 1,000 a commit");
+    let mut inbox = hub.join("paused", "a").await;
+    assert_eq!(delivery(&mut inbox).await.lease.sequence.get(), 2_501);
+}
+
+#[tokio::test]
+async fn i6_a_failed_commit_keeps_the_log() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("work", &["github"], Policy::default()).await;
+    hub.append("push").await;
+    let two = Sequence::new(2).unwrap();
+    let bounds = Bounds { soft: two, hard: two };
+    hub.store.faults().fail_commit(Fault::BeforeWrite);
+    assert!(hub.broker.trim(bounds).await.is_err());
+    assert_eq!(hub.store.first().get(), 1);
+    // The next time.
+    assert_eq!(trimmed(&hub, 2, 2).await, 2);
+}
+
+#[tokio::test]
+async fn i6_what_follows_no_stored_position_holds_nothing() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    let new = (rule(&["github"]), Start::Earliest, Policy::default());
+    let opened = hub.broker.subscribe_ephemeral(new.0, new.1, new.2, "a".into(), 1).await.unwrap();
+    let (_, mut inbox) = opened;
+    let Item::Ready { .. } = next(&mut inbox).await.unwrap() else { panic!("no ready") };
+    for _ in 0..3 {
+        hub.append("push").await;
+    }
+    let first = delivery(&mut inbox).await;
+    assert_eq!(trimmed(&hub, 3, 1).await, 3);
+    hub.settle(&first, Settle::Ack).await;
+    assert_eq!(delivery(&mut inbox).await.lease.sequence.get(), 3, "what is gone is passed over");
 }

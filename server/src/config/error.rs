@@ -138,7 +138,7 @@ pub enum Problem {
     #[error("`{0}` is the address of `http.listen` too")]
     SameAddress(SocketAddr),
     /// Not a size.
-    #[error("`{0}` is not a size: write one such as `25MiB`, `512KiB` or `1048576`")]
+    #[error("`{0}` is not a size: write one such as `25MiB`, `512KiB`, `2GiB` or `1048576`")]
     Size(String),
     /// A size out of bounds.
     #[error("{found} bytes are not within {least} to {most}")]

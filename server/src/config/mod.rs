@@ -65,6 +65,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// The store.
     pub store: Store,
+    /// How long and how much is kept.
+    pub retention: Retention,
     /// The end.
     pub shutdown: Shutdown,
     /// The log.
@@ -99,6 +101,29 @@ pub struct Store {
     pub path: PathBuf,
     /// `cache`: how much of the store is kept in memory, 8 MiB to 16 GiB. Default 128 MiB.
     pub cache: usize,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// `max_age`: how long events are kept that no subscription waits for, at most 3,660 days. Default 14 days.
+    pub max_age: Duration,
+    /// `open_max_age`: how long events are kept that are still to be delivered, from `max_age` to 3,660 days; then they
+    /// are dead letters. Default 30 days.
+    pub open_max_age: Duration,
+    /// `max_bytes`: how many bytes of events are kept, as stored, from 16 MiB; what is still to be delivered is given up
+    /// too. Unset: as many as come.
+    pub max_bytes: Option<usize>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            max_age: limits::MAX_AGE_DEFAULT,
+            open_max_age: limits::OPEN_MAX_AGE_DEFAULT,
+            max_bytes: None,
+        }
+    }
 }
 
 /// `[shutdown]`
@@ -184,6 +209,8 @@ impl Config {
         }
         section.finish(errors);
 
+        let retention = retention(root.section("retention", errors), errors);
+
         let mut section = root.section("shutdown", errors);
         let grace = section.duration(
             "grace",
@@ -209,6 +236,20 @@ impl Config {
         if http.listen == grpc.listen && http.listen.port() != 0 {
             errors.push(ConfigError::at("grpc.listen", Problem::SameAddress(http.listen)));
         }
-        Self { http, grpc, store, shutdown: Shutdown { grace }, log, sources }
+        Self { http, grpc, store, retention, shutdown: Shutdown { grace }, log, sources }
     }
+}
+
+fn retention(mut section: Section, errors: &mut Vec<ConfigError>) -> Retention {
+    let most = limits::AGE_MOST;
+    let max_age = section.duration("max_age", limits::MAX_AGE_DEFAULT, most, errors);
+    let open_max_age = section.span("open_max_age", max_age..=most, errors);
+    let bounds = limits::KEPT_BYTES_LEAST..=limits::KEPT_BYTES_MOST;
+    let retention = Retention {
+        max_age,
+        open_max_age: open_max_age.unwrap_or_else(|| limits::OPEN_MAX_AGE_DEFAULT.max(max_age)),
+        max_bytes: section.size("max_bytes", bounds, errors),
+    };
+    section.finish(errors);
+    retention
 }

@@ -15,6 +15,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("http", &["listen", "max_body", "public_url"]),
     ("grpc", &["listen"]),
     ("store", &["path"]),
+    ("retention", &["max_age", "open_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
     ("log", &["level", "format"]),
 ];
@@ -190,6 +191,18 @@ impl Section {
             if within { Ok(found) } else { Err(Problem::SizeRange { found, least, most }) }
         };
         self.read(key, errors, read).unwrap_or(default)
+    }
+
+    /// Takes a count of bytes within bounds, if there is one.
+    pub(super) fn size(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<usize>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<usize> {
+        let is_there = self.table.contains_key(key);
+        let found = self.bytes(key, *bounds.start(), bounds, errors);
+        is_there.then_some(found)
     }
 
     /// Takes a duration.
@@ -436,6 +449,7 @@ fn parse_size(text: &str) -> Option<usize> {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
         _ => return None,
     };
     digits.parse::<usize>().ok()?.checked_mul(factor)

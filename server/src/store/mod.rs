@@ -76,6 +76,11 @@ pub trait EventLog: Debug + Send + Sync + 'static {
     /// Returns the sequence of the first event that is kept; that of the next to come if there is none.
     fn first(&self) -> Sequence;
 
+    /// Returns a position from which on the log takes `bytes` as it is stored, payloads compressed and without indexes:
+    /// the newest one that is known, so that up to a MiB more may lie beyond it. The first that is kept if all of it
+    /// takes less.
+    fn position_of_newest(&self, bytes: u64) -> BoxFuture<'_, Result<Sequence, ReadError>>;
+
     /// Removes the events before `before`.
     fn trim(&self, before: Sequence) -> BoxFuture<'_, Result<(), AppendError>>;
 }
@@ -99,7 +104,8 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     /// is durable when it returns. It is also how an owner recovers after a failed commit.
     fn open(&self, creation: Creation) -> BoxFuture<'_, Result<(Epoch, Snapshot), CommitError>>;
 
-    /// Writes changes in one commit: all or none, durable when it returns.
+    /// Writes changes in one commit: all or none, durable when it returns. Of the deliveries that retention gives up with
+    /// it, the last one's row alone is to be announced, for all of them.
     ///
     /// After any error but `Fenced` it is not known whether they are written: the owner opens the ledger again.
     fn commit(
@@ -188,6 +194,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns the entry as a dead letter keeps it that retention has made: its payload is gone, and its size still said.
+    #[must_use]
+    pub fn without_payload(&self) -> Self {
+        Self { packed: Packed::Plain(Bytes::new()), ..self.clone() }
+    }
+
     /// Returns about how many bytes the entry takes, in memory as on disk, without chunks.
     #[must_use]
     pub fn stored_bytes(&self) -> usize {

@@ -131,6 +131,16 @@ pub enum Input {
         /// Everything up to here counts as done, everything beyond is delivered again.
         position: u64,
     },
+    /// What lies before a place in the log is too old to be kept: what is ready or waiting there becomes a dead letter,
+    /// oldest first. What is leased stays, and what was redriven, whose dead letter has its bytes.
+    Retire {
+        /// Who asks: answered by [`Effect::Retired`].
+        request: RequestId,
+        /// The first sequence that is not too old.
+        before: u64,
+        /// At most so many; the rest with the next request.
+        count: usize,
+    },
     /// The changes of this ticket are durable.
     Persisted {
         /// The ticket of the one [`Effect::Persist`] that is out.
@@ -269,6 +279,17 @@ pub enum Effect {
         request: RequestId,
         /// How many open deliveries count as done.
         skipped: u64,
+    },
+    /// Answer a request to retire what is too old: what was given up is durable.
+    Retired {
+        /// Whose.
+        request: RequestId,
+        /// How many were given up.
+        count: usize,
+        /// The first sequence that the log must keep for the subscription; durably so.
+        needed_from: u64,
+        /// Whether more may be given up once the log was read further.
+        reads_on: bool,
     },
     /// The subscription was not used for as long as its policy says, and holds nothing: delete it.
     Unused,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use hookline_core::{
     delivery::{
-        self, Change, Creation, Effect, Grant, Input, LeaseId, LossReason, StreamId, Ticket,
+        self, Change, Creation, Effect, Grant, Input, LeaseId, LossReason, Reason, StreamId, Ticket,
     },
     event::Sequence,
 };
 
-use super::{End, HandedOut, Item, Task, Tools, moves::Move};
+use super::{End, HandedOut, Item, Retired, Task, Tools, moves::Move};
 use crate::{
     broker::{lookup::read_one, stream::Background},
     limits::RETRY_DELAY,
@@ -37,6 +37,9 @@ impl Task {
             Effect::Settled { request, outcome } => self.replies.settled(request, outcome),
             Effect::Extended { request, result } => self.replies.extended(request, result),
             Effect::Redriven { request, sequences } => self.replies.redriven(request, sequences),
+            Effect::Retired { request, count, needed_from, reads_on } => {
+                self.replies.retired(request, Retired { count, needed_from, reads_on });
+            }
             Effect::Drained => self.replies.drained(),
         }
     }
@@ -44,8 +47,8 @@ impl Task {
     fn begin_commit(&mut self, ticket: Ticket, changes: Vec<Change>) {
         self.forget_ended(&changes);
         if self.identity.is_ephemeral() {
-            for sequence in newly_dead(&changes) {
-                tracing::warn!(subscription = %self.identity.name, %sequence, "dropped an event that ran out of attempts");
+            for (sequence, reason) in newly_dead(&changes) {
+                tracing::warn!(subscription = %self.identity.name, %sequence, ?reason, "dropped an event that was given up");
             }
             for change in &changes {
                 self.backgrounds.apply(change);
@@ -62,8 +65,11 @@ impl Task {
         self.commit = Some(Box::pin(async move {
             let at = tools.clock.steady();
             let mut dead_events = Vec::new();
-            for sequence in newly_dead(&changes) {
+            for (sequence, reason) in newly_dead(&changes) {
                 match read_one(&*tools.log, sequence).await {
+                    Ok(entry) if reason == Reason::Retention => {
+                        dead_events.push((sequence, Arc::new(entry.without_payload())));
+                    }
                     Ok(entry) => dead_events.push((sequence, entry)),
                     Err(error) => {
                         let error = CommitError::Unavailable(error.to_string().into());
@@ -231,8 +237,9 @@ async fn background(
     Ok(Background { attempts, superseded, superseded_count, checkpoint })
 }
 
-/// Returns the sequences whose dead letters have no row yet that holds their events, as far as it is known.
-fn newly_dead(changes: &[Change]) -> Vec<Sequence> {
-    let dead = changes.iter().filter_map(Change::death);
-    dead.filter(|(_, death)| !death.redriven).map(|(sequence, _)| sequence).collect()
+/// Returns the sequences whose dead letters have no row yet that holds their events, as far as it is known, and why they
+/// were given up.
+fn newly_dead(changes: &[Change]) -> Vec<(Sequence, Reason)> {
+    let dead = changes.iter().filter_map(Change::death).filter(|(_, death)| !death.redriven);
+    dead.map(|(sequence, death)| (sequence, death.reason)).collect()
 }

@@ -28,6 +28,9 @@ pub(in crate::broker) enum Message {
         letters: Vec<(Sequence, u32, Option<ResourceKey>)>,
         reply: oneshot::Sender<Vec<Sequence>>,
     },
+    /// Give up what lies before a place in the log and is not leased, at most `count`, oldest first; answered once that is
+    /// durable.
+    Retire { before: u64, count: usize, reply: oneshot::Sender<Retired> },
     /// Be another; answered once that is durable.
     Change { change: Box<Change>, reply: oneshot::Sender<Result<(), UpdateError>> },
     /// Move the position; dropped without an answer where that can't be done now.
@@ -42,6 +45,17 @@ pub(in crate::broker) enum Message {
     Drain { grace: Duration, reply: oneshot::Sender<()> },
     /// End all streams so, and end.
     Close { end: End },
+}
+
+/// What retiring did to a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::broker) struct Retired {
+    /// How many deliveries were given up.
+    pub(in crate::broker) count: usize,
+    /// The first sequence that the log must keep for the subscription.
+    pub(in crate::broker) needed_from: u64,
+    /// Whether more may be given up once the log was read further.
+    pub(in crate::broker) reads_on: bool,
 }
 
 /// What a consumer says about a lease.

@@ -9,6 +9,8 @@ use hookline_core::{
 };
 use tokio::sync::oneshot;
 
+use super::messages::Retired;
+
 /// The questions that are open. Dropping it tells all who wait that there is no answer.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
@@ -18,6 +20,7 @@ pub(super) struct Replies {
     settles: BTreeMap<u64, Batch<Outcome>>,
     extensions: BTreeMap<u64, Batch<Result<Timestamp, Outcome>>>,
     redrives: BTreeMap<RequestId, oneshot::Sender<Vec<Sequence>>>,
+    retirements: BTreeMap<RequestId, oneshot::Sender<Retired>>,
     drains: Vec<oneshot::Sender<()>>,
 }
 
@@ -78,6 +81,12 @@ impl Replies {
         request
     }
 
+    pub(super) fn expect_retired(&mut self, reply: oneshot::Sender<Retired>) -> RequestId {
+        let request = self.request();
+        self.retirements.insert(request, reply);
+        request
+    }
+
     pub(super) fn expect_drained(&mut self, reply: oneshot::Sender<()>) {
         self.drains.push(reply);
     }
@@ -109,6 +118,12 @@ impl Replies {
     pub(super) fn redriven(&mut self, request: RequestId, sequences: Vec<Sequence>) {
         if let Some(reply) = self.redrives.remove(&request) {
             drop(reply.send(sequences));
+        }
+    }
+
+    pub(super) fn retired(&mut self, request: RequestId, retired: Retired) {
+        if let Some(reply) = self.retirements.remove(&request) {
+            reply.send(retired).ok();
         }
     }
 

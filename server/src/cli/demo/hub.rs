@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     app::{App, AppError, Foundation},
     clock::SystemClock,
-    config::{Config, Grpc, Http, Shutdown, Store},
+    config::{Config, Grpc, Http, Retention, Shutdown, Store},
     limits,
     store::{
         Ledger as _,
@@ -133,6 +133,7 @@ fn config(folder: &Path, secrets: &Secrets) -> Config {
         http: Http { listen: free_port, max_body: limits::BODY_BYTES_DEFAULT, public_url: None },
         grpc: Grpc { listen: free_port },
         store: Store { path: folder.join("data"), cache: limits::STORE_CACHE_BYTES_DEFAULT },
+        retention: Retention::default(),
         shutdown: Shutdown { grace: GRACE },
         log: Log::default(),
         sources: secrets.sources(),

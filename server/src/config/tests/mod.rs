@@ -91,6 +91,9 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:4160");
     assert_eq!(config.store.path, Path::new("./hookline-data"));
     assert_eq!(config.store.cache, 128 << 20);
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let (max_age, open_max_age) = (days(14), days(30));
+    assert_eq!(config.retention, Retention { max_age, open_max_age, max_bytes: None });
     assert_eq!(config.shutdown.grace, Duration::from_secs(10));
     assert_eq!(config.log, Log::default());
     assert!(config.sources.is_empty());
@@ -112,6 +115,10 @@ fn every_key_of_the_file_is_taken() {
             [store]
             path = "/var/lib/hookline"
             cache = "32 MiB"
+            [retention]
+            max_age = "2d"
+            open_max_age = "1 week"
+            max_bytes = "20 GiB"
             [shutdown]
             grace = "1m 30s"
             [log]
@@ -132,6 +139,10 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
     assert_eq!(config.store.cache, 32 << 20);
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let (max_age, open_max_age) = (days(2), days(7));
+    let max_bytes = Some(20 << 30);
+    assert_eq!(config.retention, Retention { max_age, open_max_age, max_bytes });
     assert_eq!(config.shutdown.grace, Duration::from_secs(90));
     assert_eq!(config.log.level.to_string(), "warn,hookline_server=debug");
     assert_eq!(config.log.format, Format::Json);
@@ -139,6 +150,18 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(names, ["github", "stripe-test"]);
     assert_eq!(live(&config, &["old secret", "new secret"]), ["old secret", "new secret"]);
     assert_eq!(config.advice(), None);
+}
+
+#[test]
+fn what_waits_is_kept_no_shorter_than_what_does_not() {
+    let of = |text: &str| Fake::new().toml(&format!("[retention]\n{text}")).load();
+    let refused = of("max_age = \"3d\"\nopen_max_age = \"2d\"").unwrap_err().to_string();
+    assert!(refused.contains("retention.open_max_age"), "{refused}");
+    let refused = of("max_bytes = \"1 MiB\"").unwrap_err().to_string();
+    assert!(refused.contains("retention.max_bytes"), "{refused}");
+    let long = of("max_age = \"60d\"").unwrap().retention;
+    assert_eq!(long.open_max_age, long.max_age, "never less than what nobody waits for");
+    assert_eq!(of("max_age = \"0s\"").unwrap().retention.max_age, Duration::ZERO);
 }
 
 #[test]
@@ -229,7 +252,7 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
             r#"
             [http]
             lisen = "127.0.0.1:80"
-            max_body = "1 GiB"
+            max_body = "1 GB"
             [grcp]
             [shutdown]
             grace = 10
@@ -250,7 +273,7 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
         "the configuration has 17 mistakes:
   http.listen (--http-listen): `0.0.0.0:4150` can be reached from other machines, and this version has no \
          authentication: use a loopback address such as `127.0.0.1:4150`, behind a proxy if need be
-  http.max_body (hub.toml): `1 GiB` is not a size: write one such as `25MiB`, `512KiB` or `1048576`
+  http.max_body (hub.toml): `1 GB` is not a size: write one such as `25MiB`, `512KiB`, `2GiB` or `1048576`
   http.lisen (hub.toml): there is no such key; is `http.listen` meant?
   grpc.listen (HOOKLINE_GRPC__LISTEN): `nowhere` is not an address: write one such as `127.0.0.1:4150`, port 0 for a \
          free one

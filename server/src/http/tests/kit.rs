@@ -106,6 +106,10 @@ impl EventLog for FakeLog {
         unread()
     }
 
+    fn position_of_newest(&self, _: u64) -> BoxFuture<'_, Result<Sequence, ReadError>> {
+        unread()
+    }
+
     fn head(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }

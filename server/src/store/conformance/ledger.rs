@@ -29,6 +29,7 @@ on_every_store! {
     settlements_go_with_the_events,
     g1_a_dead_letter_keeps_its_event_and_its_history,
     g7_a_dead_letter_outlives_the_trimmed_log,
+    i6_of_what_is_given_up_as_too_old_the_last_is_announced,
     dead_letters_are_paged_in_the_order_of_the_log,
     a_redriven_dead_letter_is_hidden_and_goes_with_its_ack,
     g5_a_redriven_delivery_that_dies_again_is_one_dead_letter,
@@ -312,6 +313,33 @@ async fn g7_a_dead_letter_outlives_the_trimmed_log(mut bench: Bench) {
     for (row, len) in rows.iter().zip([100, 300_000]) {
         assert!(bench.log().payload(&row.entry).await.unwrap() == noise(len, len as u64));
     }
+}
+
+async fn i6_of_what_is_given_up_as_too_old_the_last_is_announced(mut bench: Bench) {
+    let entries = bench.entries(&[300_000, 10, 10, 10]).await;
+    let mut owner = bench.own("prs").await;
+    let too_old = |number| {
+        let death = dead(number, 0).death().unwrap().1.clone();
+        let death = Death { reason: Reason::Retention, ..death };
+        Change::Dead { sequence: sequence(number), death, attempt: None }
+    };
+    let event = |place: usize| {
+        let entry: &Arc<Entry> = &entries[place];
+        (entry.event.sequence, Arc::new(entry.without_payload()))
+    };
+    let changes = vec![too_old(1), too_old(2), dead(3, 0)];
+    bench.commit_with(&owner, changes, vec![event(0), event(1), event(2)]).await;
+    bench.commit_with(&owner, vec![too_old(4)], vec![event(3)]).await;
+    bench.step().await;
+    bench.log().trim(sequence(5)).await.unwrap();
+    bench.step().await;
+    let rows = bench.dead_letters(&owner).await;
+    let announced: Vec<_> = rows.iter().map(|row| row.announced).collect();
+    assert_eq!(announced, [true, false, false, false]);
+    assert_eq!(bench.ledger().unannounced(10).await.unwrap().len(), 3);
+    assert_eq!((rows[0].entry.payload_size, rows[0].letter.reason), (300_000, Reason::Retention));
+    assert!(bench.log().payload(&rows[0].entry).await.unwrap().is_empty());
+    assert_eq!(bench.snapshot(&mut owner).await.dead.count(), 4);
 }
 
 async fn dead_letters_are_paged_in_the_order_of_the_log(mut bench: Bench) {

@@ -30,6 +30,7 @@ on_every_store! {
     a_body_under_another_delivery_key_is_a_replay_within_its_window,
     an_empty_delivery_key_is_no_key,
     trimmed_events_are_gone_and_sequences_go_on,
+    a_position_is_found_by_what_lies_beyond_it,
     the_head_reaches_those_who_wait_for_it,
     appending_nothing_answers_nothing,
 }
@@ -184,6 +185,31 @@ async fn a_position_is_found_by_time(mut bench: Bench) {
     }
     assert_eq!(bench.log().position_at(Timestamp::MIN).await.unwrap(), sequence(1));
     assert_eq!(bench.log().position_at(Timestamp::MAX).await.unwrap(), sequence(121));
+}
+
+async fn a_position_is_found_by_what_lies_beyond_it(mut bench: Bench) {
+    assert_eq!(bench.log().position_of_newest(0).await.unwrap(), sequence(1));
+    for call in 0..100 {
+        let events = (0..2).map(|n| event("", noise(50_000, call * 2 + n))).collect();
+        bench.append(events, at(0)).await;
+    }
+    bench.step().await;
+    let kept_of = async |bytes: u64| {
+        let position = bench.log().position_of_newest(bytes).await.unwrap();
+        (201 - position.get()) * 50_000
+    };
+    // 10 MB in all. What is kept is what was asked for, and up to a MiB and an event more: twice that after a restart,
+    // which forgets what came since it was written how much there was.
+    let slack = 2 * (1_048_576 + 51_000);
+    for asked in [1_000_000, 3_000_000, 5_000_000, 7_000_000] {
+        let kept = kept_of(asked).await;
+        assert!(asked - 50_000 <= kept && kept <= asked + slack, "{kept} of {asked}");
+    }
+    assert_eq!(kept_of(11_000_000).await, 10_000_000);
+    bench.log().trim(sequence(101)).await.unwrap();
+    assert_eq!(kept_of(u64::MAX).await, 5_000_000);
+    let kept = kept_of(2_000_000).await;
+    assert!((1_950_000..=2_000_000 + slack).contains(&kept), "{kept}");
 }
 
 async fn i1_a_delivery_key_is_taken_once(mut bench: Bench) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Backgrounds, Change, Creation, Ended, Epoch, Snapshot},
+    delivery::{Backgrounds, Change, Creation, Ended, Epoch, Reason, Snapshot},
     event::{Event, EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -111,6 +111,13 @@ pub(super) fn take<T>(
     taken
 }
 
+/// Returns the delivery whose announcement stands for all those that retention gives up with these changes: the last.
+fn announced_for_all(changes: &[Change]) -> Option<Sequence> {
+    let retired = changes.iter().rev().filter_map(Change::death);
+    let mut retired = retired.filter(|(_, death)| death.reason == Reason::Retention);
+    retired.next().map(|(sequence, _)| sequence)
+}
+
 impl LedgerFacts {
     pub(super) fn new(config: SubscriptionConfig) -> Self {
         Self {
@@ -125,15 +132,21 @@ impl LedgerFacts {
 
     /// Writes changes; `Unavailable`, and the ledger as it was, where a dead letter comes without its event.
     pub(super) fn commit(&mut self, creation: Creation, commit: Commit) -> Result<(), CommitError> {
-        let events: BTreeMap<_, _> = commit.dead_events.into_iter().collect();
+        let events: BTreeMap<_, _> = commit.dead_events.iter().cloned().collect();
         let mut dead = commit.changes.iter().filter_map(Change::death).map(|(of, _)| of);
         let without = dead.find(|of| !self.letters.contains_key(of) && !events.contains_key(of));
         if let Some(sequence) = without {
             let why = format!("no event came with dead letter `{sequence}`");
             return Err(CommitError::Unavailable(why.into()));
         }
+        let announced = announced_for_all(&commit.changes);
         for change in &commit.changes {
             self.apply(creation, change, &events);
+            if let Some((sequence, death)) = change.death()
+                && let Some(row) = self.letters.get_mut(&sequence)
+            {
+                row.announced = death.reason == Reason::Retention && Some(sequence) != announced;
+            }
         }
         if let Some(config) = commit.config {
             self.config = config;

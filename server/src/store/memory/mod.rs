@@ -301,6 +301,19 @@ impl EventLog for MemoryStore {
         })
     }
 
+    fn position_of_newest(&self, bytes: u64) -> BoxFuture<'_, Result<Sequence, ReadError>> {
+        Box::pin(async move {
+            let facts = self.readable()?;
+            let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let mut position = facts.head() + 1;
+            for entry in facts.after(0).iter().rev() {
+                let Some(rest) = left.checked_sub(entry.stored_bytes()) else { break };
+                (left, position) = (rest, entry.event.sequence.get());
+            }
+            Ok(Sequence::new(position).expect("sequences begin with 1"))
+        })
+    }
+
     fn head(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }

@@ -11,6 +11,7 @@
 //! | 2 `Chunk` | `s`, number `u32` | up to 64 KiB of the stored payload of event `s` | until trimmed |
 //! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
 //! | 4 `Bodies` | as 3 | per event of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
+//! | 5 `Weight` | `s` | how many bytes of events were ever appended before `s`, `u64`; one row for each MiB | until trimmed |
 //! | 16 `Config` | `c` | message: the subscription as created, or changed last | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
 //! | 18 `Position` | `c` | floor `u64`, scanned `u64`; then what `ledger.rs` says | until deleted |
@@ -40,6 +41,7 @@ pub(super) enum Kind {
     Chunk = 2,
     Fingerprints = 3,
     Bodies = 4,
+    Weight = 5,
     Config = 16,
     Epoch = 17,
     Position = 18,

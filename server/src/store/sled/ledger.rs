@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Background, Change, Creation, DeadLetter, Ended, Epoch, Record, SequenceSet, Snapshot,
-        Stamp,
+        Background, Change, Creation, DeadLetter, Ended, Epoch, Reason, Record, SequenceSet,
+        Snapshot, Stamp,
         sequence_set::{PAGE_SEQUENCES, Page},
     },
     event::Sequence,
@@ -141,6 +141,8 @@ pub(super) struct Writing<'a> {
     pub(super) events: Vec<DeadEvent>,
     touched_pages: BTreeSet<u64>,
     settled: Vec<(Sequence, Ended)>,
+    /// The last delivery that retention gave up, and its generation: it is announced for all.
+    retired: Option<(Sequence, u32)>,
     position_changed: bool,
 }
 
@@ -163,6 +165,7 @@ impl<'a> Writing<'a> {
             events,
             touched_pages,
             settled,
+            retired: None,
             position_changed,
         }
     }
@@ -369,9 +372,18 @@ impl<'a> Writing<'a> {
         self.facts.redriven.remove(sequence);
         let row = codec::encode_letter(letter, false);
         self.draft.put(self.key(Kind::Letter, sequence), &[&row]);
-        let generation = letter.generation.to_be_bytes();
-        self.draft.put(self.key(Kind::Unannounced, sequence), &[&generation]);
+        if letter.reason == Reason::Retention {
+            self.retired = Some((sequence, letter.generation));
+        } else {
+            self.announce(sequence, letter.generation);
+        }
         Ok(())
+    }
+
+    /// Notes that a dead letter is to be announced.
+    fn announce(&mut self, sequence: Sequence, generation: u32) {
+        let key = self.key(Kind::Unannounced, sequence);
+        self.draft.put(key, &[&generation.to_be_bytes()]);
     }
 
     /// Removes the dead letter that an open delivery was redriven from, if it was.
@@ -393,6 +405,9 @@ impl<'a> Writing<'a> {
 
     /// Writes what all changes together leave; `next_number` numbers the values of this opening of the store.
     pub(super) fn finish_commit(mut self, opening: u64, next_number: &mut u64) -> Draft {
+        if let Some((sequence, generation)) = self.retired.take() {
+            self.announce(sequence, generation);
+        }
         for page in std::mem::take(&mut self.touched_pages) {
             let key = keys::key(Kind::Finished, &[self.creation.0, page]);
             if let Some(words) = self.facts.finished.page(page) {

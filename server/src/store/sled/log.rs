@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) encoded: Encoded,
     /// Sealed values.
     pub(super) chunks: Vec<Vec<u8>>,
+    /// How many bytes it adds to the log, without indexes.
+    pub(super) weight: u64,
     pub(super) fingerprint: Option<u64>,
     pub(super) body_fingerprint: Option<u64>,
     pub(super) random: [u8; 10],
@@ -78,6 +80,9 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
         content: codec::encode_content(&content, payload_size),
         packed: codec::encode_packed(&packed),
     };
+    let in_chunks: usize = chunks.iter().map(Vec::len).sum();
+    let weight = encoded.content.len() + encoded.packed.len() + in_chunks;
+    let weight = u64::try_from(weight).expect("a length fits 64 bits");
     let fingerprint = dedupe::fingerprint(&content);
     let body_fingerprint = dedupe::body_fingerprint(&content);
     let random = random();
@@ -87,6 +92,7 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
         packed,
         encoded,
         chunks,
+        weight,
         fingerprint,
         body_fingerprint,
         random,
@@ -213,6 +219,19 @@ impl Reader<'_> {
             }
         }
         codec::sequence(low.min(self.head + 1))
+    }
+
+    /// Returns the last known position before which no more than these bytes were ever appended.
+    pub(super) fn position_of_weight(&self, bytes: u64) -> Result<Sequence, ReadError> {
+        let mut position = self.first;
+        for row in self.db.range(keys::between(Kind::Weight, &[], self.first.get()..u64::MAX)) {
+            let (key, value) = row.map_err(db_error)?;
+            if bytes < keys::take_u64(&mut keys::unseal(&key, &value)?)? {
+                break;
+            }
+            position = codec::sequence(keys::number(&key, 0)?.min(self.head + 1))?;
+        }
+        Ok(position)
     }
 
     /// Finds an event by its id, which begins with the milliseconds of its receipt.

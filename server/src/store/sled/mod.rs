@@ -103,6 +103,8 @@ struct Shared {
     head: watch::Sender<u64>,
     first: AtomicU64,
     last_written_at: AtomicI64,
+    /// How many bytes of events were ever appended, as far as it is known.
+    appended_bytes: AtomicU64,
     full: AtomicBool,
     configs: RwLock<BTreeMap<Creation, SubscriptionConfig>>,
     seal_key: [u8; 32],
@@ -301,6 +303,13 @@ impl EventLog for SledStore {
 
     fn position_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence, ReadError>> {
         Box::pin(self.blocking(move |reader, _| reader.position_at(time)))
+    }
+
+    fn position_of_newest(&self, bytes: u64) -> BoxFuture<'_, Result<Sequence, ReadError>> {
+        Box::pin(self.blocking(move |reader, shared| {
+            let appended = shared.appended_bytes.load(Ordering::Acquire);
+            reader.position_of_weight(appended.saturating_sub(bytes))
+        }))
     }
 
     fn head(&self) -> watch::Receiver<u64> {

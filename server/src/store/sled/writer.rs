@@ -188,6 +188,7 @@ impl Writer {
             head: watch::Sender::new(head),
             first: AtomicU64::new(first.get()),
             last_written_at: AtomicI64::new(last_written_at.as_micros()),
+            appended_bytes: AtomicU64::new(opened.appended_bytes()),
             full: AtomicBool::new(false),
             configs: RwLock::new(opened.configs.clone()),
             seal_key,
@@ -285,6 +286,7 @@ impl Writer {
         }
         self.shared.first.store(opened.first, Ordering::Release);
         self.shared.last_written_at.store(opened.last_written_at().as_micros(), Ordering::Release);
+        self.shared.appended_bytes.store(opened.appended_bytes(), Ordering::Release);
         let head = opened.next - 1;
         self.shared.tail.extend(std::mem::take(&mut group.entries));
         self.shared.head.send_if_modified(|known| std::mem::replace(known, head) != head);

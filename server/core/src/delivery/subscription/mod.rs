@@ -20,6 +20,8 @@ mod journal;
 
 mod memory;
 
+mod retire;
+
 mod scan;
 
 mod seek;
@@ -207,6 +209,7 @@ impl Subscription {
                 self.journal.then(self.journal.ticket(), Effect::Reconfigured { request });
             }
             Input::Seek { request, position } => self.seek(request, position, now),
+            Input::Retire { request, before, count } => self.retire(request, before, count, now),
             Input::Persisted { ticket } => self.persisted(ticket),
             Input::Drain => self.drain(),
         }

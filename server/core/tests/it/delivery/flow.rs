@@ -115,7 +115,7 @@ impl Delivery {
             || facts.redriven
     }
 
-    fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.live.end == End::Open && (self.scanned || self.is_recorded())
     }
 
@@ -127,7 +127,7 @@ impl Delivery {
 
 impl Reference {
     /// Returns what is open of a resource, in order, with whether it runs.
-    fn open_of(&self, resource: u64) -> Vec<(u64, bool)> {
+    pub(super) fn open_of(&self, resource: u64) -> Vec<(u64, bool)> {
         let known = self.deliveries.iter().filter(|(_, of)| of.is_known());
         let of_it = known.filter(|(_, of)| of.resource == Some(resource));
         of_it.map(|(n, of)| (*n, of.run.is_some())).collect()

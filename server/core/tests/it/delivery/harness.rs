@@ -221,6 +221,9 @@ impl Hub {
             Effect::Redriven { request, sequences } => {
                 self.answer(request, Answer::Redriven(sequences));
             }
+            Effect::Retired { request, count, needed_from, reads_on } => {
+                self.answer(request, Answer::Retired(count, needed_from, reads_on));
+            }
             Effect::Drained => self.drained = true,
         }
     }
@@ -388,6 +391,7 @@ impl Hub {
             Answer::Extended(_)
             | Answer::Redriven(_)
             | Answer::Sought(_)
+            | Answer::Retired(..)
             | Answer::Reconfigured => {
                 panic!("not the answer to a settle")
             }
@@ -426,6 +430,13 @@ impl Hub {
         });
         let letters = letters.collect();
         self.tell(Input::Redrive { request, letters });
+        request
+    }
+
+    /// Asks to give up what is too old.
+    pub(super) fn ask_retire(&mut self, before: u64, count: usize) -> RequestId {
+        let request = RequestId(self.number());
+        self.tell(Input::Retire { request, before, count });
         request
     }
 

@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Extended(Result<Timestamp, Outcome>),
     Redriven(Vec<Sequence>),
     Reconfigured,
+    /// How many were given up, from where on the log is needed, and whether the log is being read on.
+    Retired(usize, u64, bool),
     /// How many were skipped.
     Sought(u64),
 }

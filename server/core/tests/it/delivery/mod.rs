@@ -12,6 +12,7 @@ mod ledger;
 
 mod scenarios_lease;
 
+mod scenarios_retention;
 mod scenarios_retry;
 
 mod scenarios_clock;

@@ -20,7 +20,9 @@ const REPLAYS: &[u64] = &[
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 26] = [
+const WAYS: [&str; 28] = [
+    "retired",
+    "retired while it waited",
     "two of a resource at once",
     "past a failure of its resource",
     "applied at once",

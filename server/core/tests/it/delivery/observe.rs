@@ -80,6 +80,7 @@ impl Reference {
                 let sequences = letters.iter().map(|(sequence, ..)| sequence.get());
                 self.redrive(*request, sequences.collect());
             }
+            Input::Retire { request, before, count } => self.retire(*request, *before, *count),
             Input::Reconfigure { request, policy, pause, .. } => {
                 let Policy { ordering, coalesce, .. } = self.policy;
                 self.policy = Policy { ordering, coalesce, ..policy.clone() };
@@ -163,6 +164,44 @@ impl Reference {
             redriven.push((n, self.write(n)));
         }
         self.expected.insert(request, Expected::Redriven { sequences: redriven });
+    }
+
+    fn retire(&mut self, request: RequestId, before: u64, count: usize) {
+        let may_go = |delivery: &Delivery| {
+            delivery.is_known() && delivery.run.is_none() && !delivery.live.redriven
+        };
+        let old = self.deliveries.range(..before).filter(|(_, delivery)| may_go(delivery));
+        let old: Vec<_> = old.map(|(n, _)| *n).take(count).collect();
+        let mut given_up = Vec::new();
+        for n in old {
+            let delivery = self.deliveries.get_mut(&n).unwrap();
+            let way = if delivery.waiting { "retired while it waited" } else { "retired" };
+            delivery.live.end = End::Dead;
+            delivery.live.retired = true;
+            let resource = delivery.resource;
+            (delivery.waiting, delivery.shunned) = (false, None);
+            self.went(way);
+            given_up.push((n, self.write(n)));
+            // Nothing of it waits for the quiet any more.
+            if let Some(resource) = resource.filter(|of| self.open_of(*of).is_empty()) {
+                self.quiet.remove(&resource);
+            }
+        }
+        self.expected.insert(request, Expected::Retired { given_up });
+    }
+
+    /// What is needed no more must have ended for good, also if the process dies now.
+    fn check_retired(&mut self, request: RequestId, count: usize, needed_from: u64) {
+        let expected = self.expected.remove(&request).expect("it was asked");
+        let Expected::Retired { given_up } = expected else { panic!("it asked for {expected:?}") };
+        assert_eq!(given_up.len(), count);
+        for (n, version) in given_up {
+            self.confirm(n, version);
+        }
+        for (n, delivery) in self.deliveries.range(..needed_from) {
+            let facts = &delivery.durable;
+            assert!(facts.end != End::Open || facts.redriven, "{n} is needed: {facts:?}");
+        }
     }
 
     fn timeout(&mut self, now: Timestamp, due: Option<Timestamp>) {
@@ -305,6 +344,9 @@ impl Reference {
                 };
                 assert!(allowed.contains(result), "{lease:?}: {result:?}, not {allowed:?}");
                 self.confirm(lease.sequence.get(), version);
+            }
+            Effect::Retired { request, count, needed_from, .. } => {
+                self.check_retired(*request, *count, *needed_from);
             }
             Effect::Redriven { request, sequences } => {
                 let expected = self.expected.remove(request).expect("it was asked");
@@ -486,12 +528,15 @@ fn assert_change(change: &Change, staged: &mut Facts) {
             assert_eq!((letter.generation, letter.attempts), (staged.generation, staged.attempts));
             let rejected = matches!(staged.history.last(), Some((_, _, AttemptEnd::Rejected)));
             let reason = match attempt {
+                None if staged.retired => Reason::Retention,
                 None => Reason::FilterError,
                 Some(_) if rejected => Reason::Rejected,
                 Some(_) => Reason::MaxAttempts,
             };
             assert_eq!(letter.reason, reason, "{sequence}");
-            assert_last(attempt.as_ref(), staged);
+            if !staged.retired {
+                assert_last(attempt.as_ref(), staged);
+            }
         }
         Change::Superseded { by, .. } => {
             assert_eq!(staged.end, End::Superseded(by.get()));

@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub(super) ended: Option<Stamp>,
     pub(super) late_ack: bool,
     pub(super) redriven: bool,
+    /// Whether it was too old to be kept.
+    pub(super) retired: bool,
     pub(super) lease: Option<Run>,
     /// Rises with each write.
     pub(super) version: u64,
@@ -114,10 +116,25 @@ pub(super) struct Word {
 /// What a question must be answered, and which version of its delivery must be durable by then.
 #[derive(Clone, Debug)]
 pub(super) enum Expected {
-    Settled { lease: LeaseId, allowed: Vec<Outcome>, version: u64, ack: bool },
-    Extended { lease: LeaseId, allowed: Vec<Result<Timestamp, Outcome>>, version: u64 },
-    Redriven { sequences: Vec<(u64, u64)> },
+    Settled {
+        lease: LeaseId,
+        allowed: Vec<Outcome>,
+        version: u64,
+        ack: bool,
+    },
+    Extended {
+        lease: LeaseId,
+        allowed: Vec<Result<Timestamp, Outcome>>,
+        version: u64,
+    },
+    Redriven {
+        sequences: Vec<(u64, u64)>,
+    },
     Reconfigured,
+    /// The versions of those that are given up.
+    Retired {
+        given_up: Vec<(u64, u64)>,
+    },
 }
 
 #[derive(Debug)]
@@ -161,6 +178,7 @@ impl Delivery {
             ended: None,
             late_ack: false,
             redriven: false,
+            retired: false,
             lease: None,
             version: 0,
         };

@@ -134,7 +134,8 @@ impl Run {
             },
             78..80 => self.crash(),
             80..83 => self.redrive(),
-            83..85 => self.reconfigure(),
+            83 => self.reconfigure(),
+            84 => self.retire(),
             _ => {
                 self.pass_time();
                 timed_out = true;
@@ -263,6 +264,7 @@ impl Run {
                 Answer::Extended(Ok(_))
                 | Answer::Redriven(_)
                 | Answer::Sought(_)
+                | Answer::Retired(..)
                 | Answer::Reconfigured,
             )
             | None => None,
@@ -334,6 +336,14 @@ impl Run {
         let dead: Vec<_> = self.hub.ledger.snapshot.dead.iter().map(|s| s.get()).collect();
         let some: Vec<_> = dead.into_iter().filter(|_| self.random.u32(..3) > 0).collect();
         self.hub.ask_redrive(&some);
+    }
+
+    /// Some of the oldest are too old to be kept; more rarely many.
+    fn retire(&mut self) {
+        let floor = self.hub.subscription.position().0;
+        let beyond = if self.random.u32(..8) == 0 { 40 } else { 4 };
+        let (before, count) = (floor + self.random.u64(..beyond), self.random.usize(1..5));
+        self.hub.ask_retire(before, count);
     }
 
     fn pass_time(&mut self) {

@@ -19,6 +19,9 @@ use super::{
     Chore, Opened,
 };
 
+/// After how many bytes of events it is written again how many there were: the bytes of the log are known so closely.
+const WEIGHED_EVERY: u64 = 1024 * 1024;
+
 impl Opened {
     /// The outer error fails the whole group; the inner one this call alone.
     pub(super) fn append(
@@ -161,6 +164,7 @@ impl Opened {
         if group.pack.as_ref().is_some_and(|pack| pack.is_full_for(&event.encoded)) {
             seal_pack(group);
         }
+        self.weigh(sequence, &event, group);
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
         pack.push(&event.encoded, id, sequence, received_at);
         let day = dedupe::day(received_at);
@@ -178,6 +182,16 @@ impl Opened {
         group.entries.push(Arc::new(log::entry(event, id, sequence, received_at)));
         self.next = sequence.get() + 1;
         self.last_received = received_at;
+    }
+
+    /// Notes what an event adds to the log, and from time to time how much came before it.
+    fn weigh(&mut self, sequence: Sequence, event: &Prepared, group: &mut Group) {
+        if self.weighed_bytes + WEIGHED_EVERY <= self.appended_bytes {
+            let row = self.appended_bytes.to_be_bytes();
+            group.draft.put(keys::key(Kind::Weight, &[sequence.get()]), &[&row]);
+            self.weighed_bytes = self.appended_bytes;
+        }
+        self.appended_bytes = self.appended_bytes.saturating_add(event.weight);
     }
 
     pub(super) fn sweep_fingerprints(&mut self, day: u32, group: &mut Group) {

@@ -84,6 +84,7 @@ impl Opened {
         let mut chores = vec![
             chore(keys::between(Kind::Pack, &[], 0..packs_before)),
             chore(keys::between(Kind::Chunk, &[], 0..before)),
+            chore(keys::between(Kind::Weight, &[], 0..before)),
         ];
         for creation in self.configs.keys() {
             let pages = 0..before / PAGE_SEQUENCES;

@@ -51,6 +51,10 @@ pub(super) struct Opened {
     pub(super) first: u64,
     last_received: Timestamp,
     committed_at: Timestamp,
+    /// How many bytes of events were ever appended, and how many of them before the newest row that says so. What came
+    /// after that row before the store was opened is not counted: less than a MiB.
+    appended_bytes: u64,
+    weighed_bytes: u64,
     dedupe: Dedupe,
     /// The day up to which fingerprints were forgotten on disk.
     swept_day: u32,
@@ -120,6 +124,13 @@ impl Opened {
             Some(content) => codec::timestamp(keys::take_i64(&mut &content[..])?)?,
             None => Timestamp::EPOCH,
         };
+        let appended_bytes = match db.range(keys::under(Kind::Weight, &[])).next_back() {
+            Some(row) => {
+                let (key, value) = row.map_err(db_error)?;
+                keys::take_u64(&mut keys::unseal(&key, &value)?)?
+            }
+            None => 0,
+        };
         let (opening, creations) = (number(Meta::Openings)? + 1, number(Meta::Creations)?);
         let mut opened = Self {
             opening,
@@ -128,6 +139,8 @@ impl Opened {
             first,
             last_received,
             committed_at,
+            appended_bytes,
+            weighed_bytes: appended_bytes,
             dedupe: Dedupe::default(),
             swept_day: 0,
             creations,
@@ -181,6 +194,11 @@ impl Opened {
             }
         }
         Ok(())
+    }
+
+    /// Returns how many bytes of events were ever appended, as far as it is known.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// Returns the latest time that was written.
