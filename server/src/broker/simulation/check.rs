@@ -85,7 +85,7 @@ impl World {
     }
 }
 
-fn ended_at(ended: &hookline_core::delivery::Ended) -> Timestamp {
+pub(super) fn ended_at(ended: &hookline_core::delivery::Ended) -> Timestamp {
     match ended {
         hookline_core::delivery::Ended::Acked(settlement) => settlement.done_at,
         hookline_core::delivery::Ended::Superseded { at, .. } => *at,
@@ -184,9 +184,12 @@ impl Oracle {
                         && own.map(|attempt| attempt.number).eq(1..=last)
                 }
                 Reason::FilterError => letter.attempts == 0,
-                Reason::Retention => false,
+                Reason::Retention => at.get() < self.hard,
             };
             self.ensure(tells, || format!("{:?}/{at}: {letter:?} (3)", look.creation));
+            if letter.reason == Reason::Retention {
+                self.went("too old");
+            }
             if letter.reason == Reason::FilterError {
                 self.went("failed on its filter");
                 let fails = self.expects(look.creation, *at);
@@ -298,6 +301,8 @@ impl Oracle {
                 let id = crate::broker::DeadLetterId::of(&row).to_string();
                 let is_announcement = row.entry.event.content.source.as_str() == "dead-letter";
                 let is_told = self.keys.contains_key(&id) || is_announcement;
+                // The last of those that are given up together is told for all.
+                let is_told = is_told || row.letter.reason == Reason::Retention;
                 self.ensure(row.announced && is_told, || format!("{id} was not announced"));
             }
         }

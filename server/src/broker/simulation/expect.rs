@@ -11,7 +11,7 @@ use super::{
     operation::NAMES,
     oracle::{Bucket, Delivery, Oracle, Sub},
 };
-use crate::store::{SubscriptionConfig, memory::MemoryStore};
+use crate::store::{EventLog as _, SubscriptionConfig, memory::MemoryStore};
 
 /// What a subscription owes of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,7 @@ impl Oracle {
     /// Learns what the log and the ledgers have, while nothing is under way.
     pub(super) fn learn(&mut self, store: &MemoryStore, kinds: &[Kind], now: Timestamp) {
         self.learn_log(store, kinds);
+        self.learn_trim(store);
         let creations = store.creations();
         let gone: Vec<_> =
             self.subs.keys().filter(|creation| !creations.contains(creation)).copied().collect();
@@ -108,6 +109,11 @@ impl Oracle {
             }
             sub.reordered |= sub.flow != (config.policy.ordering, config.policy.coalesce);
             (sub.updating, sub.retaking, sub.seeking) = (false, None, None);
+            // What is gone is owed no more, also by a seek to before it.
+            let gone = usize::try_from(self.first - 1).unwrap_or(usize::MAX);
+            for expect in sub.expects.iter_mut().take(gone) {
+                *expect = expect.no_more();
+            }
             self.subs.insert(creation, sub);
         }
     }
@@ -125,7 +131,9 @@ impl Oracle {
                 None => content.delivery_key.clone(),
             };
             let twice = self.keys.insert(key.clone(), entry.event.sequence.get());
-            self.ensure(twice.is_none(), || format!("{key} is in the log twice"));
+            // It is forgotten with its event.
+            let is_known = twice.is_none_or(|before| before < store.first().get());
+            self.ensure(is_known, || format!("{key} is in the log twice"));
         }
         for (number, sequence) in &self.confirmed {
             if self.keys.get(&number.to_string()) != Some(&sequence.get()) {
@@ -133,6 +141,40 @@ impl Oracle {
                 return self.ensure(false, || why);
             }
         }
+    }
+
+    /// What is gone had ended for every subscription that is still there.
+    fn learn_trim(&mut self, store: &MemoryStore) {
+        let first = store.first().get();
+        let kept = std::mem::replace(&mut self.first, first).max(1);
+        if kept < first {
+            self.went("trimmed");
+        }
+        let creations: Vec<_> = self.subs.keys().copied().collect();
+        for creation in creations {
+            for place in kept..first {
+                self.check_trimmed(store, creation, place);
+            }
+        }
+    }
+
+    fn check_trimmed(&mut self, store: &MemoryStore, creation: Creation, place: u64) {
+        let at = sequence(usize::try_from(place).expect("runs are short"));
+        let expect = self.expects(creation, at).filter(|of| of.must_end());
+        let is_moving = self
+            .subs
+            .get(&creation)
+            .is_none_or(|sub| sub.seeking.is_some() || sub.retaking.is_some());
+        let Some(expect) = expect.filter(|_| !is_moving) else { return };
+        let is_over = store.durable(creation, |durable| {
+            let ended = durable.ended.get(&at).map(super::check::ended_at);
+            let died = durable.letters.get(&at).map(|row| row.letter.died_at);
+            ended.into_iter().chain(died).any(|ended| expect.since <= ended)
+                || durable.snapshot.looked_back < place
+        });
+        self.ensure(is_over.unwrap_or(true), || {
+            format!("{creation:?}/{at}: its event was removed, and it has not ended")
+        });
     }
 
     fn learn_rule(

@@ -80,6 +80,11 @@ pub(super) enum Operation {
         after: u64,
         dry: bool,
     },
+    /// What lies before the first place is removed if nobody waits for it, before the second whoever does.
+    Trim {
+        soft: u64,
+        hard: u64,
+    },
     Pass(Duration),
     NextTimer,
     WallJump(i64),
@@ -197,6 +202,16 @@ impl Operation {
             730..740 => Self::Seek { name, after: random.u64(..=head), dry: random.u8(..3) == 0 },
             _ => Self::of_the_world(random),
         }
+    }
+
+    /// Picks what retention does, if it does something.
+    pub(super) fn retention(random: &mut Rng, head: u64) -> Option<Self> {
+        (random.u8(..25) == 0).then(|| {
+            let soft = random.u64(..=head + 1).max(1);
+            // Mostly what is open is kept.
+            let hard = if random.u8(..3) == 0 { random.u64(..=soft).max(1) } else { 1 };
+            Self::Trim { soft, hard }
+        })
     }
 
     fn create(random: &mut Rng, name: usize) -> Self {

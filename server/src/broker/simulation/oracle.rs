@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     broker::Background,
-    store::{Appended, memory::MemoryStore},
+    store::{Appended, EventLog as _, memory::MemoryStore},
 };
 
 /// What is known of the run.
@@ -36,6 +36,9 @@ pub(super) struct Oracle {
     /// What the log has, in order.
     pub(super) log: Vec<Kind>,
     pub(super) keys: BTreeMap<String, u64>,
+    /// The first event that is kept, and up to where what was open could be given up.
+    pub(super) first: u64,
+    pub(super) hard: u64,
     /// How far the time of day was ahead of the steady clock at most since the hub was started, in microseconds: by
     /// which of its values the end of a pause was turned into a steady time is not seen.
     pub(super) wall_lead: i64,
@@ -145,13 +148,20 @@ impl Oracle {
     }
 
     /// What was appended is confirmed: it is there, and stays there.
-    pub(super) fn appended(&mut self, numbers: &[usize], appended: &[Appended]) {
+    pub(super) fn appended(
+        &mut self,
+        store: &MemoryStore,
+        numbers: &[usize],
+        appended: &[Appended],
+    ) {
         self.ensure(numbers.len() == appended.len(), || "not all were appended".to_owned());
         for (number, appended) in numbers.iter().zip(appended) {
             let before = self.confirmed.insert(*number, appended.sequence);
-            self.ensure(before.is_none_or(|before| before == appended.sequence), || {
-                format!("event {number} was appended twice")
+            // A delivery key is forgotten with its event.
+            let is_known = before.is_none_or(|before| {
+                before == appended.sequence || before.get() < store.first().get()
             });
+            self.ensure(is_known, || format!("event {number} was appended twice"));
             self.went(if appended.duplicate { "duplicate" } else { "appended" });
         }
     }

@@ -14,7 +14,10 @@ use super::{
     world::{Answer, Asked, World, named},
 };
 use crate::{
-    broker::{Change, Extension, NewSubscription, RedriveMode, SeekMode, Selector, Settle, Start},
+    broker::{
+        Change, Extension, NewSubscription, RedriveMode, SeekMode, Selector, Settle, Start,
+        retention::Bounds,
+    },
     clock::Clock as _,
     store::{EventLog as _, memory::Fault},
 };
@@ -53,6 +56,7 @@ impl World {
                 self.ask(Asked::Extend { lease }, Box::pin(extended));
             }
             Operation::Redrive { name, limit, dry } => self.redrive(name, limit, dry),
+            Operation::Trim { soft, hard } => self.trim(soft, hard),
             Operation::Pause { .. }
             | Operation::Retake { .. }
             | Operation::ChangePolicy { .. }
@@ -232,6 +236,17 @@ impl World {
             Answer::Done(broker.redrive(&selector, limit, mode).await.is_ok())
         };
         self.ask(Asked::Redrive, Box::pin(redriven));
+    }
+
+    fn trim(&mut self, soft: u64, hard: u64) {
+        if self.pending.iter().any(|of| matches!(of.asked, Asked::Trim)) {
+            return;
+        }
+        self.oracle.hard = self.oracle.hard.max(hard);
+        let [soft, hard] = [soft, hard].map(|n| Sequence::new(n).unwrap());
+        let broker = self.broker();
+        let trimmed = async move { Answer::Done(broker.trim(Bounds { soft, hard }).await.is_ok()) };
+        self.ask(Asked::Trim, Box::pin(trimmed));
     }
 
     /// Asks for a change of a subscription, unless one is under way.

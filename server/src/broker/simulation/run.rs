@@ -9,6 +9,7 @@ use std::{
     sync::Once,
 };
 
+use fastrand::Rng;
 use hookline_core::planted::{Bug, plant};
 
 use super::{operation::Operation, stepper::runtime, world::World};
@@ -90,6 +91,8 @@ pub(super) fn run(seed: u64, bug: Option<Bug>) -> Result<Ran, Box<Failure>> {
 
 async fn go_through(seed: u64, operations: &RefCell<Vec<String>>) -> Result<Ran, String> {
     let mut world = World::new(seed).await;
+    // Chance of its own: what else happens in a run stays as it is without.
+    let mut retention = Rng::with_seed(!seed);
     for at in 1..=OPERATIONS {
         world.at = at;
         let head = world.oracle.log.len() as u64;
@@ -98,6 +101,11 @@ async fn go_through(seed: u64, operations: &RefCell<Vec<String>>) -> Result<Ran,
         operations.borrow_mut().push(format!("{at} {operation:?}, steps: {steps:?}"));
         world.seen.push(format!("{operation:?}"));
         world.perform(&operation).await;
+        let trim = Operation::retention(&mut retention, head).filter(|_| seed % 5 < 2);
+        if let Some(trim) = trim {
+            operations.borrow_mut().push(format!("{at} {trim:?}"));
+            world.perform(&trim).await;
+        }
         match steps {
             Some(steps) => world.step(steps).await,
             None => {

@@ -27,7 +27,8 @@ const REPLAYS: [u64; 8] = [
 ];
 
 /// Every bug that is found, or the simulation proves nothing.
-const BUGS: [Bug; 23] = [
+const BUGS: [Bug; 24] = [
+    Bug::TrimmedBeforeWrite,
     Bug::AckBeforeWrite,
     Bug::StaleSettle,
     Bug::LateAckAfterAnotherLease,
@@ -54,7 +55,9 @@ const BUGS: [Bug; 23] = [
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 18] = [
+const WAYS: [&str; 20] = [
+    "trimmed",
+    "too old",
     "acked",
     "already applied",
     "another rule",

@@ -84,6 +84,7 @@ pub(super) enum Asked {
     Settle { lease: usize, say: Say, at: Timestamp },
     Extend { lease: usize },
     Redrive,
+    Trim,
     Update,
     Seek { creation: Creation, leases: usize, real: bool },
 }
@@ -239,7 +240,7 @@ impl World {
             (Asked::Append(numbers), Answer::Appended(result)) => {
                 self.see(|| format!("appended {numbers:?}: {}", result.is_ok()));
                 match result {
-                    Ok(appended) => self.oracle.appended(&numbers, &appended),
+                    Ok(appended) => self.oracle.appended(&self.store, &numbers, &appended),
                     Err(_) => self.failed_appends.push(numbers),
                 }
             }
