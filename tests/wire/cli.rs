@@ -3,6 +3,7 @@
 
 mod harness;
 mod sources;
+mod subscriptions;
 
 use std::{
     fs,
@@ -177,7 +178,14 @@ fn dead_letters_are_listed_and_redriven() {
 fn a_hub_that_is_not_there_is_told_in_one_line() {
     // The lowest port is nobody's: only root may take it.
     let address = "http://127.0.0.1:1".to_owned();
-    for command in [&["tail"][..], &["dead-letters", "list"], &["sources"]] {
+    for command in [
+        &["tail"][..],
+        &["dead-letters", "list"],
+        &["sources"],
+        &["subscriptions", "list"],
+        &["subscriptions", "delete", "s", "--yes"],
+        &["deliveries", "list", "s"],
+    ] {
         let output = run(&[command, &["--address", &address]].concat());
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
@@ -225,13 +233,31 @@ fn a_wrong_command_line_is_64_and_help_is_0() {
         &["sources", "kinds", "all"],
         &["verify", "github", "-"],
         &["dead-letters", "redrive"],
+        &["subscriptions", "create", "s"],
+        &["subscriptions", "create", "s", "*", "--lease-duration", "30"],
+        &["subscriptions", "update", "s"],
+        &["subscriptions", "pause", "s", "--until", "tomorrow"],
+        &["subscriptions", "seek", "s", "--to", "yesterday", "--yes"],
+        &["subscriptions", "seek", "s", "--to", "latest"],
+        &["subscriptions", "delete", "s"],
+        &["deliveries", "list"],
         &["demo", "--log", "loud"],
     ] {
         let output = run(wrong);
         assert_eq!(output.status.code(), Some(64), "{wrong:?}: {}", stderr(&output));
         assert!(!output.stderr.is_empty(), "{wrong:?}");
     }
-    for command in ["serve", "demo", "send", "tail", "sources", "verify", "dead-letters"] {
+    for command in [
+        "serve",
+        "demo",
+        "send",
+        "tail",
+        "sources",
+        "verify",
+        "subscriptions",
+        "deliveries",
+        "dead-letters",
+    ] {
         let output = run(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains("Usage: hookline"), "{command}");

@@ -87,7 +87,7 @@ impl<'a> DeadLetterJson<'a> {
 
 /// `hookline.v1.Attempt`.
 #[derive(Debug, Serialize)]
-struct AttemptJson<'a> {
+pub(super) struct AttemptJson<'a> {
     number: u32,
     consumer: &'a str,
     started_at: Option<String>,
@@ -98,7 +98,7 @@ struct AttemptJson<'a> {
 }
 
 impl<'a> AttemptJson<'a> {
-    fn new(attempt: &'a Attempt) -> Self {
+    pub(super) fn new(attempt: &'a Attempt) -> Self {
         Self {
             number: attempt.number,
             consumer: &attempt.consumer,

@@ -12,11 +12,19 @@ mod tail;
 mod sources;
 mod verify;
 
+mod deliveries;
+mod subscriptions;
+
 mod dead_letters;
 
+mod confirm;
 mod event_json;
 mod hub;
+mod place;
 mod post;
+mod screen;
+mod subscription_json;
+mod table;
 mod text;
 mod time_arg;
 
@@ -52,6 +60,10 @@ enum Command {
     Sources(sources::Args),
     Verify(verify::Args),
     #[command(subcommand)]
+    Subscriptions(subscriptions::Command),
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    #[command(subcommand)]
     DeadLetters(dead_letters::Command),
 }
 
@@ -75,6 +87,8 @@ pub fn main() -> ExitCode {
             Command::Tail(args) => end(tail::run(args).await),
             Command::Sources(args) => end(sources::run(args).await),
             Command::Verify(args) => end(verify::run(args).await),
+            Command::Subscriptions(command) => end(subscriptions::run(command).await),
+            Command::Deliveries(command) => end(deliveries::run(command).await),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
         }
     })
@@ -114,6 +128,9 @@ enum CommandError {
     /// A request does not verify, and why has been printed.
     #[error("the request would be refused")]
     Unverified,
+    /// The one who was asked did not say yes.
+    #[error("nothing was done")]
+    Declined,
     /// The standard output failed.
     #[error("could not write to the standard output")]
     Output(#[from] io::Error),

@@ -1,18 +1,16 @@
 //! `hookline tail`: events as they come, for looking.
 
-mod from;
-
 use std::time::Duration;
 
 use hookline_client::{Client, Event, PayloadView, proto};
 use hookline_core::pattern::{Pattern, PatternError, PatternSet};
 use tonic::{Status, Streaming};
 
-use self::from::From;
 use super::{
     CommandError,
     event_json::{EventJson, line},
     hub::{self, Address, CallError},
+    place::Place,
     put, say_error,
     text::{self, Align, Columns},
 };
@@ -51,8 +49,8 @@ pub(super) struct Args {
     #[command(flatten)]
     address: Address,
     /// Where to begin: earliest, latest, a sequence, a time (2026-11-23T09:00:00Z), or so long ago (10m)
-    #[arg(long, value_name = "POSITION", default_value = "latest", value_parser = From::parse)]
-    from: From,
+    #[arg(long, value_name = "POSITION", default_value = "latest", value_parser = Place::parse)]
+    from: Place,
     /// Stop after so many events
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,

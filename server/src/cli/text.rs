@@ -1,6 +1,11 @@
 //! How commands write for people: aligned columns, short forms, and nothing that could play with a terminal.
 
-use std::{fmt::Write as _, time::SystemTime};
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
+
+use hookline_core::time::Timestamp;
 
 /// The widest that a column grows: one long cell must not push the rest of all later rows off the screen.
 const COLUMN_WIDTH_MAX: usize = 48;
@@ -106,6 +111,38 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
     Some(written)
 }
 
+/// Returns a duration of the wire for people, such as `1m 30s`: whole seconds where it has any.
+pub(super) fn duration(duration: &prost_types::Duration) -> String {
+    let Ok(duration) = Duration::try_from(*duration) else { return "-".to_owned() };
+    let secs = Duration::from_secs(duration.as_secs());
+    let shown =
+        if secs.is_zero() { Duration::from_millis(duration.subsec_millis().into()) } else { secs };
+    humantime::format_duration(shown).to_string()
+}
+
+/// Returns how long ago a time of the wire was, such as `3m 20s`; a dash where there is none.
+pub(super) fn age(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
+    let micros = |time: &prost_types::Timestamp| {
+        time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos / 1_000))
+    };
+    let age = time.map(|time| now.as_micros().saturating_sub(micros(time)));
+    age.map_or_else(
+        || "-".to_owned(),
+        |age| span(Duration::from_micros(u64::try_from(age).unwrap_or(0))),
+    )
+}
+
+/// Returns a duration by its two largest units: what is hours old is not told in seconds.
+pub(super) fn span(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    let unit = match secs {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => 3_600,
+    };
+    humantime::format_duration(Duration::from_secs(secs - secs % unit)).to_string()
+}
+
 /// Returns a count with its noun, `1 event` or `3 events`.
 pub(super) fn count(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
@@ -203,6 +240,25 @@ mod tests {
         for seconds in [-1, 253_402_300_800, i64::MAX] {
             assert_eq!(time(Some(&prost_types::Timestamp { seconds, nanos: 0 })), None);
         }
+    }
+
+    #[test]
+    fn durations_are_told_in_units() {
+        let wire = |seconds, nanos| duration(&prost_types::Duration { seconds, nanos });
+        assert_eq!(wire(90, 250_000_000), "1m 30s");
+        assert_eq!((wire(0, 5_000_000), wire(0, 0)), ("5ms".to_owned(), "0s".to_owned()));
+        assert_eq!(wire(-1, 0), "-");
+        assert_eq!(span(Duration::from_secs(3 * 3_600 + 125)), "3h 2m");
+        assert_eq!(span(Duration::from_secs(50 * 3_600 + 125)), "2days 2h");
+    }
+
+    #[test]
+    fn an_age_is_never_below_zero() {
+        let now = Timestamp::from_secs(1_000).unwrap();
+        let at = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        assert_eq!(age(Some(&at(900)), now), "1m 40s");
+        assert_eq!(age(Some(&at(1_001)), now), "0s");
+        assert_eq!(age(None, now), "-");
     }
 
     #[test]

@@ -103,6 +103,23 @@ impl Hub {
             .unwrap()
     }
 
+    /// Runs a command against it.
+    pub(super) fn run(&self, arguments: &[&str]) -> Output {
+        hookline().args(arguments).env("HOOKLINE_ADDRESS", &self.grpc).output().unwrap()
+    }
+
+    /// Runs a command against it that must do what it is told, and returns what it printed.
+    pub(super) fn told(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    /// As [`Hub::told`], for a command that prints one JSON object.
+    pub(super) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        json(&self.told(&[arguments, &["--json"]].concat()))
+    }
+
     /// Tells it to stop, as an init system would, and waits for its end.
     pub(super) fn terminate(mut self) -> (ExitStatus, TempDir) {
         let pid = self.child.id().to_string();

@@ -1,20 +1,16 @@
 //! The story on the screen: a line a step, in columns.
 
-use std::{
-    io::{self, IsTerminal as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use hookline_core::time::Timestamp;
 
 use crate::{
     cli::{
         say,
+        screen::Screen,
         text::{self, Colour},
     },
     clock::{Clock as _, SystemClock},
-    config::{Environment as _, Process},
 };
 
 /// Who does something.
@@ -55,7 +51,7 @@ impl Story {
     pub(super) fn begin() -> Self {
         let clock = SystemClock::start(Timestamp::EPOCH);
         let began_at = clock.steady();
-        Self { clock, began_at, colours: wants_colours() }
+        Self { clock, began_at, colours: Screen::of_stdout().colours }
     }
 
     /// Returns the time since the story began.
@@ -85,14 +81,6 @@ impl Story {
 
 fn row(seconds: &str, who: &str, subject: &str, id: &str, what: &str) -> String {
     format!("{seconds:>7}  {who:<8}  {subject:<31}  {id:<8}  {what}")
-}
-
-/// Whether to colour: on a terminal, unless <https://no-color.org> is asked for.
-fn wants_colours() -> bool {
-    let forbidden = |(name, value): &(std::ffi::OsString, std::ffi::OsString)| {
-        (name == "NO_COLOR" && !value.is_empty()) || (name == "TERM" && value == "dumb")
-    };
-    io::stdout().is_terminal() && !Process.variables().iter().any(forbidden)
 }
 
 #[cfg(test)]

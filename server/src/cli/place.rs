@@ -1,14 +1,14 @@
-//! Where a tail begins.
+//! A place in the log on the command line.
 
 use std::time::Duration;
 
-use hookline_client::proto::start_position::Position;
+use hookline_client::proto::{StartPosition, start_position::Position};
 use hookline_core::time::Timestamp;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Where a tail begins.
+/// A place in the log: where a tail begins, or a subscription is moved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Place {
     Earliest,
     Latest,
     Sequence(u64),
@@ -24,7 +24,7 @@ pub(super) enum From {
 )]
 pub(super) struct NoPosition(String);
 
-impl From {
+impl Place {
     pub(super) fn parse(text: &str) -> Result<Self, NoPosition> {
         match text {
             "earliest" => return Ok(Self::Earliest),
@@ -50,9 +50,15 @@ impl From {
             Self::Ago(duration) => Position::Time(wire(now.saturating_sub(duration))),
         }
     }
+
+    /// Returns the position as requests have it.
+    pub(super) fn start(self, now: Timestamp) -> StartPosition {
+        StartPosition { position: Some(self.position(now)) }
+    }
 }
 
-fn wire(time: Timestamp) -> prost_types::Timestamp {
+/// Returns a time of the wire.
+pub(super) fn wire(time: Timestamp) -> prost_types::Timestamp {
     let micros = time.as_micros();
     let nanos = micros.rem_euclid(1_000_000) * 1_000;
     prost_types::Timestamp {
@@ -69,23 +75,23 @@ mod tests {
     fn a_position_is_a_word_a_sequence_a_time_or_a_duration() {
         let time = Timestamp::from_secs(1_533_204_620).unwrap();
         let cases = [
-            ("earliest", From::Earliest),
-            ("latest", From::Latest),
-            ("42", From::Sequence(42)),
-            ("2018-08-02T10:10:20Z", From::Time(time)),
-            ("2018-08-02T12:10:20+02:00", From::Time(time)),
-            ("10m", From::Ago(Duration::from_secs(600))),
-            ("1h 30m", From::Ago(Duration::from_secs(5_400))),
+            ("earliest", Place::Earliest),
+            ("latest", Place::Latest),
+            ("42", Place::Sequence(42)),
+            ("2018-08-02T10:10:20Z", Place::Time(time)),
+            ("2018-08-02T12:10:20+02:00", Place::Time(time)),
+            ("10m", Place::Ago(Duration::from_secs(600))),
+            ("1h 30m", Place::Ago(Duration::from_secs(5_400))),
         ];
-        for (text, from) in cases {
-            assert_eq!(From::parse(text), Ok(from), "{text}");
+        for (text, place) in cases {
+            assert_eq!(Place::parse(text), Ok(place), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_refused_with_what_is_meant() {
         for text in ["", "newest", "-1", "2018-08-02", "10 parsecs"] {
-            let error = From::parse(text).unwrap_err().to_string();
+            let error = Place::parse(text).unwrap_err().to_string();
             assert!(error.contains("earliest"), "{text}");
         }
     }
@@ -93,7 +99,7 @@ mod tests {
     #[test]
     fn so_long_ago_is_counted_from_now() {
         let now = Timestamp::from_millis(1_000_250).unwrap();
-        let position = From::Ago(Duration::from_secs(600)).position(now);
+        let position = Place::Ago(Duration::from_secs(600)).position(now);
         let expected = prost_types::Timestamp { seconds: 400, nanos: 250_000_000 };
         assert_eq!(position, Position::Time(expected));
     }
