@@ -13,6 +13,7 @@ mod sources;
 mod verify;
 
 mod deliveries;
+mod events;
 mod subscriptions;
 
 mod dead_letters;
@@ -62,6 +63,8 @@ enum Command {
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
     #[command(subcommand)]
+    Events(events::Command),
+    #[command(subcommand)]
     Deliveries(deliveries::Command),
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
             Command::Sources(args) => end(sources::run(args).await),
             Command::Verify(args) => end(verify::run(args).await),
             Command::Subscriptions(command) => end(subscriptions::run(command).await),
+            Command::Events(command) => end(events::run(command).await),
             Command::Deliveries(command) => end(deliveries::run(command).await),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
         }

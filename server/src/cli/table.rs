@@ -16,20 +16,32 @@ pub(super) type Head = (&'static str, Align);
 pub(super) struct Cell {
     text: String,
     colour: Colour,
+    /// Whether its column stays as wide as it is, whatever the screen.
+    whole: bool,
 }
 
 impl Cell {
     /// Makes a cell of a text of outside: a dash where there is none.
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text::cell(text, usize::MAX), colour: Colour::Plain }
+        Self { text: text::cell(text, usize::MAX), colour: Colour::Plain, whole: false }
     }
 
     pub(super) fn count(count: u64) -> Self {
-        Self { text: count.to_string(), colour: Colour::Plain }
+        Self { text: count.to_string(), colour: Colour::Plain, whole: false }
     }
 
     pub(super) fn in_colour(self, colour: Colour) -> Self {
         Self { colour, ..self }
+    }
+
+    /// Never cut: an id that somebody has to copy.
+    pub(super) fn whole(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
+    /// Returns the text as it stands outside of a table.
+    pub(super) fn painted(&self, screen: Screen) -> String {
+        screen.paint(self.colour, &self.text)
     }
 }
 
@@ -75,14 +87,20 @@ impl Table {
         let between = 2 * widths.len().saturating_sub(1);
         let room = screen.map_or(usize::MAX, |width| width.saturating_sub(between));
         while room < widths.iter().sum() {
-            let texts = widths.iter_mut().zip(&self.head).filter(|(_, head)| head.1 == Align::Left);
-            let widest = texts.map(|(width, _)| width).max();
+            let columns = widths.iter_mut().zip(&self.head).enumerate();
+            let texts =
+                columns.filter(|(at, (_, head))| head.1 == Align::Left && !self.is_whole(*at));
+            let widest = texts.map(|(_, (width, _))| width).max();
             match widest {
                 Some(width) if COLUMN_WIDTH_LEAST < *width => *width -= 1,
                 Some(_) | None => break,
             }
         }
         widths
+    }
+
+    fn is_whole(&self, column: usize) -> bool {
+        self.rows.iter().any(|row| row.get(column).is_some_and(|cell| cell.whole))
     }
 
     fn line(&self, row: &[Cell], widths: &[usize], screen: Screen) -> String {

@@ -227,7 +227,7 @@ impl Printer {
 }
 
 /// Returns what the event happened to: its id where that says it all, as `octo/hello#42` does.
-fn resource(event: &Event) -> String {
+pub(super) fn resource(event: &Event) -> String {
     match (event.resource_type.as_str(), event.resource_id.as_str()) {
         (kind, "") => kind.to_owned(),
         (_, id) => id.to_owned(),

@@ -122,14 +122,15 @@ pub(super) fn duration(duration: &prost_types::Duration) -> String {
 
 /// Returns how long ago a time of the wire was, such as `3m 20s`; a dash where there is none.
 pub(super) fn age(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
-    let micros = |time: &prost_types::Timestamp| {
-        time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos / 1_000))
-    };
-    let age = time.map(|time| now.as_micros().saturating_sub(micros(time)));
-    age.map_or_else(
-        || "-".to_owned(),
-        |age| span(Duration::from_micros(u64::try_from(age).unwrap_or(0))),
-    )
+    time.map_or_else(|| "-".to_owned(), |time| span(now.since(core_time(time))))
+}
+
+/// Returns a time of the wire as one of the core; what is beyond its range becomes its end.
+pub(super) fn core_time(time: &prost_types::Timestamp) -> Timestamp {
+    let micros =
+        time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos / 1_000));
+    let beyond = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_micros(micros).unwrap_or(beyond)
 }
 
 /// Returns a duration by its two largest units: what is hours old is not told in seconds.

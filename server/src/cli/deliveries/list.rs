@@ -148,7 +148,7 @@ fn cells(status: &DeliveryStatus, now: Timestamp) -> Vec<Cell> {
     vec![
         Cell::count(status.sequence),
         words::state(status.state()),
-        Cell::new(&status.event_id),
+        Cell::new(&status.event_id).whole(),
         Cell::count(status.attempt.into()),
         Cell::new(&status.consumer),
         text::age(since, now).into(),

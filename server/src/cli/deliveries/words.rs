@@ -71,10 +71,7 @@ fn held(status: &DeliveryStatus, now: Timestamp) -> String {
 /// Returns how long it is until a time, such as ` in 5s`; nothing where it is not known.
 pub(in crate::cli) fn until(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
     let Some(time) = time else { return String::new() };
-    let time = Timestamp::from_micros(
-        time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos / 1_000)),
-    );
-    time.map_or_else(String::new, |time| format!(" in {}", text::span(time.since(now))))
+    format!(" in {}", text::span(text::core_time(time).since(now)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,23 @@
+//! `hookline events`: the log.
+
+mod list;
+mod publish;
+mod show;
+
+use super::CommandError;
+
+/// Looks at the log, and writes to it.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    List(list::Args),
+    Show(show::Args),
+    Publish(publish::Args),
+}
+
+pub(super) async fn run(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::List(args) => list::run(args).await,
+        Command::Show(args) => show::run(args).await,
+        Command::Publish(args) => publish::run(args).await,
+    }
+}
