@@ -1,6 +1,7 @@
 //! The command, as people and scripts run it: the real binary, its output and its exit codes.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
+mod agent;
 mod events;
 mod harness;
 mod sources;
@@ -187,6 +188,7 @@ fn a_hub_that_is_not_there_is_told_in_one_line() {
         &["subscriptions", "delete", "s", "--yes"],
         &["deliveries", "list", "s"],
         &["events", "list"],
+        &["events", "publish", "a.b"],
     ] {
         let output = run(&[command, &["--address", &address]].concat());
         let told = stderr(&output);
@@ -257,6 +259,7 @@ fn a_wrong_command_line_is_64_and_help_is_0() {
         "sources",
         "verify",
         "subscriptions",
+        "agent",
         "events",
         "deliveries",
         "dead-letters",

@@ -6,6 +6,8 @@
 mod demo;
 mod serve;
 
+mod agent;
+
 mod send;
 mod tail;
 
@@ -56,6 +58,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Serve(serve::Args),
+    Agent(agent::Args),
     Send(send::Args),
     Tail(tail::Args),
     Sources(sources::Args),
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
+            Command::Agent(args) => end(agent::run(args).await),
             Command::Send(args) => end(send::run(args).await),
             Command::Tail(args) => end(tail::run(args).await),
             Command::Sources(args) => end(sources::run(args).await),
@@ -123,6 +127,12 @@ enum CommandError {
     /// The hub did not do what it was asked.
     #[error(transparent)]
     Hub(#[from] hub::CallError),
+    /// The hub did not serve a subscription, or serves it no longer.
+    #[error("{0}")]
+    Subscription(String),
+    /// The program of an agent could not be started.
+    #[error("could not start `{program}`")]
+    Program { program: String, source: io::Error },
     /// A webhook could not be posted.
     #[error(transparent)]
     Post(#[from] post::PostError),

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The largest payload that is asked for: the most that GitHub posts, and what the client library takes in a message.
-const PAYLOAD_BYTES_MAX: u32 = 25 * 1024 * 1024;
+pub(super) const PAYLOAD_BYTES_MAX: u32 = 25 * 1024 * 1024;
 /// The wait before the first try to reconnect; each next one is twice as long.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// The longest wait between two tries: short, since somebody looks on.
