@@ -4,6 +4,7 @@
 mod agent;
 mod events;
 mod harness;
+mod looking;
 mod sources;
 mod subscriptions;
 
@@ -189,6 +190,8 @@ fn a_hub_that_is_not_there_is_told_in_one_line() {
         &["deliveries", "list", "s"],
         &["events", "list"],
         &["events", "publish", "a.b"],
+        &["test-filter"],
+        &["status"],
     ] {
         let output = run(&[command, &["--address", &address]].concat());
         let told = stderr(&output);
@@ -260,6 +263,9 @@ fn a_wrong_command_line_is_64_and_help_is_0() {
         "verify",
         "subscriptions",
         "agent",
+        "status",
+        "completions",
+        "test-filter",
         "events",
         "deliveries",
         "dead-letters",

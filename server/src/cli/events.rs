@@ -4,6 +4,7 @@ mod list;
 mod publish;
 mod show;
 
+pub(super) use self::list::table;
 use super::CommandError;
 
 /// Looks at the log, and writes to it.

@@ -26,6 +26,12 @@ impl Address {
         Client::connect(&self.address).map_err(|error| CommandError::Usage(error.to_string()))
     }
 
+    /// Returns the address with its scheme: `http://` where none was said, as the client library has it.
+    pub(super) fn uri(&self) -> String {
+        let address = &self.address;
+        if address.contains("://") { address.clone() } else { format!("http://{address}") }
+    }
+
     /// Makes an error of what a call was answered.
     pub(super) fn refused(&self, attempted: &'static str, status: Status) -> CallError {
         CallError { attempted, address: self.address.clone(), status: status.into() }

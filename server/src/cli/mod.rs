@@ -14,9 +14,12 @@ mod tail;
 mod sources;
 mod verify;
 
+mod completions;
 mod deliveries;
 mod events;
+mod status;
 mod subscriptions;
+mod test_filter;
 
 mod dead_letters;
 
@@ -61,6 +64,7 @@ enum Command {
     Agent(agent::Args),
     Send(send::Args),
     Tail(tail::Args),
+    Status(status::Args),
     Sources(sources::Args),
     Verify(verify::Args),
     #[command(subcommand)]
@@ -69,8 +73,10 @@ enum Command {
     Events(events::Command),
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    TestFilter(test_filter::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    Completions(completions::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -92,11 +98,14 @@ pub fn main() -> ExitCode {
             Command::Agent(args) => end(agent::run(args).await),
             Command::Send(args) => end(send::run(args).await),
             Command::Tail(args) => end(tail::run(args).await),
+            Command::Status(args) => end(status::run(args).await),
             Command::Sources(args) => end(sources::run(args).await),
             Command::Verify(args) => end(verify::run(args).await),
             Command::Subscriptions(command) => end(subscriptions::run(command).await),
             Command::Events(command) => end(events::run(command).await),
             Command::Deliveries(command) => end(deliveries::run(command).await),
+            Command::TestFilter(args) => end(test_filter::run(args).await),
+            Command::Completions(args) => end(completions::run(&args).map_err(Into::into)),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
         }
     })
@@ -142,6 +151,9 @@ enum CommandError {
     /// A request does not verify, and why has been printed.
     #[error("the request would be refused")]
     Unverified,
+    /// The hub is there and does not serve, as has been printed.
+    #[error("the hub does not serve")]
+    NotServing,
     /// The one who was asked did not say yes.
     #[error("nothing was done")]
     Declined,

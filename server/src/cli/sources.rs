@@ -66,7 +66,7 @@ fn json(answer: &ListSourcesResponse) -> Vec<String> {
     answer.sources.iter().map(|source| line(&SourceJson::new(source))).collect()
 }
 
-fn table(answer: &ListSourcesResponse) -> Vec<String> {
+pub(super) fn table(answer: &ListSourcesResponse) -> Vec<String> {
     if answer.sources.is_empty() {
         return vec![SOURCE_EXAMPLE.to_owned()];
     }
@@ -114,7 +114,7 @@ fn refused(source: &Source) -> String {
 
 /// `hookline.v1.Source`.
 #[derive(Debug, Serialize)]
-struct SourceJson<'a> {
+pub(super) struct SourceJson<'a> {
     name: &'a str,
     kind: &'a str,
     url: &'a str,
@@ -131,7 +131,7 @@ struct SourceJson<'a> {
 }
 
 impl<'a> SourceJson<'a> {
-    fn new(source: &'a Source) -> Self {
+    pub(super) fn new(source: &'a Source) -> Self {
         let refusals = source.refusals.iter().map(|it| (it.cause.as_str(), it.count));
         Self {
             name: &source.name,
