@@ -105,6 +105,20 @@ pub const ANNOUNCED_AT_ONCE: usize = 64;
 pub const REDRIVE_READ_ENTRIES: usize = 256;
 /// How many bytes of them it reads at a time: a row holds its event.
 pub const REDRIVE_READ_BYTES: usize = 4 * MIB;
+/// The most causes that dead letters are grouped by: more than a person reads, and with all their texts they fit a message.
+/// Those that come later are one group.
+pub const CAUSES_MAX: usize = 500;
+/// The most ids that a group of dead letters shows: enough to look at one, and at another where that says too little.
+pub const CAUSE_SAMPLES_MAX: usize = 3;
+/// The most bytes that a group of dead letters shows of an error as it was said.
+pub const CAUSE_TEXT_BYTES_MAX: usize = KIB;
+/// The most subscriptions that a group of dead letters names.
+pub const CAUSE_SUBSCRIPTIONS_MAX: usize = 10;
+/// The most bytes that the texts of a group of dead letters take: the cause (256), the error type (256), an error as it was
+/// said, the names of subscriptions (64), ids and numbers.
+const CAUSE_BYTES: usize = 2 * 256 + CAUSE_TEXT_BYTES_MAX + CAUSE_SUBSCRIPTIONS_MAX * 66 + 512;
+/// How long dead letters are read to be summed up: most clients wait for half a minute.
+pub const SUMMARY_TIME_MAX: Duration = Duration::from_secs(20);
 /// The wait before something that the store could not do is tried again, and when a client is told to come back after
 /// UNAVAILABLE: a failed store looks each second whether it can be opened, and a restart takes about as long.
 pub const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -268,6 +282,7 @@ const _: () = {
     assert!(PAYLOAD_BYTES_DEFAULT < CLIENT_MESSAGE_BYTES);
     assert!(PAGE_BYTES_MAX < CLIENT_MESSAGE_BYTES);
     assert!(HELD_BYTES_MAX < CLIENT_MESSAGE_BYTES);
+    assert!((CAUSES_MAX + 1) * CAUSE_BYTES < PAGE_BYTES_MAX);
     assert!((IN_FLIGHT_MAX as usize) * HELD_BARE_BYTES < HELD_BYTES_MAX);
     assert!(CALL_BYTES_MAX <= REQUEST_BYTES_MAX);
     assert!(MAX_AGE_DEFAULT.as_secs() <= OPEN_MAX_AGE_DEFAULT.as_secs());

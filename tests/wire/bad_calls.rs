@@ -329,10 +329,6 @@ async fn each_rpc_that_is_not_built_names_itself() {
     let Agent { mut dead_letters, .. } = tried.agent.clone();
     let tried = &mut tried;
     let answer = dead_letters
-        .summarize_dead_letters(hookline_proto::v1::SummarizeDeadLettersRequest::default())
-        .await;
-    is_unbuilt(tried, "SummarizeDeadLetters", answer).await;
-    let answer = dead_letters
         .purge_dead_letters(hookline_proto::v1::PurgeDeadLettersRequest::default())
         .await;
     is_unbuilt(tried, "PurgeDeadLetters", answer).await;

@@ -166,6 +166,12 @@ fn dead_letters_are_listed_and_redriven() {
     assert_eq!(letter["attempts"][0]["reason"], "no such\nrepository");
     assert_eq!(letter["event"]["payload"]["number"], 7);
 
+    let summary = dead_letters(&["summary"]);
+    assert!(summary.starts_with("1  rejected  "), "{summary}");
+    assert!(summary.ends_with("  no such repository\n"), "{summary}");
+    let group = json(&dead_letters(&["summary", "--subscription", "reviewer", "--json"]));
+    assert_eq!((&group["count"], &group["sample_ids"][0]), (&1.into(), &letter["id"]));
+
     let of_reviewer = ["redrive", "--subscription", "reviewer"];
     let others = [&of_reviewer[..], &["--reason", "max-attempts"]].concat();
     assert_eq!(dead_letters(&others), "0 dead letters redriven, 0 remaining\n");

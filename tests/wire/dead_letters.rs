@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use hookline_proto::v1::{
     AttemptEnd, DeadLetter, DeadLetterReason, DeadLetterSelector, Event, GetDeadLetterRequest,
     ListDeadLettersRequest, ListEventsRequest, NackAction, Outcome, RedriveDeadLettersRequest,
-    SubscribeRequest, SubscriptionPolicy, WatchEventsRequest,
+    SubscribeRequest, SubscriptionPolicy, SummarizeDeadLettersRequest,
+    SummarizeDeadLettersResponse, WatchEventsRequest,
 };
 use serde_json::Value;
-use tonic::{Code, Streaming};
+use tonic::{Code, Response, Streaming};
 
 use crate::{
     agent::{Agent, Stream, at, earliest, event_id, everything, key, lasts, retrying_at_once},
@@ -375,4 +376,51 @@ async fn of_redrives_at_once_each_dead_letter_is_taken_by_one() {
         () = work => unreachable!("it goes on until the redrives end"),
     };
     assert!(40 <= counts.0 + counts.1 + counts.2, "{counts:?}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_summed_up_by_what_they_failed_with() {
+    let hub = Hub::start().await;
+    let agent = hub.agent().await;
+    let mut dead_letters = agent.dead_letters.clone();
+    let mut summarize = async |selector| {
+        let request = SummarizeDeadLettersRequest { selector };
+        let answer = dead_letters.summarize_dead_letters(request);
+        soon("a summary", answer).await.map(Response::into_inner)
+    };
+    assert_eq!(summarize(None).await.unwrap(), SummarizeDeadLettersResponse::default());
+
+    hub.take_each(["a", "b", "c", "d"]).await;
+    for (name, tries) in [("work", 3), ("more", 1)] {
+        let mut stream = agent.subscribe(everything(name)).await;
+        for number in 0..tries {
+            let delivery = stream.delivery().await;
+            let reason = format!("no user {number} of 'octo-{name}' after {number}.5s");
+            agent.nack(&delivery.lease_id, &reason, NackAction::DeadLetter).await;
+        }
+        let delivery = stream.delivery().await;
+        agent.nack(&delivery.lease_id, "status 503", NackAction::DeadLetter).await;
+    }
+    let summary = summarize(None).await.unwrap();
+    assert_eq!((summary.total_count, summary.is_partial), (6, false));
+    let facts: Vec<_> = summary.groups.iter().map(|of| (of.cause.as_str(), of.count)).collect();
+    assert_eq!(facts, [("no user <n> of <text> after <n>s", 4), ("status 503", 2)]);
+    let group = &summary.groups[0];
+    let letters = list(&agent, "work").await;
+    assert_eq!(group.reason(), DeadLetterReason::Rejected);
+    assert_eq!(group.error_type, "TestError");
+    assert_eq!(group.subscriptions, ["work", "more"]);
+    assert_eq!(group.sample_text, "no user 0 of 'octo-work' after 0.5s");
+    assert_eq!(group.sample_ids, [0, 1, 2].map(|place| letters[place].id.clone()));
+    assert_eq!(group.oldest_died_at, letters[0].died_at);
+    assert!(at(group.oldest_died_at) < at(group.newest_died_at));
+
+    let of = |subscription: &str, start_time| {
+        let subscription = subscription.to_owned();
+        Some(DeadLetterSelector { subscription, start_time, ..Default::default() })
+    };
+    let summary = summarize(of("work", letters[3].died_at)).await.unwrap();
+    assert_eq!((summary.groups[0].cause.as_str(), summary.total_count), ("status 503", 1));
+    let refused = summarize(of("nobody", None)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
 }

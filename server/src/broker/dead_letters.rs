@@ -1,5 +1,7 @@
 //! Dead letters: finding them, and giving them back.
 
+mod summary;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use hookline_core::{
@@ -9,6 +11,7 @@ use hookline_core::{
     time::Timestamp,
 };
 
+pub use self::summary::{Cause, CauseGroup, Summary};
 use super::{Broker, Handle, Identity, Message, NoAnswer};
 use crate::{
     limits::{REDRIVE_READ_BYTES, REDRIVE_READ_ENTRIES},
@@ -173,13 +176,8 @@ impl Broker {
         limit: u64,
         mode: RedriveMode,
     ) -> Result<Redriven, RedriveError> {
-        if let Some(name) = &selector.subscription
-            && self.named(name.as_str()).is_none()
-        {
-            return Err(RedriveError::UnknownSubscription(name.clone()));
-        }
         let mut counted = Redriven { redriven: 0, remaining: 0 };
-        for handle in self.durable(selector.subscription.as_ref()) {
+        for handle in self.selected(selector)? {
             self.redrive_one(&handle, selector, limit, mode, &mut counted).await?;
         }
         Ok(counted)
@@ -223,6 +221,16 @@ impl Broker {
                 }
             };
         }
+    }
+
+    /// Returns the subscriptions whose dead letters a selector may take.
+    fn selected(&self, selector: &Selector) -> Result<Vec<Handle>, RedriveError> {
+        if let Some(name) = &selector.subscription
+            && self.named(name.as_str()).is_none()
+        {
+            return Err(RedriveError::UnknownSubscription(name.clone()));
+        }
+        Ok(self.durable(selector.subscription.as_ref()))
     }
 
     /// Returns the durable subscriptions, or the one of this name, in order of their creation.

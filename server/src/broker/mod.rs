@@ -47,7 +47,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use self::{
     create::{CreateError, NewSubscription, Start},
-    dead_letters::{DeadLetterId, RedriveError, RedriveMode, Redriven, Selector},
+    dead_letters::{
+        Cause, CauseGroup, DeadLetterId, RedriveError, RedriveMode, Redriven, Selector, Summary,
+    },
     identity::{Identity, Judge, Judgement, Rule},
     lookup::{Delivered, LookupError, SubscriptionView},
     retention::Retention,

@@ -69,6 +69,7 @@ pub(super) struct DeadLetterJson<'a> {
     attempts: Vec<AttemptJson<'a>>,
     died_at: Option<String>,
     generation: u32,
+    detail: &'a str,
 }
 
 impl<'a> DeadLetterJson<'a> {
@@ -81,6 +82,39 @@ impl<'a> DeadLetterJson<'a> {
             attempts: letter.attempts.iter().map(AttemptJson::new).collect(),
             died_at: text::time(letter.died_at.as_ref()),
             generation: letter.generation,
+            detail: &letter.detail,
+        }
+    }
+}
+
+/// `hookline.v1.DeadLetterGroup`.
+#[derive(Debug, Serialize)]
+pub(super) struct CauseJson<'a> {
+    cause: &'a str,
+    count: u64,
+    sample_ids: &'a [String],
+    reason: &'static str,
+    error_type: &'a str,
+    sample_text: &'a str,
+    oldest_died_at: Option<String>,
+    newest_died_at: Option<String>,
+    subscriptions: &'a [String],
+    is_rest: bool,
+}
+
+impl<'a> CauseJson<'a> {
+    pub(super) fn new(group: &'a proto::DeadLetterGroup) -> Self {
+        Self {
+            cause: &group.cause,
+            count: group.count,
+            sample_ids: &group.sample_ids,
+            reason: group.reason().as_str_name(),
+            error_type: &group.error_type,
+            sample_text: &group.sample_text,
+            oldest_died_at: text::time(group.oldest_died_at.as_ref()),
+            newest_died_at: text::time(group.newest_died_at.as_ref()),
+            subscriptions: &group.subscriptions,
+            is_rest: group.is_rest,
         }
     }
 }

@@ -16,7 +16,9 @@ use prost::Message as _;
 
 use super::fields::{View, ViewKind};
 use crate::{
-    broker::{Background, DeadLetterId, Delivered, Identity, Position, SubscriptionView},
+    broker::{
+        Background, CauseGroup, DeadLetterId, Delivered, Identity, Position, SubscriptionView,
+    },
     limits::{CONSUMERS_SHOWN_MAX, HELD_BARE_BYTES},
     store::{DeadRow, Entry, EventLog, ReadError},
 };
@@ -367,6 +369,25 @@ pub(super) async fn dead_letter(
         generation: row.letter.generation,
         detail: row.letter.detail.clone(),
     })
+}
+
+pub(super) fn cause_group(group: CauseGroup) -> v1::DeadLetterGroup {
+    let is_rest = group.cause.is_none();
+    let (reason, error_type, cause) = group.cause.map_or_else(Default::default, |cause| {
+        (reason(cause.reason), cause.error_type, cause.text)
+    });
+    v1::DeadLetterGroup {
+        cause,
+        count: group.count,
+        sample_ids: group.samples.iter().map(ToString::to_string).collect(),
+        reason: reason.into(),
+        error_type,
+        sample_text: group.sample_text,
+        oldest_died_at: Some(timestamp(group.oldest)),
+        newest_died_at: Some(timestamp(group.newest)),
+        subscriptions: group.subscriptions.iter().map(ToString::to_string).collect(),
+        is_rest,
+    }
 }
 
 fn reason(reason: Reason) -> v1::DeadLetterReason {

@@ -83,9 +83,16 @@ impl DeadLetterService for Service {
 
     async fn summarize_dead_letters(
         &self,
-        _: Request<v1::SummarizeDeadLettersRequest>,
+        request: Request<v1::SummarizeDeadLettersRequest>,
     ) -> Result<Response<v1::SummarizeDeadLettersResponse>, Status> {
-        Err(status::unimplemented("SummarizeDeadLetters"))
+        let selector = selector(request.into_inner().selector)?;
+        let summary = self.0.broker.summarize(&selector).await;
+        let summary = summary.map_err(status::redrive_failed)?;
+        Ok(Response::new(v1::SummarizeDeadLettersResponse {
+            total_count: summary.groups.iter().map(|group| group.count).sum(),
+            groups: summary.groups.into_iter().map(convert::cause_group).collect(),
+            is_partial: summary.is_partial,
+        }))
     }
 
     async fn redrive_dead_letters(
@@ -93,7 +100,7 @@ impl DeadLetterService for Service {
         request: Request<v1::RedriveDeadLettersRequest>,
     ) -> Result<Response<v1::RedriveDeadLettersResponse>, Status> {
         let request = request.into_inner();
-        let selector = selector(request.selector)?;
+        let selector = narrow_selector(request.selector)?;
         let limit = match request.limit {
             None => REDRIVE_DEFAULT,
             Some(limit) if (1..=REDRIVE_MAX).contains(&limit) => limit,
@@ -132,12 +139,18 @@ fn dead_letter_id(field: &str, text: &str) -> Result<DeadLetterId, Status> {
         .ok_or_else(|| status::invalid(field, "not the id of a dead letter: `dl-...`"))
 }
 
-fn selector(selector: Option<v1::DeadLetterSelector>) -> Result<Selector, Status> {
-    let selector = selector.unwrap_or_default();
-    if selector.subscription.is_empty() && selector.ids.is_empty() {
+/// Reads a selector that says whose dead letters are meant: what changes them must not be about all by mistake.
+fn narrow_selector(proto: Option<v1::DeadLetterSelector>) -> Result<Selector, Status> {
+    let proto = proto.unwrap_or_default();
+    if proto.subscription.is_empty() && proto.ids.is_empty() {
         let problem = "a subscription, or ids, must say which dead letters are meant";
         return Err(status::invalid("selector.subscription", problem));
     }
+    selector(Some(proto))
+}
+
+fn selector(selector: Option<v1::DeadLetterSelector>) -> Result<Selector, Status> {
+    let selector = selector.unwrap_or_default();
     if SETTLE_BATCH_MAX < selector.ids.len() {
         let problem =
             format!("has {} ids, at most {SETTLE_BATCH_MAX} are allowed", selector.ids.len());

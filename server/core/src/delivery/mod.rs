@@ -16,8 +16,11 @@ pub mod record;
 
 pub mod sequence_set;
 
+mod cause;
+
 mod subscription;
 
+pub use cause::cause;
 pub use io::{
     Effect, Grant, Input, LossReason, Matched, Nack, NackAction, Outcome, RequestId, StreamId,
     Ticket,

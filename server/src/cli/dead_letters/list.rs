@@ -2,10 +2,11 @@
 
 use hookline_client::{
     Client, PayloadView,
-    proto::{DeadLetter, DeadLetterReason, ListDeadLettersRequest, ListDeadLettersResponse},
+    proto::{DeadLetter, ListDeadLettersRequest, ListDeadLettersResponse},
 };
 use tonic::Status;
 
+use super::selector::reason;
 use crate::cli::{
     CommandError,
     event_json::{DeadLetterJson, line},
@@ -124,20 +125,9 @@ fn cells(letter: &DeadLetter) -> Vec<String> {
     ]
 }
 
-/// Returns a reason in the words of `--reason`.
-pub(super) const fn reason(reason: DeadLetterReason) -> &'static str {
-    match reason {
-        DeadLetterReason::Unspecified => "unknown",
-        DeadLetterReason::MaxAttempts => "max-attempts",
-        DeadLetterReason::Rejected => "rejected",
-        DeadLetterReason::FilterError => "filter-error",
-        DeadLetterReason::Retention => "retention",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hookline_client::{Attempt, Event};
+    use hookline_client::{Attempt, Event, proto::DeadLetterReason};
 
     use super::*;
 

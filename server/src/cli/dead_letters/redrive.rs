@@ -1,13 +1,11 @@
 //! `hookline dead-letters redrive`
 
-use clap::ValueEnum;
-use hookline_client::proto::{
-    DeadLetterReason, DeadLetterSelector, RedriveDeadLettersRequest, RedriveDeadLettersResponse,
-};
+use hookline_client::proto::{RedriveDeadLettersRequest, RedriveDeadLettersResponse};
 use serde::Serialize;
 
+use super::selector::Selector;
 use crate::{
-    cli::{CommandError, event_json::line, hub::Address, put, tail::read_pattern, text},
+    cli::{CommandError, event_json::line, hub::Address, put, text},
     limits::{REDRIVE_DEFAULT, REDRIVE_MAX},
 };
 
@@ -28,22 +26,11 @@ Examples:
 /// Attempts start anew, and the history is kept. Takes those that all given conditions hold for, oldest first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group(clap::ArgGroup::new("which").args(["subscription", "ids"]).required(true).multiple(true)))]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     address: Address,
-    /// Those of this subscription
-    #[arg(long, short, value_name = "NAME")]
-    subscription: Option<String>,
-    /// Those with these ids
-    #[arg(long = "id", value_name = "ID", num_args = 1..)]
-    ids: Vec<String>,
-    /// Only those given up for this reason
-    #[arg(long, value_enum)]
-    reason: Option<Reason>,
-    /// Only those whose events match one of these patterns
-    #[arg(long = "pattern", value_name = "PATTERN", value_parser = read_pattern)]
-    patterns: Vec<String>,
+    #[command(flatten)]
+    selector: Selector,
     /// At most so many
     #[arg(long, short = 'n', value_name = "N", default_value_t = REDRIVE_DEFAULT,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(REDRIVE_MAX)))]
@@ -56,30 +43,6 @@ pub(in crate::cli) struct Args {
     json: bool,
 }
 
-/// Why a delivery was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Reason {
-    /// As many attempts failed as the policy allows
-    MaxAttempts,
-    /// An agent gave it up
-    Rejected,
-    /// The subscription's filter failed on it
-    FilterError,
-    /// It was too old to be kept in the log
-    Retention,
-}
-
-impl From<Reason> for DeadLetterReason {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::MaxAttempts => Self::MaxAttempts,
-            Reason::Rejected => Self::Rejected,
-            Reason::FilterError => Self::FilterError,
-            Reason::Retention => Self::Retention,
-        }
-    }
-}
-
 pub(super) async fn run(args: Args) -> Result<(), CommandError> {
     let client = args.address.client()?;
     let request = request(&args);
@@ -89,16 +52,8 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
 }
 
 fn request(args: &Args) -> RedriveDeadLettersRequest {
-    let reason = args.reason.map_or(DeadLetterReason::Unspecified, Into::into);
     RedriveDeadLettersRequest {
-        selector: Some(DeadLetterSelector {
-            subscription: args.subscription.clone().unwrap_or_default(),
-            ids: args.ids.clone(),
-            reason: reason.into(),
-            patterns: args.patterns.clone(),
-            start_time: None,
-            end_time: None,
-        }),
+        selector: Some(args.selector.proto()),
         limit: Some(args.limit),
         dry_run: args.dry_run,
     }
@@ -129,7 +84,6 @@ mod tests {
     use clap::{Args as _, Command, FromArgMatches as _};
 
     use super::*;
-    use crate::cli::dead_letters::list;
 
     fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
         let command = Args::augment_args(Command::new("redrive").no_binary_name(true));
@@ -137,32 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn which_ones_must_be_said() {
-        assert!(parse(&[]).is_err());
-        assert!(parse(&["--reason", "rejected"]).is_err());
-        assert!(parse(&["--subscription", "s", "--limit", "0"]).is_err());
-        assert!(parse(&["--subscription", "s", "--limit", "10001"]).is_err());
-        assert!(parse(&["--subscription", "s", "--pattern", "A/b"]).is_err());
-    }
-
-    #[test]
     fn every_flag_gets_into_the_request() {
-        let args = "--subscription s --id a b --id c --reason max-attempts --pattern x/y --limit 7 --dry-run";
-        let request = request(&parse(&args.split(' ').collect::<Vec<_>>()).unwrap());
-        let selector = request.selector.clone().unwrap();
-        assert_eq!(selector.subscription, "s");
-        assert_eq!(selector.ids, ["a", "b", "c"]);
-        assert_eq!(selector.reason(), DeadLetterReason::MaxAttempts);
-        assert_eq!(selector.patterns, ["x/y"]);
-        assert_eq!((request.limit, request.dry_run), (Some(7), true));
-    }
-
-    #[test]
-    fn reasons_are_the_words_that_the_list_shows() {
-        for value in Reason::value_variants() {
-            let word = value.to_possible_value().unwrap();
-            assert_eq!(word.get_name(), list::reason((*value).into()));
+        for wrong in [&[][..], &["-s", "s", "--limit", "0"], &["-s", "s", "--limit", "10001"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+        let request = request(&parse(&["-s", "s", "--limit", "7", "--dry-run"]).unwrap());
+        assert_eq!((request.limit, request.dry_run), (Some(7), true));
+        assert_eq!(request.selector.unwrap().subscription, "s");
     }
 
     #[test]
