@@ -105,6 +105,13 @@ pub const ANNOUNCED_AT_ONCE: usize = 64;
 pub const REDRIVE_READ_ENTRIES: usize = 256;
 /// How many bytes of them it reads at a time: a row holds its event.
 pub const REDRIVE_READ_BYTES: usize = 4 * MIB;
+/// The most keys that one commit of a purge deletes: four of each dead letter, and one for each 64 KiB of a large payload.
+/// With more in one batch, sled's garbage grows faster than it is collected.
+pub const PURGE_KEYS_MAX: u64 = 1_024;
+/// How many bytes of a payload take a key of their own, where it is not kept in the row of its dead letter.
+pub const LETTER_KEY_BYTES: u64 = 64 << 10;
+/// How often dead letters are read anew that changed while they were to be purged: it takes a seek in that moment.
+pub const PURGE_TRIES: u32 = 3;
 /// The most causes that dead letters are grouped by: more than a person reads, and with all their texts they fit a message.
 /// Those that come later are one group.
 pub const CAUSES_MAX: usize = 500;
@@ -122,9 +129,9 @@ pub const SUMMARY_TIME_MAX: Duration = Duration::from_secs(20);
 /// The wait before something that the store could not do is tried again, and when a client is told to come back after
 /// UNAVAILABLE: a failed store looks each second whether it can be opened, and a restart takes about as long.
 pub const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The most dead letters that one call redrives: a mistake stays small, and a call short.
+/// The most dead letters that one call redrives or purges: a mistake stays small, and a call short.
 pub const REDRIVE_MAX: u32 = 10_000;
-/// The dead letters that one call redrives when the request does not say.
+/// The dead letters that one call redrives or purges when the request does not say.
 pub const REDRIVE_DEFAULT: u32 = 1_000;
 
 // --- gRPC ---

@@ -11,7 +11,7 @@ use hookline_proto::v1::{
     Subscription, SubscriptionPolicy, TestFilterRequest, UpdateSubscriptionRequest,
     WatchEventsRequest, start_position::Position,
 };
-use tonic::{Code, Response, Status};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
@@ -315,21 +315,4 @@ async fn questions_about_what_is_not_there_are_refused_precisely() {
     let answer =
         events.publish_event(PublishEventRequest { event_type, ..Default::default() }).await;
     tried.refuses_call(answer, Code::InvalidArgument, "`event_type`: ").await;
-}
-
-/// Names the rpc that must answer that it is not built.
-async fn is_unbuilt<T>(tried: &mut Tried, rpc: &str, answer: Result<Response<T>, Status>) {
-    let message = format!("`{rpc}` is not built in this version");
-    tried.refuses_call(answer, Code::Unimplemented, &message).await;
-}
-
-#[tokio::test]
-async fn each_rpc_that_is_not_built_names_itself() {
-    let mut tried = Tried::start().await;
-    let Agent { mut dead_letters, .. } = tried.agent.clone();
-    let tried = &mut tried;
-    let answer = dead_letters
-        .purge_dead_letters(hookline_proto::v1::PurgeDeadLettersRequest::default())
-        .await;
-    is_unbuilt(tried, "PurgeDeadLetters", answer).await;
 }

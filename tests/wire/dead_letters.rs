@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hookline_proto::v1::{
-    AttemptEnd, DeadLetter, DeadLetterReason, DeadLetterSelector, Event, GetDeadLetterRequest,
-    ListDeadLettersRequest, ListEventsRequest, NackAction, Outcome, RedriveDeadLettersRequest,
-    SubscribeRequest, SubscriptionPolicy, SummarizeDeadLettersRequest,
-    SummarizeDeadLettersResponse, WatchEventsRequest,
+    AttemptEnd, DeadLetter, DeadLetterReason, DeadLetterSelector, DeliveryState, Event,
+    GetDeadLetterRequest, ListDeadLettersRequest, ListEventsRequest, NackAction, Outcome,
+    PurgeDeadLettersRequest, RedriveDeadLettersRequest, SubscribeRequest, SubscriptionPolicy,
+    SummarizeDeadLettersRequest, SummarizeDeadLettersResponse, WatchEventsRequest,
 };
 use serde_json::Value;
 use tonic::{Code, Response, Streaming};
@@ -423,4 +423,85 @@ async fn dead_letters_are_summed_up_by_what_they_failed_with() {
     assert_eq!((summary.groups[0].cause.as_str(), summary.total_count), ("status 503", 1));
     let refused = summarize(of("nobody", None)).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn g8_what_is_purged_is_gone_from_count_and_list_also_after_a_restart() {
+    let mut hub = Hub::start().await;
+    let keys: Vec<_> = (0..12).map(|number| format!("key-{number}")).collect();
+    hub.take_each(keys.iter().map(String::as_str)).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    let (mut leases, mut events) = (Vec::new(), Vec::new());
+    for _ in &keys {
+        let delivery = stream.delivery().await;
+        agent.nack(&delivery.lease_id, "never", NackAction::DeadLetter).await;
+        events.push(event_id(&delivery).to_owned());
+        leases.push(delivery.lease_id);
+    }
+    let purge = async |agent: &Agent, ids: &[String], limit, dry_run| {
+        let (subscription, ids) = ("work".to_owned(), ids.to_vec());
+        let selector = Some(DeadLetterSelector { subscription, ids, ..Default::default() });
+        let request = PurgeDeadLettersRequest { selector, limit, dry_run };
+        let mut dead_letters = agent.dead_letters.clone();
+        let done = soon("an answer", dead_letters.purge_dead_letters(request)).await.unwrap();
+        let done = done.into_inner();
+        (done.purged_count, done.remaining_count)
+    };
+    let left = async |agent: &Agent| {
+        let counted = agent.subscription("work").await.counts.unwrap().dead;
+        let letters = list(agent, "work").await;
+        assert_eq!(letters.len() as u64, counted, "the count equals the list");
+        letters
+    };
+    let letters = left(&agent).await;
+    assert_eq!(purge(&agent, &[], Some(5), true).await, (5, 7));
+    assert_eq!(left(&agent).await, letters, "a dry run changes nothing");
+    assert_eq!(purge(&agent, &[], Some(5), false).await, (5, 7));
+    assert_eq!(left(&agent).await, letters[5..]);
+    let by_id = [letters[0].id.clone(), letters[7].id.clone()];
+    assert_eq!(purge(&agent, &by_id, None, false).await, (1, 0));
+
+    hub.crash().await;
+    let agent = hub.agent().await;
+    let expected: Vec<_> = [5, 6, 8, 9, 10, 11].map(|place| letters[place].clone()).into();
+    assert_eq!(left(&agent).await, expected);
+    let gone = GetDeadLetterRequest { id: letters[0].id.clone(), ..Default::default() };
+    let refused = agent.dead_letters.clone().get_dead_letter(gone).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    // It stays given up: that it was is known, and no word of before counts.
+    let [status] = &agent.event(&events[0]).await.deliveries[..] else { panic!("one delivery") };
+    assert_eq!((status.state(), status.dead_letter_id.as_str()), (DeliveryState::Dead, ""));
+    assert_eq!(agent.ack(&[&leases[0]]).await, [Outcome::Stale]);
+    assert_eq!(purge(&agent, &[], None, false).await, (6, 0));
+    assert_eq!(left(&agent).await, []);
+}
+
+#[tokio::test]
+async fn what_was_redriven_is_open_and_not_purged() {
+    let hub = Hub::start().await;
+    hub.take_each(["a", "b"]).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    for _ in 0..2 {
+        reject_next(&agent, &mut stream).await;
+    }
+    let letters = list(&agent, "work").await;
+    let ids: Vec<_> = letters.iter().map(|letter| letter.id.clone()).collect();
+    let of = |ids: &[String]| Some(DeadLetterSelector { ids: ids.to_vec(), ..Default::default() });
+    let mut dead_letters = agent.dead_letters.clone();
+    let request = RedriveDeadLettersRequest { selector: of(&ids[..1]), ..Default::default() };
+    dead_letters.redrive_dead_letters(request).await.unwrap();
+    let again = stream.delivery().await;
+    let request = PurgeDeadLettersRequest { selector: of(&ids), ..Default::default() };
+    let purged = dead_letters.purge_dead_letters(request).await.unwrap().into_inner();
+    assert_eq!((purged.purged_count, purged.remaining_count), (1, 0));
+    assert_eq!((key(&again), again.previous_attempts.len()), ("a", 1));
+    assert_eq!(agent.ack(&[&again.lease_id]).await, [Outcome::Applied]);
+
+    for selector in [None, Some(DeadLetterSelector::default())] {
+        let request = PurgeDeadLettersRequest { selector, ..Default::default() };
+        let refused = dead_letters.purge_dead_letters(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "of all, by mistake");
+    }
 }

@@ -22,6 +22,8 @@ pub enum Bug {
     LeaseNotCheckpointed,
     /// A redriven delivery has an attempt behind it.
     RedriveKeepsAttempts,
+    /// One dead letter that was purged is not written.
+    PurgedNotWritten,
     /// A resource gives one lease more than it has.
     ResourceFreedTooEarly,
     /// A death leaves its resource busy.

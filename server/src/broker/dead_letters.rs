@@ -1,4 +1,6 @@
-//! Dead letters: finding them, and giving them back.
+//! Dead letters: finding them, giving them back, deleting them.
+
+mod purge;
 
 mod summary;
 
@@ -11,7 +13,10 @@ use hookline_core::{
     time::Timestamp,
 };
 
-pub use self::summary::{Cause, CauseGroup, Summary};
+pub use self::{
+    purge::Purged,
+    summary::{Cause, CauseGroup, Summary},
+};
 use super::{Broker, Handle, Identity, Message, NoAnswer};
 use crate::{
     limits::{REDRIVE_READ_BYTES, REDRIVE_READ_ENTRIES},
@@ -89,13 +94,13 @@ pub struct Redriven {
     pub remaining: u64,
 }
 
-/// Why dead letters were not redriven.
+/// Why what was asked of dead letters was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum RedriveError {
+pub enum DeadLetterError {
     /// There is no subscription of this name.
     #[error("there is no subscription `{0}`")]
     UnknownSubscription(SubscriptionName),
-    /// A subscription gave no answer: some may have been redriven.
+    /// A subscription gave no answer: some of it may have been done.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
     /// The store could not be read.
@@ -174,8 +179,8 @@ impl Broker {
         &self,
         selector: &Selector,
         limit: u64,
-        mode: RedriveMode,
-    ) -> Result<Redriven, RedriveError> {
+        mode: DeadLetterMode,
+    ) -> Result<Redriven, DeadLetterError> {
         let mut counted = Redriven { redriven: 0, remaining: 0 };
         for handle in self.selected(selector)? {
             self.redrive_one(&handle, selector, limit, mode, &mut counted).await?;
@@ -188,9 +193,9 @@ impl Broker {
         handle: &Handle,
         selector: &Selector,
         limit: u64,
-        mode: RedriveMode,
+        mode: DeadLetterMode,
         counted: &mut Redriven,
-    ) -> Result<(), RedriveError> {
+    ) -> Result<(), DeadLetterError> {
         let creation = handle.creation;
         let mut after = 0;
         loop {
@@ -212,9 +217,9 @@ impl Broker {
                 }
             }
             counted.redriven += match mode {
-                RedriveMode::DryRun => u64::try_from(letters.len()).unwrap_or(u64::MAX),
-                RedriveMode::Redrive if letters.is_empty() => 0,
-                RedriveMode::Redrive => {
+                DeadLetterMode::DryRun => u64::try_from(letters.len()).unwrap_or(u64::MAX),
+                DeadLetterMode::Do if letters.is_empty() => 0,
+                DeadLetterMode::Do => {
                     let letters = letters.into_values().collect();
                     let redriven = handle.ask(|reply| Message::Redrive { letters, reply }).await?;
                     u64::try_from(redriven.len()).unwrap_or(u64::MAX)
@@ -224,11 +229,11 @@ impl Broker {
     }
 
     /// Returns the subscriptions whose dead letters a selector may take.
-    fn selected(&self, selector: &Selector) -> Result<Vec<Handle>, RedriveError> {
+    fn selected(&self, selector: &Selector) -> Result<Vec<Handle>, DeadLetterError> {
         if let Some(name) = &selector.subscription
             && self.named(name.as_str()).is_none()
         {
-            return Err(RedriveError::UnknownSubscription(name.clone()));
+            return Err(DeadLetterError::UnknownSubscription(name.clone()));
         }
         Ok(self.durable(selector.subscription.as_ref()))
     }
@@ -243,11 +248,11 @@ impl Broker {
     }
 }
 
-/// Whether a redrive only counts.
+/// Whether a redrive or a purge only counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedriveMode {
+pub enum DeadLetterMode {
     /// Do it.
-    Redrive,
+    Do,
     /// Count only.
     DryRun,
 }
@@ -324,7 +329,7 @@ mod tests {
         // One redrive runs, while another waits to begin; what the first gives back dies again in the meantime.
         let first = broker.inner.redriving.lock().await;
         let selector = Selector::default();
-        let mut second = pin!(broker.redrive(&selector, 10, RedriveMode::Redrive));
+        let mut second = pin!(broker.redrive(&selector, 10, DeadLetterMode::Do));
         assert!(poll!(second.as_mut()).is_pending());
         let range = ReadRange { after: 0, limit: READ };
         let rows = store.dead_letters(creation, range).await.unwrap();

@@ -132,7 +132,7 @@ impl Broker {
             let is_known = match &of_it.status {
                 Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => true,
                 Status::Done => of_it.ended.is_some(),
-                Status::Dead => true,
+                Status::Dead | Status::Purged => true,
                 Status::Unscanned => false,
             };
             if taken || is_known {
@@ -219,7 +219,7 @@ impl Broker {
             Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => {
                 background = ledger.background(creation, sequence).await?;
             }
-            Status::Unscanned => {}
+            Status::Unscanned | Status::Purged => {}
         }
         Ok(Delivered { identity, status, hold, progress, background, ended, dead_letter })
     }

@@ -48,7 +48,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use self::{
     create::{CreateError, NewSubscription, Start},
     dead_letters::{
-        Cause, CauseGroup, DeadLetterId, RedriveError, RedriveMode, Redriven, Selector, Summary,
+        Cause, CauseGroup, DeadLetterError, DeadLetterId, DeadLetterMode, Purged, Redriven,
+        Selector, Summary,
     },
     identity::{Identity, Judge, Judgement, Rule},
     lookup::{Delivered, LookupError, SubscriptionView},

@@ -327,6 +327,10 @@ impl Task {
                 let request = self.replies.expect_retired(reply);
                 self.handle(Input::Retire { request, before, count });
             }
+            Message::Purge { sequences, edition, reply } => {
+                let request = self.replies.expect_purge(reply);
+                self.handle(Input::Purge { request, sequences, edition });
+            }
             Message::Inspect { reply } => drop(reply.send(self.overview())),
             Message::Change { change, reply } => self.change(*change, reply),
             Message::Seek { after, mode, reply } => self.seek(after, mode, reply),

@@ -306,6 +306,7 @@ pub(super) fn delivery_status(
             status.next_attempt_at = Some(timestamp(*due_at));
             v1::DeliveryState::Waiting
         }
+        State::Purged => v1::DeliveryState::Dead,
         State::Done => ended(&mut status, delivered.ended.as_ref()),
         State::Dead => {
             if let Some(letter) = &delivered.dead_letter {

@@ -2,7 +2,7 @@
 
 use hookline_core::{
     delivery::{Creation, Reason},
-    event::Sequence,
+    event::{Sequence, SubscriptionName},
 };
 use hookline_proto::v1::{self, dead_letter_service_server::DeadLetterService};
 use prost::Message as _;
@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, convert, fields, page, status};
 use crate::{
-    broker::{DeadLetterId, RedriveMode, Selector},
+    broker::{DeadLetterId, DeadLetterMode, Selector},
     limits::{PAGE_BYTES_MAX, REDRIVE_DEFAULT, REDRIVE_MAX, SETTLE_BATCH_MAX},
     store::ReadLimit,
 };
@@ -87,7 +87,7 @@ impl DeadLetterService for Service {
     ) -> Result<Response<v1::SummarizeDeadLettersResponse>, Status> {
         let selector = selector(request.into_inner().selector)?;
         let summary = self.0.broker.summarize(&selector).await;
-        let summary = summary.map_err(status::redrive_failed)?;
+        let summary = summary.map_err(|error| status::dead_letters_failed(error, "changed"))?;
         Ok(Response::new(v1::SummarizeDeadLettersResponse {
             total_count: summary.groups.iter().map(|group| group.count).sum(),
             groups: summary.groups.into_iter().map(convert::cause_group).collect(),
@@ -101,17 +101,9 @@ impl DeadLetterService for Service {
     ) -> Result<Response<v1::RedriveDeadLettersResponse>, Status> {
         let request = request.into_inner();
         let selector = narrow_selector(request.selector)?;
-        let limit = match request.limit {
-            None => REDRIVE_DEFAULT,
-            Some(limit) if (1..=REDRIVE_MAX).contains(&limit) => limit,
-            Some(_) => {
-                let problem = format!("must be between 1 and {REDRIVE_MAX}");
-                return Err(status::invalid("limit", problem));
-            }
-        };
-        let mode = if request.dry_run { RedriveMode::DryRun } else { RedriveMode::Redrive };
-        let redriven = self.0.broker.redrive(&selector, u64::from(limit), mode).await;
-        let redriven = redriven.map_err(status::redrive_failed)?;
+        let (limit, mode) = (limit(request.limit)?, mode(request.dry_run));
+        let redriven = self.0.broker.redrive(&selector, limit, mode).await;
+        let redriven = redriven.map_err(|error| status::dead_letters_failed(error, "redriven"))?;
         Ok(Response::new(v1::RedriveDeadLettersResponse {
             redriven_count: redriven.redriven,
             remaining_count: redriven.remaining,
@@ -120,9 +112,21 @@ impl DeadLetterService for Service {
 
     async fn purge_dead_letters(
         &self,
-        _: Request<v1::PurgeDeadLettersRequest>,
+        request: Request<v1::PurgeDeadLettersRequest>,
     ) -> Result<Response<v1::PurgeDeadLettersResponse>, Status> {
-        Err(status::unimplemented("PurgeDeadLetters"))
+        let request = request.into_inner();
+        let selector = narrow_selector(request.selector)?;
+        let (limit, mode) = (limit(request.limit)?, mode(request.dry_run));
+        let purged = self.0.broker.purge(&selector, limit, mode).await;
+        let purged = purged.map_err(|error| status::dead_letters_failed(error, "purged"))?;
+        if mode == DeadLetterMode::Do && purged.purged > 0 {
+            let subscription = selector.subscription.as_ref().map_or("", SubscriptionName::as_str);
+            tracing::info!(subscription, count = purged.purged, "dead letters purged");
+        }
+        Ok(Response::new(v1::PurgeDeadLettersResponse {
+            purged_count: purged.purged,
+            remaining_count: purged.remaining,
+        }))
     }
 }
 
@@ -147,6 +151,22 @@ fn narrow_selector(proto: Option<v1::DeadLetterSelector>) -> Result<Selector, St
         return Err(status::invalid("selector.subscription", problem));
     }
     selector(Some(proto))
+}
+
+/// Returns how many a call may change.
+fn limit(limit: Option<u32>) -> Result<u64, Status> {
+    match limit {
+        None => Ok(REDRIVE_DEFAULT.into()),
+        Some(limit) if (1..=REDRIVE_MAX).contains(&limit) => Ok(limit.into()),
+        Some(_) => {
+            let problem = format!("must be between 1 and {REDRIVE_MAX}");
+            Err(status::invalid("limit", problem))
+        }
+    }
+}
+
+const fn mode(dry_run: bool) -> DeadLetterMode {
+    if dry_run { DeadLetterMode::DryRun } else { DeadLetterMode::Do }
 }
 
 fn selector(selector: Option<v1::DeadLetterSelector>) -> Result<Selector, Status> {

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    broker::{CreateError, LookupError, NoAnswer, RedriveError, SeekError, UpdateError},
+    broker::{CreateError, DeadLetterError, LookupError, NoAnswer, SeekError, UpdateError},
     limits::{RETRY_DELAY, SHOWN_RULE_BYTES_MAX, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
 };
@@ -16,11 +16,6 @@ pub(super) fn invalid(field: impl Into<String>, problem: impl ToString) -> Statu
     let message = format!("`{field}`: {problem}");
     let details = ErrorDetails::with_bad_request_violation(field, problem);
     Status::with_error_details(Code::InvalidArgument, message, details)
-}
-
-/// UNIMPLEMENTED: an rpc or a field that this version does not have. Nothing was changed.
-pub(super) fn unimplemented(what: &str) -> Status {
-    Status::unimplemented(format!("`{what}` is not built in this version"))
 }
 
 /// UNAVAILABLE: come back.
@@ -149,13 +144,14 @@ pub(super) fn seek_failed(name: &str, error: SeekError) -> Status {
     }
 }
 
-pub(super) fn redrive_failed(error: RedriveError) -> Status {
+/// Nothing, or not all, was done that was asked of dead letters.
+pub(super) fn dead_letters_failed(error: DeadLetterError, done: &str) -> Status {
     match error {
-        RedriveError::UnknownSubscription(name) => unknown_subscription(name.as_str()),
-        RedriveError::NoAnswer(error) => {
-            unavailable(format!("{error}; some dead letters may have been redriven"))
+        DeadLetterError::UnknownSubscription(name) => unknown_subscription(name.as_str()),
+        DeadLetterError::NoAnswer(error) => {
+            unavailable(format!("{error}; some dead letters may have been {done}"))
         }
-        RedriveError::Read(error) => read_failed(&error),
+        DeadLetterError::Read(error) => read_failed(&error),
     }
 }
 

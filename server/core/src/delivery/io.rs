@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Change, LeaseId, Pause, Policy, ResourceKey};
+use super::{Change, Epoch, LeaseId, Pause, Policy, ResourceKey};
 use crate::{event::Sequence, time::Timestamp};
 
 /// One open stream of a consumer; the shell's number, never used twice.
@@ -112,6 +112,16 @@ pub enum Input {
         /// What is no longer dead, or open again by a seek, is passed over.
         letters: Vec<(Sequence, u32, Option<ResourceKey>)>,
     },
+    /// Dead letters are deleted.
+    Purge {
+        /// Who asks: answered by [`Effect::Purged`].
+        request: RequestId,
+        /// Which, as the ledger holds them since this edition was answered; none: only the edition is asked for. What is
+        /// no longer dead is passed over.
+        sequences: Vec<Sequence>,
+        /// Nothing is deleted if another edition is in force.
+        edition: Edition,
+    },
     /// The subscription is changed. `ordering` and `coalesce` stay as they were: for another, it is recovered once this
     /// is durable.
     Reconfigure {
@@ -148,6 +158,21 @@ pub enum Input {
     },
     /// The hub is stopping: no new leases; running ones are written down. Answered by [`Effect::Drained`].
     Drain,
+}
+
+/// The number of a state of the dead letters: another as soon as one has gone or was replaced. So who has read a letter and
+/// asks to delete it can't mean one that has taken its place since. New letters do not change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// The opening of the ledger.
+    pub epoch: Epoch,
+    /// How many went or were replaced since that.
+    pub changes: u64,
+}
+
+impl Edition {
+    /// That of no ledger: for who only asks.
+    pub const NONE: Self = Self { epoch: Epoch(0), changes: 0 };
 }
 
 /// An event that the subscription takes.
@@ -267,6 +292,15 @@ pub enum Effect {
         request: RequestId,
         /// Which went back.
         sequences: Vec<Sequence>,
+    },
+    /// Answer a purge.
+    Purged {
+        /// Whose.
+        request: RequestId,
+        /// Which are gone; all that were asked for and dead, or none where the edition was another.
+        sequences: Vec<Sequence>,
+        /// The edition of the dead letters that the ledger holds now.
+        edition: Edition,
     },
     /// Answer a change of the subscription: it is durable.
     Reconfigured {

@@ -313,6 +313,11 @@ pub enum Change {
         /// Its facts from now on.
         record: Record,
     },
+    /// The dead letters of these deliveries are deleted, with the events that they keep. The deliveries stay given up.
+    Purged {
+        /// Which, in order; none of them redriven.
+        sequences: Vec<Sequence>,
+    },
     /// What was skipped was looked at again up to here, after a change of the filter.
     LookedBack {
         /// Up to here.
@@ -347,6 +352,7 @@ impl Change {
             | Self::Done { .. }
             | Self::Superseded { .. }
             | Self::Redriven { .. }
+            | Self::Purged { .. }
             | Self::LookedBack { .. }
             | Self::Reconfigured { .. }
             | Self::Sought { .. } => None,
@@ -365,6 +371,8 @@ pub struct Snapshot {
     pub finished: SequenceSet,
     /// What is dead and not redriven, at any sequence.
     pub dead: SequenceSet,
+    /// What is dead and has no letter any more, at any sequence.
+    pub purged: SequenceSet,
     /// The open deliveries that have facts, at any sequence.
     pub records: BTreeMap<Sequence, Record>,
     /// The generation of what is opened anew.
@@ -411,6 +419,12 @@ impl Snapshot {
                 self.dead.remove(*sequence);
                 self.open(*sequence, record);
             }
+            Change::Purged { sequences } => {
+                for sequence in sequences {
+                    self.dead.remove(*sequence);
+                    self.purged.insert(*sequence);
+                }
+            }
             Change::LookedBack { through } => self.looked_back = *through,
             Change::Reconfigured { look_back_after } => {
                 self.looked_back = look_back_after.unwrap_or(u64::MAX);
@@ -433,6 +447,8 @@ impl Snapshot {
 
     fn finish(&mut self, sequence: Sequence) {
         self.records.remove(&sequence);
+        // It was delivered again since, after a seek.
+        self.purged.remove(sequence);
         if sequence.get() > self.floor {
             self.finished.insert(sequence);
         }
@@ -447,6 +463,7 @@ impl Snapshot {
         self.floor = position;
         self.scanned = position;
         self.finished = SequenceSet::new();
+        self.purged.remove_after(position);
     }
 }
 
@@ -466,6 +483,7 @@ impl Backgrounds {
         match change {
             Change::Position { .. }
             | Change::Open { .. }
+            | Change::Purged { .. }
             | Change::LookedBack { .. }
             | Change::Reconfigured { .. } => {}
             Change::Failed { sequence, attempt, .. } => {

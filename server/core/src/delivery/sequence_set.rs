@@ -92,6 +92,24 @@ impl SequenceSet {
         }
     }
 
+    /// Takes out every sequence beyond this one.
+    pub fn remove_after(&mut self, sequence: u64) {
+        let (last_kept, word, bit) = place(sequence);
+        drop(self.pages.split_off(&(last_kept + 1)));
+        let Some(words) = self.pages.get_mut(&last_kept) else { return };
+        for (index, kept) in words.iter_mut().enumerate() {
+            if index > word {
+                *kept = 0;
+            } else if index == word {
+                // Only bits up to and including `bit` stay.
+                *kept &= bit | (bit - 1);
+            }
+        }
+        if words.iter().all(|word| *word == 0) {
+            self.pages.remove(&last_kept);
+        }
+    }
+
     /// Returns the bitmap that holds the sequences of page `number`: those with `sequence / 4,096 == number`.
     #[must_use]
     pub fn page(&self, number: u64) -> Option<&Page> {
@@ -133,13 +151,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_set(steps in prop::collection::vec((0..3_u8, 1..20_000_u64), 0..200)) {
+        fn it_behaves_as_a_set(steps in prop::collection::vec((0..8_u8, 1..20_000_u64), 0..200)) {
             let mut set = SequenceSet::new();
             let mut model = BTreeSet::new();
             for (step, n) in steps {
                 match step {
-                    0 => assert_eq!(set.insert(sequence(n)), model.insert(n)),
-                    1 => assert_eq!(set.remove(sequence(n)), model.remove(&n)),
+                    0..=3 => assert_eq!(set.insert(sequence(n)), model.insert(n)),
+                    4..=5 => assert_eq!(set.remove(sequence(n)), model.remove(&n)),
+                    6 => {
+                        set.remove_after(n);
+                        model.split_off(&(n + 1));
+                    }
                     _ => {
                         set.remove_through(n / 2);
                         model = model.split_off(&(n / 2 + 1));

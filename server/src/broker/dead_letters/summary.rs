@@ -9,7 +9,7 @@ use hookline_core::{
     time::Timestamp,
 };
 
-use super::{DeadLetterId, READ, RedriveError, Selector};
+use super::{DeadLetterError, DeadLetterId, READ, Selector};
 use crate::{
     broker::Broker,
     limits::{
@@ -64,7 +64,7 @@ impl Broker {
     /// # Errors
     ///
     /// If the named subscription does not exist, or a ledger can't be read.
-    pub async fn summarize(&self, selector: &Selector) -> Result<Summary, RedriveError> {
+    pub async fn summarize(&self, selector: &Selector) -> Result<Summary, DeadLetterError> {
         let handles = self.selected(selector)?;
         let until = self.inner.clock.steady() + SUMMARY_TIME_MAX;
         let mut groups = Groups::default();
@@ -99,11 +99,13 @@ impl Groups {
     fn add(&mut self, subscription: &SubscriptionName, row: &DeadRow) {
         let last = row.letter.history.last();
         // The attempts of before a redrive are not what a filter failed with.
-        let (text, error_type) = match (row.letter.reason, last) {
-            (Reason::FilterError, _) | (_, None) => (row.letter.detail.as_str(), ""),
-            (Reason::MaxAttempts | Reason::Rejected | Reason::Retention, Some(last)) => {
-                (last.reason.as_str(), last.error_type.as_str())
-            }
+        let (text, error_type) = match row.letter.reason {
+            Reason::FilterError => (row.letter.detail.as_str(), ""),
+            // What retention says is said of many, by one of them.
+            Reason::MaxAttempts | Reason::Rejected | Reason::Retention => last
+                .map_or_else(Default::default, |last| {
+                    (last.reason.as_str(), last.error_type.as_str())
+                }),
         };
         let cause = Cause {
             reason: row.letter.reason,

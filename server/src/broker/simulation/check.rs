@@ -31,6 +31,8 @@ pub(super) struct Look {
     /// The sequences that ended by an ack or a newer event, with when.
     ended: BTreeMap<Sequence, Timestamp>,
     letters: BTreeMap<Sequence, DeadRow>,
+    /// How many it says are dead.
+    dead: u64,
     open: Vec<(Sequence, Status)>,
     /// Of each open one, the resource in words.
     resources: BTreeMap<Sequence, String>,
@@ -61,6 +63,7 @@ impl World {
         // One that nobody waits for takes in what is new only when it is asked for something.
         drop(self.drive(broker.view(&name)).await);
         self.drive(std::future::pending::<()>()).await;
+        let dead = self.drive(broker.view(&name)).await?.ok()??.overview.counts.dead;
         let open = self.drive(broker.open_deliveries(&name, 0, states, 10_000)).await?;
         let open: Vec<_> = open.ok()??.0.into_iter().map(|(at, of)| (at, of.status)).collect();
         let resource = |at: &Sequence| {
@@ -78,6 +81,7 @@ impl World {
             snapshot: durable.snapshot.clone(),
             ended: durable.ended.iter().map(|(at, ended)| (*at, ended_at(ended))).collect(),
             letters: durable.letters.clone(),
+            dead,
             open,
             resources,
             now,
@@ -136,7 +140,7 @@ impl Oracle {
                         )
                     });
                 }
-                Status::Unscanned | Status::Done | Status::Dead => {}
+                Status::Unscanned | Status::Done | Status::Dead | Status::Purged => {}
             }
         }
         let open: BTreeSet<_> = look.open.iter().map(|(at, _)| *at).collect();
@@ -160,6 +164,7 @@ impl Oracle {
             let is_ended = look.ended.get(&at).is_some_and(|ended| *ended >= expect.since)
                 || look.letters.get(&at).is_some_and(|row| row.letter.died_at >= expect.since)
                 || look.snapshot.records.contains_key(&at)
+                || look.snapshot.purged.contains(at)
                 || at.get() > looked_back;
             self.ensure(is_ended, || {
                 format!(
@@ -201,6 +206,10 @@ impl Oracle {
             let is_dead = look.snapshot.dead.contains(*at);
             self.ensure(is_dead || row.redriven, || format!("{at}: a letter, and not dead (8)"));
         }
+        let listed = look.letters.values().filter(|row| !row.redriven).count() as u64;
+        self.ensure(look.dead == listed, || format!("{} dead, and {listed} letters", look.dead));
+        let purged = look.letters.keys().find(|at| look.snapshot.purged.contains(**at));
+        self.ensure(purged.is_none(), || format!("{purged:?} is purged, and has a letter (8)"));
         let lost = look.snapshot.dead.iter().find(|at| !look.letters.contains_key(at));
         self.ensure(lost.is_none(), || format!("{lost:?} is dead, and has no letter (8)"));
     }

@@ -170,6 +170,7 @@ impl Oracle {
             let ended = durable.ended.get(&at).map(super::check::ended_at);
             let died = durable.letters.get(&at).map(|row| row.letter.died_at);
             ended.into_iter().chain(died).any(|ended| expect.since <= ended)
+                || durable.snapshot.purged.contains(at)
                 || durable.snapshot.looked_back < place
         });
         self.ensure(is_over.unwrap_or(true), || {

@@ -62,6 +62,10 @@ pub(super) enum Operation {
         limit: u64,
         dry: bool,
     },
+    Purge {
+        name: usize,
+        limit: u64,
+    },
     Pause {
         name: usize,
         pause: PauseFor,
@@ -185,9 +189,7 @@ impl Operation {
                 duration: [None, Some(SECOND), Some(SECOND * 90)][random.usize(..3)],
                 checkpoint: (random.u8(..3) == 0).then(|| Bytes::from_static(b"half done")),
             },
-            640..670 => {
-                Self::Redrive { name, limit: [1, 100][random.usize(..2)], dry: random.u8(..4) == 0 }
-            }
+            640..670 => Self::of_dead_letters(random, name),
             670..695 => Self::Pause {
                 name,
                 pause: [PauseFor::Off, PauseFor::Off, PauseFor::On, PauseFor::Seconds(20)]
@@ -217,6 +219,14 @@ impl Operation {
     fn create(random: &mut Rng, name: usize) -> Self {
         let (takes, earliest) = (takes(random, name), random.u8(..3) > 0);
         Self::Create { name, takes, earliest, policy: Box::new(policy(random)) }
+    }
+
+    fn of_dead_letters(random: &mut Rng, name: usize) -> Self {
+        match ([1, 100][random.usize(..2)], random.u8(..4)) {
+            (100, 0) => Self::Purge { name, limit: 100 },
+            (limit, 0) => Self::Redrive { name, limit, dry: true },
+            (limit, _) => Self::Redrive { name, limit, dry: false },
+        }
     }
 
     /// Picks what time and faults do.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Change, Extension, NewSubscription, RedriveMode, SeekMode, Selector, Settle, Start,
+        Change, DeadLetterMode, Extension, NewSubscription, SeekMode, Selector, Settle, Start,
         retention::Bounds,
     },
     clock::Clock as _,
@@ -55,6 +55,7 @@ impl World {
                     async move { Answer::Extended(broker.extend(vec![extension]).await.remove(0)) };
                 self.ask(Asked::Extend { lease }, Box::pin(extended));
             }
+            Operation::Purge { name, limit } => self.purge(name, limit),
             Operation::Redrive { name, limit, dry } => self.redrive(name, limit, dry),
             Operation::Trim { soft, hard } => self.trim(soft, hard),
             Operation::Pause { .. }
@@ -229,7 +230,7 @@ impl World {
             return;
         }
         self.oracle.will_redrive(&self.store, creation);
-        let mode = if dry { RedriveMode::DryRun } else { RedriveMode::Redrive };
+        let mode = if dry { DeadLetterMode::DryRun } else { DeadLetterMode::Do };
         let broker = self.broker();
         let redriven = async move {
             let selector = Selector { subscription: Some(named(name)), ..Selector::default() };
@@ -247,6 +248,17 @@ impl World {
         let broker = self.broker();
         let trimmed = async move { Answer::Done(broker.trim(Bounds { soft, hard }).await.is_ok()) };
         self.ask(Asked::Trim, Box::pin(trimmed));
+    }
+
+    fn purge(&mut self, name: usize, limit: u64) {
+        let Some(creation) = self.creation(name) else { return };
+        let broker = self.broker();
+        let purged = async move {
+            let selector = Selector { subscription: Some(named(name)), ..Selector::default() };
+            let purged = broker.purge(&selector, limit, DeadLetterMode::Do).await;
+            Answer::Purged(purged.ok())
+        };
+        self.ask(Asked::Purge { creation }, Box::pin(purged));
     }
 
     /// Asks for a change of a subscription, unless one is under way.

@@ -101,6 +101,7 @@ impl Oracle {
                     is_fenced
                         || durable.ended.contains_key(&id.sequence)
                         || durable.letters.contains_key(&id.sequence)
+                        || durable.snapshot.purged.contains(id.sequence)
                 }
             }
         });

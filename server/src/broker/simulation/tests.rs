@@ -27,7 +27,7 @@ const REPLAYS: [u64; 8] = [
 ];
 
 /// Every bug that is found, or the simulation proves nothing.
-const BUGS: [Bug; 24] = [
+const BUGS: [Bug; 25] = [
     Bug::TrimmedBeforeWrite,
     Bug::AckBeforeWrite,
     Bug::StaleSettle,
@@ -52,10 +52,11 @@ const BUGS: [Bug; 24] = [
     Bug::RoomExceeded,
     Bug::ReleaseCounts,
     Bug::AnnouncedTwice,
+    Bug::PurgedNotWritten,
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 20] = [
+const WAYS: [&str; 21] = [
     "trimmed",
     "too old",
     "acked",
@@ -70,6 +71,7 @@ const WAYS: [&str; 20] = [
     "gone",
     "lease lost",
     "nacked",
+    "purged",
     "rejected",
     "released",
     "sought",

@@ -25,7 +25,7 @@ use super::{
     stepper::{STEPS_MAX, Stepper},
 };
 use crate::{
-    broker::{Broker, Identity, Inbox, Item, LeaseOutcome},
+    broker::{Broker, Identity, Inbox, Item, LeaseOutcome, Purged},
     clock::Clock as _,
     store::{AppendError, Appended, BoxFuture, Ledger as _, memory::MemoryStore},
     tasks::{Group, Tasks},
@@ -85,6 +85,7 @@ pub(super) enum Asked {
     Extend { lease: usize },
     Redrive,
     Trim,
+    Purge { creation: Creation },
     Update,
     Seek { creation: Creation, leases: usize, real: bool },
 }
@@ -95,6 +96,7 @@ pub(super) enum Answer {
     Joined(Option<(Arc<Identity>, Inbox)>),
     Settled(LeaseOutcome<Outcome>),
     Extended(LeaseOutcome<Result<Timestamp, Outcome>>),
+    Purged(Option<Purged>),
     /// Whether it was done.
     Done(bool),
 }
@@ -268,6 +270,12 @@ impl World {
             (Asked::Redrive, _) => {
                 self.see(|| "redriven".to_owned());
                 self.oracle.moved();
+            }
+            (Asked::Purge { creation }, Answer::Purged(purged)) => {
+                self.see(|| format!("purged {creation:?}: {purged:?}"));
+                if purged.is_some_and(|purged| purged.purged > 0) {
+                    self.oracle.went("purged");
+                }
             }
             (asked, _) => self.see(|| format!("answered {asked:?}")),
         }

@@ -40,6 +40,9 @@ impl Task {
             Effect::Retired { request, count, needed_from, reads_on } => {
                 self.replies.retired(request, Retired { count, needed_from, reads_on });
             }
+            Effect::Purged { request, sequences, edition } => {
+                self.replies.purged(request, sequences, edition);
+            }
             Effect::Drained => self.replies.drained(),
         }
     }
@@ -110,7 +113,8 @@ impl Task {
                 | Change::Checkpointed { .. }
                 | Change::LookedBack { .. }
                 | Change::Reconfigured { .. }
-                | Change::Redriven { .. } => {}
+                | Change::Redriven { .. }
+                | Change::Purged { .. } => {}
             }
         }
     }

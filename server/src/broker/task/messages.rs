@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hookline_core::{
-    delivery::{BreakerState, Counts, Hold, LeaseId, Nack, Outcome, ResourceKey, Status},
+    delivery::{BreakerState, Counts, Edition, Hold, LeaseId, Nack, Outcome, ResourceKey, Status},
     event::Sequence,
     time::Timestamp,
 };
@@ -31,6 +31,13 @@ pub(in crate::broker) enum Message {
     /// Give up what lies before a place in the log and is not leased, at most `count`, oldest first; answered once that is
     /// durable.
     Retire { before: u64, count: usize, reply: oneshot::Sender<Retired> },
+    /// Delete dead letters that were read since this edition of them was told; answered with which are gone, and the
+    /// edition of now.
+    Purge {
+        sequences: Vec<Sequence>,
+        edition: Edition,
+        reply: oneshot::Sender<(Vec<Sequence>, Edition)>,
+    },
     /// Be another; answered once that is durable.
     Change { change: Box<Change>, reply: oneshot::Sender<Result<(), UpdateError>> },
     /// Move the position; dropped without an answer where that can't be done now.
@@ -86,7 +93,7 @@ impl States {
             Status::Ready(_) => self.ready,
             Status::Leased { .. } => self.leased,
             Status::Waiting { .. } => self.waiting,
-            Status::Unscanned | Status::Done | Status::Dead => false,
+            Status::Unscanned | Status::Done | Status::Dead | Status::Purged => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hookline_core::{
-    delivery::{Outcome, RequestId},
+    delivery::{Edition, Outcome, RequestId},
     event::Sequence,
     time::Timestamp,
 };
@@ -21,6 +21,7 @@ pub(super) struct Replies {
     extensions: BTreeMap<u64, Batch<Result<Timestamp, Outcome>>>,
     redrives: BTreeMap<RequestId, oneshot::Sender<Vec<Sequence>>>,
     retirements: BTreeMap<RequestId, oneshot::Sender<Retired>>,
+    purges: BTreeMap<RequestId, oneshot::Sender<(Vec<Sequence>, Edition)>>,
     drains: Vec<oneshot::Sender<()>>,
 }
 
@@ -87,13 +88,23 @@ impl Replies {
         request
     }
 
+    pub(super) fn expect_purge(
+        &mut self,
+        reply: oneshot::Sender<(Vec<Sequence>, Edition)>,
+    ) -> RequestId {
+        let request = self.request();
+        self.purges.insert(request, reply);
+        request
+    }
+
     pub(super) fn expect_drained(&mut self, reply: oneshot::Sender<()>) {
         self.drains.push(reply);
     }
 
     /// Returns how many answers are owed to agents and operators.
     pub(super) fn owed(&self) -> u64 {
-        let owed = self.settles.len() + self.extensions.len() + self.redrives.len();
+        let asked = self.redrives.len() + self.purges.len();
+        let owed = self.settles.len() + self.extensions.len() + asked;
         u64::try_from(owed).unwrap_or(u64::MAX)
     }
 
@@ -124,6 +135,17 @@ impl Replies {
     pub(super) fn retired(&mut self, request: RequestId, retired: Retired) {
         if let Some(reply) = self.retirements.remove(&request) {
             reply.send(retired).ok();
+        }
+    }
+
+    pub(super) fn purged(
+        &mut self,
+        request: RequestId,
+        sequences: Vec<Sequence>,
+        edition: Edition,
+    ) {
+        if let Some(reply) = self.purges.remove(&request) {
+            drop(reply.send((sequences, edition)));
         }
     }
 

@@ -33,6 +33,8 @@ on_every_store! {
     dead_letters_are_paged_in_the_order_of_the_log,
     a_redriven_dead_letter_is_hidden_and_goes_with_its_ack,
     g5_a_redriven_delivery_that_dies_again_is_one_dead_letter,
+    g8_a_purged_dead_letter_is_gone_with_its_event,
+    g8_what_was_purged_may_die_again_after_a_seek,
     a_dead_letter_is_announced_once_per_generation,
     a_dead_letter_without_its_event_is_refused,
     i8_a_deleted_subscription_leaves_nothing,
@@ -148,6 +150,10 @@ fn dead(number: u64, generation: u32) -> Change {
 fn redriven(number: u64) -> Change {
     let record = Record { redriven: true, ..record() };
     Change::Redriven { sequence: sequence(number), record }
+}
+
+fn purged(numbers: &[u64]) -> Change {
+    Change::Purged { sequences: numbers.iter().map(|number| sequence(*number)).collect() }
 }
 
 async fn a_subscription_is_listed_as_it_was_created(mut bench: Bench) {
@@ -411,6 +417,51 @@ async fn g5_a_redriven_delivery_that_dies_again_is_one_dead_letter(mut bench: Be
     assert_eq!((snapshot.dead.count(), snapshot.records.len()), (1, 0));
 }
 
+async fn g8_a_purged_dead_letter_is_gone_with_its_event(mut bench: Bench) {
+    let entries = bench.entries(&[100, 300_000, 5]).await;
+    let mut owner = bench.own("prs").await;
+    let events = entries.iter().map(|entry| (entry.event.sequence, Arc::clone(entry))).collect();
+    bench.commit_with(&owner, vec![dead(1, 0), dead(2, 0), dead(3, 0)], events).await;
+    let rows = bench.dead_letters(&owner).await;
+    bench.step().await;
+    bench.commit(&owner, vec![purged(&[1, 2])]).await;
+    bench.step().await;
+    let left = bench.dead_letters(&owner).await;
+    assert_eq!(left.iter().map(|row| row.entry.event.sequence.get()).collect::<Vec<_>>(), [3]);
+    for (number, row) in [1, 2].into_iter().zip(&rows) {
+        let gone = bench.ledger().dead_letter(owner.creation, sequence(number)).await.unwrap();
+        assert_eq!(gone, None);
+        assert!(bench.log().payload(&row.entry).await.is_err() || !chunked(row));
+    }
+    // What was not announced is not any more, and a mark that comes too late changes nothing.
+    assert_eq!(bench.ledger().unannounced(10).await.unwrap().len(), 1);
+    bench.ledger().mark_announced(vec![(owner.creation, sequence(1), 0)]).await.unwrap();
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!(snapshot.dead.iter().collect::<Vec<_>>(), [sequence(3)]);
+    assert_eq!(snapshot.purged.iter().collect::<Vec<_>>(), [sequence(1), sequence(2)]);
+    assert_eq!(snapshot.finished.count(), 3, "they stay given up");
+}
+
+async fn g8_what_was_purged_may_die_again_after_a_seek(mut bench: Bench) {
+    let entries = bench.entries(&[100, 70_000]).await;
+    let mut owner = bench.own("prs").await;
+    let events: Vec<_> = entries.iter().map(|of| (of.event.sequence, Arc::clone(of))).collect();
+    bench.commit_with(&owner, vec![dead(1, 0), dead(2, 0)], events.clone()).await;
+    bench.commit(&owner, vec![purged(&[1, 2])]).await;
+    bench.step().await;
+    let sought = Change::Sought { position: 1, generation: 1, fence: None };
+    bench.commit(&owner, vec![sought]).await;
+    bench.step().await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!(snapshot.purged.iter().collect::<Vec<_>>(), [sequence(1)]);
+    // Its event went with the letter, and comes again.
+    bench.commit_with(&owner, vec![dead(2, 1)], events).await;
+    bench.step().await;
+    let rows = bench.dead_letters(&owner).await;
+    assert_eq!(rows.iter().map(|row| row.letter.clone()).collect::<Vec<_>>(), [letter(1)]);
+    assert!(bench.log().payload(&rows[0].entry).await.unwrap() == noise(70_000, 70_000));
+}
+
 async fn a_dead_letter_is_announced_once_per_generation(mut bench: Bench) {
     let entries = bench.entries(&[1, 2, 3]).await;
     let owner = bench.own("prs").await;
@@ -545,6 +596,8 @@ mod fold {
                 Change::Superseded { sequences, by, at: at(60) }
             }),
             3 => sequences().prop_map(redriven),
+            2 => prop::collection::btree_set(sequences(), 1..6)
+                .prop_map(|set| purged(&set.into_iter().collect::<Vec<_>>())),
             1 => (0..9_000_u64).prop_map(|through| Change::LookedBack { through }),
             1 => prop::option::of(0..9_000_u64)
                 .prop_map(|look_back_after| Change::Reconfigured { look_back_after }),
@@ -579,6 +632,12 @@ mod fold {
                     Change::Redriven { sequence, .. } => {
                         self.letters.contains_key(sequence) && !self.redriven.contains(sequence)
                     }
+                    Change::Purged { sequences } => {
+                        sequences.retain(|of| {
+                            self.letters.contains_key(of) && !self.redriven.contains(of)
+                        });
+                        !sequences.is_empty()
+                    }
                     Change::Open { sequence, record } | Change::Failed { sequence, record, .. } => {
                         record.redriven = self.redriven.contains(sequence);
                         true
@@ -611,6 +670,9 @@ mod fold {
                 {
                     self.backgrounds.redrive(*sequence, letter);
                     self.redriven.insert(*sequence);
+                }
+                if let Change::Purged { sequences } = change {
+                    self.letters.retain(|of, _| !sequences.contains(of));
                 }
                 if let Change::Sought { .. } = change {
                     let records = &self.snapshot.records;

@@ -177,6 +177,11 @@ impl LedgerFacts {
                     self.backgrounds.redrive(*sequence, &row.letter);
                 }
             }
+            Change::Purged { sequences } => {
+                for sequence in sequences {
+                    self.letters.remove(sequence);
+                }
+            }
             Change::Sought { .. } => {
                 for (sequence, row) in &mut self.letters {
                     row.redriven &= !self.snapshot.records.contains_key(sequence);

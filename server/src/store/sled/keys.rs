@@ -25,6 +25,7 @@
 //! | 26 `Deleting` | `c` | empty: a deleted subscription whose rows are being removed | until they are |
 //! | 27 `Background` | `c`, `s` | message: the failed attempts of an open delivery, and what was coalesced into it | until it ends |
 //! | 28 `Checkpoint` | `c`, `s` | up to 64 KiB that a lease of an open delivery saved | until it ends |
+//! | 29 `Purged` | `c`, page `u64` | bitmap as 19, of the sequences that were given up and whose dead letters were deleted | until deleted |
 
 use std::ops::Range;
 
@@ -55,10 +56,11 @@ pub(super) enum Kind {
     Deleting = 26,
     Background = 27,
     Checkpoint = 28,
+    Purged = 29,
 }
 
 /// The kinds whose keys begin with a creation, beside its config: what goes when a subscription is deleted.
-pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 11] = [
+pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 12] = [
     Kind::Epoch,
     Kind::Position,
     Kind::Finished,
@@ -70,6 +72,7 @@ pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 11] = [
     Kind::Settled,
     Kind::Background,
     Kind::Checkpoint,
+    Kind::Purged,
 ];
 
 /// The single rows of a store. The numbers are stored.

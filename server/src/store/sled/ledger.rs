@@ -82,6 +82,8 @@ pub(super) struct Facts {
     /// Dead letters, also redriven ones.
     letters: SequenceSet,
     redriven: SequenceSet,
+    /// Those that were deleted.
+    purged: SequenceSet,
 }
 
 /// Where a subscription stands: one row.
@@ -140,6 +142,7 @@ pub(super) struct Writing<'a> {
     pub(super) facts: &'a mut Facts,
     pub(super) events: Vec<DeadEvent>,
     touched_pages: BTreeSet<u64>,
+    touched_purged: BTreeSet<u64>,
     settled: Vec<(Sequence, Ended)>,
     /// The last delivery that retention gave up, and its generation: it is announced for all.
     retired: Option<(Sequence, u32)>,
@@ -154,7 +157,7 @@ impl<'a> Writing<'a> {
         facts: &'a mut Facts,
         events: Vec<DeadEvent>,
     ) -> Self {
-        let (draft, touched_pages, settled) = Default::default();
+        let (draft, touched_pages, touched_purged, settled) = Default::default();
         let position_changed = false;
         Self {
             db,
@@ -164,6 +167,7 @@ impl<'a> Writing<'a> {
             facts,
             events,
             touched_pages,
+            touched_purged,
             settled,
             retired: None,
             position_changed,
@@ -213,6 +217,7 @@ impl<'a> Writing<'a> {
                 self.letter(sequence, &DeadLetter::new(death, background))?;
             }
             Change::Superseded { sequences, by, at } => self.supersede(&sequences, by, at)?,
+            Change::Purged { sequences } => self.purge(&sequences)?,
             Change::Redriven { sequence, record } => self.redrive(sequence, &record)?,
             Change::LookedBack { through } => {
                 self.facts.position.looked_back = through;
@@ -283,6 +288,9 @@ impl<'a> Writing<'a> {
 
     fn finish(&mut self, sequence: Sequence) {
         self.remove_facts(sequence);
+        if self.facts.purged.remove(sequence) {
+            self.touched_purged.insert(sequence.get() / PAGE_SEQUENCES);
+        }
         if sequence.get() > self.facts.position.floor {
             self.facts.finished.insert(sequence);
             self.touched_pages.insert(sequence.get() / PAGE_SEQUENCES);
@@ -351,6 +359,9 @@ impl<'a> Writing<'a> {
         }
         self.touched_pages.extend(&self.facts.stored_pages);
         self.facts.finished = SequenceSet::new();
+        let again = self.facts.purged.iter().filter(|sequence| sequence.get() > position);
+        self.touched_purged.extend(again.map(|sequence| sequence.get() / PAGE_SEQUENCES));
+        self.facts.purged.remove_after(position);
         self.facts.position.floor = position;
         self.facts.position.scanned = position;
         self.position_changed = true;
@@ -391,6 +402,22 @@ impl<'a> Writing<'a> {
         if !self.facts.redriven.contains(sequence) {
             return Ok(());
         }
+        self.remove_letter(sequence)
+    }
+
+    /// Deletes dead letters that are not redriven.
+    fn purge(&mut self, sequences: &[Sequence]) -> Result<(), ReadError> {
+        for sequence in sequences {
+            self.remove_letter(*sequence)?;
+            // What is gone is not announced.
+            self.retired = self.retired.filter(|(retired, _)| retired != sequence);
+            self.facts.purged.insert(*sequence);
+            self.touched_purged.insert(sequence.get() / PAGE_SEQUENCES);
+        }
+        Ok(())
+    }
+
+    fn remove_letter(&mut self, sequence: Sequence) -> Result<(), ReadError> {
         let event = codec::decode_entry(self.get(Kind::LetterEvent, sequence)?)?;
         for number in 0..event.chunks {
             self.draft.remove(keys::chunk(Some(self.creation), sequence, number));
@@ -408,11 +435,17 @@ impl<'a> Writing<'a> {
         if let Some((sequence, generation)) = self.retired.take() {
             self.announce(sequence, generation);
         }
+        for page in std::mem::take(&mut self.touched_purged) {
+            let key = keys::key(Kind::Purged, &[self.creation.0, page]);
+            match self.facts.purged.page(page) {
+                Some(words) => self.draft.put(key, &[&bitmap(words)]),
+                None => self.draft.remove(key),
+            }
+        }
         for page in std::mem::take(&mut self.touched_pages) {
             let key = keys::key(Kind::Finished, &[self.creation.0, page]);
             if let Some(words) = self.facts.finished.page(page) {
-                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-                self.draft.put(key, &[&bytes]);
+                self.draft.put(key, &[&bitmap(words)]);
                 self.facts.stored_pages.insert(page);
             } else if self.facts.stored_pages.remove(&page) {
                 self.draft.remove(key);
@@ -463,6 +496,11 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
         snapshot.finished.set_page(page, words(&content)?);
         facts.stored_pages.insert(page);
     }
+    for row in rows(db, keys::under(Kind::Purged, &[creation.0])) {
+        let (key, content) = row?;
+        snapshot.purged.set_page(keys::number(&key, 1)?, words(&content)?);
+    }
+    facts.purged = snapshot.purged.clone();
     for row in rows(db, keys::under(Kind::Record, &[creation.0])) {
         let (key, content) = row?;
         let sequence = codec::sequence(keys::number(&key, 1)?)?;
@@ -501,6 +539,10 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
     let snapshot =
         Snapshot { floor, scanned, generation, top_generation, fence, looked_back, ..snapshot };
     Ok((snapshot, facts))
+}
+
+fn bitmap(words: &Page) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
 fn words(mut bytes: &[u8]) -> Result<Page, ReadError> {

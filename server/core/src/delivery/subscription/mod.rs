@@ -10,6 +10,8 @@ mod resources;
 
 mod consumers;
 
+mod dead;
+
 mod gate;
 
 mod dispatch;
@@ -44,8 +46,8 @@ pub use status::{Counts, Hold, Status};
 use timers::{Timer, Timers};
 
 use super::{
-    Change, Creation, Effect, Epoch, Input, Pause, Policy, Record, RequestId, ResourceKey,
-    SequenceSet, Snapshot, Stamp, policy::RESTART_GRACE,
+    Change, Creation, Effect, Epoch, Input, Pause, Policy, Record, SequenceSet, Snapshot, Stamp,
+    policy::RESTART_GRACE,
 };
 use crate::{
     event::Sequence,
@@ -91,6 +93,10 @@ pub struct Subscription {
     /// What is finished beyond the floor that was last put into a commit.
     finished: SequenceSet,
     dead: SequenceSet,
+    /// What is dead and has no letter any more.
+    purged: SequenceSet,
+    /// How many dead letters went or were replaced since the recovery.
+    letter_changes: u64,
     consumers: Consumers,
     timers: Timers,
     journal: Journal,
@@ -114,7 +120,7 @@ impl Subscription {
         now: Timestamp,
         seed: u64,
     ) -> Self {
-        let Snapshot { floor, scanned, finished, dead, records, .. } = snapshot;
+        let Snapshot { floor, scanned, finished, dead, purged, records, .. } = snapshot;
         let mut subscription = Self {
             board: Board::new(config.policy.leases_per_resource()),
             gate: Gate::new(&config.policy, config.pause, now),
@@ -132,6 +138,8 @@ impl Subscription {
             last_used: now,
             finished,
             dead,
+            purged,
+            letter_changes: 0,
             consumers: Consumers::default(),
             timers: Timers::default(),
             journal: Journal::new(floor, scanned),
@@ -203,6 +211,9 @@ impl Subscription {
                 self.extend(request, &lease, duration, checkpoint, now);
             }
             Input::Redrive { request, letters } => self.redrive(request, letters, now),
+            Input::Purge { request, sequences, edition } => {
+                self.purge(request, sequences, edition);
+            }
             Input::Reconfigure { request, look_back_after, policy, pause } => {
                 self.reconfigure(policy, pause, now);
                 self.journal.write(Change::Reconfigured { look_back_after });
@@ -305,43 +316,6 @@ impl Subscription {
         delivery.unwritten = Some(ticket);
         self.journal.block(ticket, sequence);
         ticket
-    }
-
-    fn redrive(
-        &mut self,
-        request: RequestId,
-        letters: Vec<(Sequence, u32, Option<ResourceKey>)>,
-        now: Timestamp,
-    ) {
-        let mut sequences = Vec::with_capacity(letters.len());
-        for (sequence, generation, resource) in letters {
-            // After a seek it is open again, or will be.
-            let comes_anyway = self.board.is_open(sequence) || sequence.get() > self.scanned;
-            if comes_anyway || !self.dead.remove(sequence) {
-                continue;
-            }
-            let record = Record {
-                // Above that of what it was redriven as before, should a seek have ended that.
-                generation: generation.max(self.generation).saturating_add(1),
-                attempts: u32::from(is_planted(Bug::RedriveKeepsAttempts)),
-                redriven: true,
-                resource,
-                ..Record::default()
-            };
-            self.top_generation = self.top_generation.max(record.generation);
-            self.journal.write(Change::Redriven { sequence, record: record.clone() });
-            let state = State::Ready(Queue::Unwritten { since: now });
-            self.board.insert(sequence, Delivery::new(record, state));
-            self.block(sequence);
-            sequences.push(sequence);
-        }
-        let is_empty = sequences.is_empty();
-        let answer = Effect::Redriven { request, sequences };
-        if is_empty {
-            self.effects.push_back(answer);
-        } else {
-            self.journal.then(self.journal.ticket(), answer);
-        }
     }
 
     fn drain(&mut self) {

@@ -58,7 +58,7 @@ impl Subscription {
             detail,
             redriven: false,
         };
-        self.dead.insert(sequence);
+        self.note_dead(sequence);
         self.journal.write(Change::Dead { sequence, death, attempt: None });
     }
 

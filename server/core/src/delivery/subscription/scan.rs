@@ -90,13 +90,14 @@ impl Subscription {
             detail: cut(failure, DETAIL_BYTES_MAX),
             redriven: false,
         };
-        self.dead.insert(sequence);
         self.finished_one(sequence);
+        self.note_dead(sequence);
         self.journal.write(Change::Dead { sequence, death, attempt: None });
     }
 
     /// Notes that a delivery is finished.
     pub(super) fn finished_one(&mut self, sequence: Sequence) {
+        self.purged.remove(sequence);
         if sequence.get() > self.journal.position().0 {
             self.finished.insert(sequence);
         }

@@ -28,6 +28,7 @@ impl Subscription {
         self.timers.disarm_deliveries();
         self.board = Board::new(self.config.policy.leases_per_resource());
         self.finished = SequenceSet::new();
+        self.purged.remove_after(position);
         self.scanned = position;
         // What the fetch that is out brings is from before.
         self.ignores_fetch = self.fetching;
@@ -53,7 +54,8 @@ impl Subscription {
             // What has just ended, the ledger may not have told yet.
             let has_ended = (self.finished.contains(sequence) || self.memory.knows_end(sequence))
                 && !is_planted(Bug::LookBackTwice);
-            if self.board.is_open(sequence) || self.dead.contains(sequence) || has_ended {
+            let is_dead = self.dead.contains(sequence) || self.purged.contains(sequence);
+            if self.board.is_open(sequence) || is_dead || has_ended {
                 continue;
             }
             if let Some(failure) = failure {

@@ -127,7 +127,8 @@ impl Subscription {
             let forgotten = first && id.stamp.epoch < self.epoch;
             return if forgotten { Standing::Forgotten } else { Standing::Over };
         }
-        if self.dead.contains(id.sequence) || self.memory.knows_end(id.sequence) {
+        let is_dead = self.dead.contains(id.sequence) || self.purged.contains(id.sequence);
+        if is_dead || self.memory.knows_end(id.sequence) {
             return Standing::Over;
         }
         Standing::Done
@@ -357,7 +358,7 @@ impl Subscription {
             detail: String::new(),
             redriven: record.redriven,
         };
-        self.dead.insert(sequence);
+        self.note_dead(sequence);
         if is_planted(Bug::ResourceNotFreedAfterDeath) {
             self.board.resources.lease(record.resource, sequence);
         }

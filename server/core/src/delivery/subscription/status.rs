@@ -91,6 +91,8 @@ pub enum Status {
     Done,
     /// It was given up.
     Dead,
+    /// It was given up, and its dead letter was deleted.
+    Purged,
 }
 
 impl Subscription {
@@ -193,6 +195,9 @@ impl Subscription {
             if self.dead.contains(sequence) {
                 return Status::Dead;
             }
+            if self.purged.contains(sequence) {
+                return Status::Purged;
+            }
             let seen = sequence.get() <= self.scanned || self.finished.contains(sequence);
             return if seen { Status::Done } else { Status::Unscanned };
         };
@@ -282,7 +287,7 @@ impl Status {
             Self::Ready(record) | Self::Leased { record, .. } | Self::Waiting { record, .. } => {
                 Some(record)
             }
-            Self::Unscanned | Self::Done | Self::Dead => None,
+            Self::Unscanned | Self::Done | Self::Dead | Self::Purged => None,
         }
     }
 }

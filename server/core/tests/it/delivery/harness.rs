@@ -7,9 +7,9 @@ use std::{
 
 use hookline_core::{
     delivery::{
-        Attempt, Background, Change, Config, Creation, Effect, Epoch, Grant, Input, LeaseId,
-        LossReason, Matched, Nack, Outcome, Pause, Policy, RequestId, ResourceKey, Snapshot,
-        Status, StreamId, Subscription, Ticket,
+        Attempt, Background, Change, Config, Creation, Edition, Effect, Epoch, Grant, Input,
+        LeaseId, LossReason, Matched, Nack, Outcome, Pause, Policy, RequestId, ResourceKey,
+        Snapshot, Status, StreamId, Subscription, Ticket,
     },
     event::Sequence,
     time::Timestamp,
@@ -224,6 +224,9 @@ impl Hub {
             Effect::Retired { request, count, needed_from, reads_on } => {
                 self.answer(request, Answer::Retired(count, needed_from, reads_on));
             }
+            Effect::Purged { request, sequences, edition: _ } => {
+                self.answer(request, Answer::Purged(sequences));
+            }
             Effect::Drained => self.drained = true,
         }
     }
@@ -390,6 +393,7 @@ impl Hub {
             Answer::Settled(outcome) => Some(*outcome),
             Answer::Extended(_)
             | Answer::Redriven(_)
+            | Answer::Purged(_)
             | Answer::Sought(_)
             | Answer::Retired(..)
             | Answer::Reconfigured => {
@@ -437,6 +441,19 @@ impl Hub {
     pub(super) fn ask_retire(&mut self, before: u64, count: usize) -> RequestId {
         let request = RequestId(self.number());
         self.tell(Input::Retire { request, before, count });
+        request
+    }
+
+    /// Asks for a purge of what is dead, as the ledger has it now.
+    pub(super) fn ask_purge(&mut self, sequences: &[u64]) -> RequestId {
+        let edition = self.subscription.edition();
+        self.ask_purge_of(edition, sequences)
+    }
+
+    pub(super) fn ask_purge_of(&mut self, edition: Edition, sequences: &[u64]) -> RequestId {
+        let request = RequestId(self.number());
+        let sequences = sequences.iter().map(|n| sequence(*n)).collect();
+        self.tell(Input::Purge { request, sequences, edition });
         request
     }
 

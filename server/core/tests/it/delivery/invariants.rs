@@ -38,6 +38,7 @@ fn is(delivery: &Delivery, state: &str) -> bool {
     let expected = match (delivery.live.end, &delivery.run, delivery.waiting) {
         (End::Done | End::Superseded(_), ..) => "done",
         (End::Dead, ..) => "dead",
+        (End::Purged, ..) => "purged",
         (End::Open, Some(_), _) => "leased",
         (End::Open, None, true) => "waiting",
         (End::Open, None, false) => "ready",
@@ -56,6 +57,7 @@ fn name_of(status: &Status) -> &'static str {
         Status::Waiting { .. } => "waiting",
         Status::Done => "done",
         Status::Dead => "dead",
+        Status::Purged => "purged",
     }
 }
 
@@ -105,7 +107,7 @@ fn i03_enough_failures_make_one_dead_letter(hub: &Hub, reference: &Reference) {
         let wanted = match facts.end {
             End::Dead => true,
             End::Open => facts.redriven,
-            End::Done | End::Superseded(_) => false,
+            End::Done | End::Purged | End::Superseded(_) => false,
         };
         assert_eq!(row, wanted, "{n}: {facts:?}");
     }
@@ -167,6 +169,7 @@ fn i08_the_written_changes_add_up_to_the_state(hub: &Hub, reference: &Reference)
         let facts = &delivery.durable;
         let record = snapshot.records.get(&sequence(*n));
         assert_eq!(snapshot.dead.contains(sequence(*n)), facts.end == End::Dead, "{n}");
+        assert_eq!(snapshot.purged.contains(sequence(*n)), facts.end == End::Purged, "{n}");
         let done = *n <= snapshot.floor || snapshot.finished.contains(sequence(*n));
         assert_eq!(done && record.is_none(), facts.end != End::Open, "{n}: {facts:?}");
         let attempts = record.map_or(0, |record| record.attempts);
@@ -181,7 +184,7 @@ fn i08_the_written_changes_add_up_to_the_state(hub: &Hub, reference: &Reference)
             Status::Leased { record, consumer, started_at, .. } => {
                 (record, Some((consumer, started_at)))
             }
-            Status::Unscanned | Status::Done | Status::Dead => panic!("not open"),
+            Status::Unscanned | Status::Done | Status::Dead | Status::Purged => panic!("not open"),
         };
         // What nothing has happened to needs no record.
         let untouched = Record { resource: live.resource, ..Record::default() };

@@ -28,6 +28,7 @@ pub(super) enum Answer {
     Settled(Outcome),
     Extended(Result<Timestamp, Outcome>),
     Redriven(Vec<Sequence>),
+    Purged(Vec<Sequence>),
     Reconfigured,
     /// How many were given up, from where on the log is needed, and whether the log is being read on.
     Retired(usize, u64, bool),
@@ -71,6 +72,11 @@ impl Ledger {
             }
             Change::Redriven { sequence, .. } => {
                 self.backgrounds.redrive(*sequence, &self.letters[sequence]);
+            }
+            Change::Purged { sequences } => {
+                for sequence in sequences {
+                    assert!(self.letters.remove(sequence).is_some(), "{sequence} has a letter");
+                }
             }
             Change::Position { .. }
             | Change::Open { .. }

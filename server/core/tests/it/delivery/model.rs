@@ -20,7 +20,7 @@ const REPLAYS: &[u64] = &[
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 28] = [
+const WAYS: [&str; 29] = [
     "retired",
     "retired while it waited",
     "two of a resource at once",
@@ -40,6 +40,7 @@ const WAYS: [&str; 28] = [
     "max lease reached",
     "consumer lost",
     "redriven",
+    "purged",
     "superseded",
     "told of newer events",
     "the filter failed",

@@ -81,6 +81,7 @@ impl Reference {
                 self.redrive(*request, sequences.collect());
             }
             Input::Retire { request, before, count } => self.retire(*request, *before, *count),
+            Input::Purge { request, sequences, edition: _ } => self.purge(*request, sequences),
             Input::Reconfigure { request, policy, pause, .. } => {
                 let Policy { ordering, coalesce, .. } = self.policy;
                 self.policy = Policy { ordering, coalesce, ..policy.clone() };
@@ -202,6 +203,20 @@ impl Reference {
             let facts = &delivery.durable;
             assert!(facts.end != End::Open || facts.redriven, "{n} is needed: {facts:?}");
         }
+    }
+
+    fn purge(&mut self, request: RequestId, sequences: &[Sequence]) {
+        let mut purged = Vec::new();
+        for sequence in sequences {
+            let n = sequence.get();
+            let Some(delivery) = self.deliveries.get_mut(&n) else { continue };
+            if delivery.live.end == End::Dead {
+                delivery.live.end = End::Purged;
+                self.went("purged");
+                purged.push((n, self.write(n)));
+            }
+        }
+        self.expected.insert(request, Expected::Purged { sequences: purged });
     }
 
     fn timeout(&mut self, now: Timestamp, due: Option<Timestamp>) {
@@ -353,12 +368,24 @@ impl Reference {
                 let Expected::Redriven { sequences: wanted } = expected else {
                     panic!("it asked for {expected:?}")
                 };
-                let numbers = sequences.iter().map(|sequence| sequence.get());
-                assert!(numbers.eq(wanted.iter().map(|(n, _)| *n)));
-                for (n, version) in wanted {
-                    self.confirm(n, version);
-                }
+                self.confirm_all(sequences, wanted);
             }
+            Effect::Purged { request, sequences, edition: _ } => {
+                let expected = self.expected.remove(request).expect("it was asked");
+                let Expected::Purged { sequences: wanted } = expected else {
+                    panic!("it asked for {expected:?}")
+                };
+                self.confirm_all(sequences, wanted);
+            }
+        }
+    }
+
+    /// Of dead letters that went or are gone.
+    fn confirm_all(&mut self, sequences: &[Sequence], wanted: Vec<(u64, u64)>) {
+        let numbers = sequences.iter().map(|sequence| sequence.get());
+        assert!(numbers.eq(wanted.iter().map(|(n, _)| *n)));
+        for (n, version) in wanted {
+            self.confirm(n, version);
         }
     }
 
@@ -459,7 +486,7 @@ impl Reference {
         for change in changes {
             let sequence = match change {
                 Change::Position { .. } | Change::Reconfigured { .. } => continue,
-                Change::Superseded { sequences, .. } => {
+                Change::Superseded { sequences, .. } | Change::Purged { sequences } => {
                     last.extend(sequences.iter().map(|sequence| (sequence.get(), change)));
                     continue;
                 }
@@ -493,7 +520,9 @@ impl Reference {
         for delivery in self.deliveries.values_mut() {
             delivery.blocked.1 = false;
             let Some(flying) = delivery.flying.take() else { continue };
-            if flying.end == End::Dead {
+            // One commit may give up and purge.
+            let is_both = flying.end == End::Purged && delivery.durable.end != End::Dead;
+            if flying.end == End::Dead || is_both {
                 self.deaths += 1;
             }
             delivery.durable = flying;
@@ -538,6 +567,7 @@ fn assert_change(change: &Change, staged: &mut Facts) {
                 assert_last(attempt.as_ref(), staged);
             }
         }
+        Change::Purged { .. } => assert_eq!(staged.end, End::Purged),
         Change::Superseded { by, .. } => {
             assert_eq!(staged.end, End::Superseded(by.get()));
         }

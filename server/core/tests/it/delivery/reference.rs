@@ -18,6 +18,8 @@ pub(super) enum End {
     Open,
     Done,
     Dead,
+    /// Dead, without its letter.
+    Purged,
     /// By this event.
     Superseded(u64),
 }
@@ -128,6 +130,9 @@ pub(super) enum Expected {
         version: u64,
     },
     Redriven {
+        sequences: Vec<(u64, u64)>,
+    },
+    Purged {
         sequences: Vec<(u64, u64)>,
     },
     Reconfigured,

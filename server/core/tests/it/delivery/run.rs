@@ -136,6 +136,7 @@ impl Run {
             80..83 => self.redrive(),
             83 => self.reconfigure(),
             84 => self.retire(),
+            99 => self.purge(),
             _ => {
                 self.pass_time();
                 timed_out = true;
@@ -263,6 +264,7 @@ impl Run {
             Some(
                 Answer::Extended(Ok(_))
                 | Answer::Redriven(_)
+                | Answer::Purged(_)
                 | Answer::Sought(_)
                 | Answer::Retired(..)
                 | Answer::Reconfigured,
@@ -330,6 +332,14 @@ impl Run {
         } else {
             self.hub.crash();
         }
+    }
+
+    /// Deletes one dead letter, and asks so for one that may be none.
+    fn purge(&mut self) {
+        let dead = self.hub.ledger.snapshot.dead.iter().next().map(|s| s.get());
+        let other = self.random.u64(1..=EVENTS_MAX as u64);
+        let asked: std::collections::BTreeSet<_> = dead.into_iter().chain([other]).collect();
+        self.hub.ask_purge(&asked.into_iter().collect::<Vec<_>>());
     }
 
     fn redrive(&mut self) {

@@ -199,3 +199,51 @@ fn a_redriven_event_above_the_floor_is_finished_as_any_other() {
     let counts = hub.subscription.counts();
     assert_eq!((counts.ready, counts.waiting, counts.dead), (0, 0, 0));
 }
+
+#[test]
+fn g8_what_is_purged_is_gone_also_after_a_crash_and_stays_given_up() {
+    let mut hub = Hub::new(exact());
+    hub.append_count(3);
+    let a = hub.join("a", 3);
+    let grants = hub.taken(a);
+    for grant in &grants[..2] {
+        hub.nack(&grant.lease, nack(NackAction::DeadLetter, "bad", None));
+    }
+    hub.hold_commits = true;
+    let request = hub.ask_purge(&[1, 3, 9]);
+    assert_eq!(hub.answers.get(&request), None);
+    hub.let_commits_through();
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![sequence(1)]));
+    for _ in 0..2 {
+        assert_eq!((hub.status(1), hub.status(2)), (Status::Purged, Status::Dead));
+        assert_eq!(hub.subscription.counts().dead, 1);
+        assert_eq!(hub.ledger.letters.len(), 1);
+        hub.crash();
+    }
+    // Neither a redrive nor a lease of before brings it back.
+    let request = hookline_core::delivery::RequestId(hub.number());
+    let letters = vec![(sequence(1), 0, None)];
+    hub.tell(hookline_core::delivery::Input::Redrive { request, letters });
+    assert_eq!(hub.answers[&request], Answer::Redriven(vec![]));
+    assert_eq!(hub.ack(&grants[0].lease), Outcome::Stale);
+    let request = hub.ask_purge(&[1]);
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![]));
+}
+
+#[test]
+fn what_was_redriven_is_never_purged() {
+    let mut hub = Hub::new(exact());
+    hub.append_count(1);
+    kill(&mut hub, "a");
+    let read = hub.subscription.edition();
+    hub.ask_redrive(&[1]);
+    let request = hub.ask_purge(&[1]);
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![]));
+    // Nor is what has died again since its letter was read.
+    kill(&mut hub, "b");
+    let request = hub.ask_purge_of(read, &[1]);
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![]));
+    assert_eq!(hub.ledger.letters[&sequence(1)].generation, 1);
+    let request = hub.ask_purge(&[1]);
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![sequence(1)]));
+}

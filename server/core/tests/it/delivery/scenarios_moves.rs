@@ -214,6 +214,40 @@ fn f9_what_had_been_redriven_is_a_dead_letter_again_after_a_seek() {
 }
 
 #[test]
+fn f9_a_seek_to_before_it_delivers_what_was_purged_again() {
+    let mut hub = Hub::new(exact());
+    hub.append_count(3);
+    let a = hub.join("a", 3);
+    for grant in hub.taken(a) {
+        hub.nack(&grant.lease, nack(NackAction::DeadLetter, "bad", None));
+    }
+    let read = hub.subscription.edition();
+    hub.ask_purge(&[1, 2]);
+    seek(&mut hub, 1);
+    let again: Vec<_> = hub.taken(a).into_iter().map(|grant| grant.lease).collect();
+    assert_eq!(again.iter().map(|lease| lease.sequence.get()).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(hub.ack(&again[0]), Outcome::Applied);
+    hub.nack(&again[1], nack(NackAction::DeadLetter, "worse", None));
+    // The letter of before the seek was replaced: who has read that one does not mean this one.
+    let request = hub.ask_purge_of(read, &[3]);
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![]));
+    for _ in 0..2 {
+        let statuses = [hub.status(1), hub.status(2), hub.status(3)];
+        assert_eq!(statuses, [Status::Purged, Status::Done, Status::Dead]);
+        hub.crash();
+    }
+    // A letter goes also while its event is delivered once more, and that ends as it ends.
+    seek(&mut hub, 2);
+    let a = hub.join("a", 1);
+    let third = hub.take(a);
+    let request = hub.ask_purge(&[3]);
+    assert_eq!(hub.answers[&request], Answer::Purged(vec![sequence(3)]));
+    assert_eq!(hub.ack(&third.lease), Outcome::Applied);
+    hub.crash();
+    assert_eq!(hub.status(3), Status::Done);
+}
+
+#[test]
 fn f9_what_a_fetch_brings_that_was_asked_before_a_seek_is_not_taken() {
     let mut hub = Hub::new(exact());
     hub.append_count(3);

@@ -165,6 +165,7 @@ fn positions(hub: &Hub) -> impl Iterator<Item = (u64, u64)> {
             | Change::Dead { .. }
             | Change::Superseded { .. }
             | Change::Redriven { .. }
+            | Change::Purged { .. }
             | Change::LookedBack { .. }
             | Change::Reconfigured { .. }
             | Change::Sought { .. } => None,
@@ -260,7 +261,7 @@ fn a_rolling_restart_counts_nothing() {
             Status::Ready(record)
             | Status::Leased { record, .. }
             | Status::Waiting { record, .. } => record.attempts == 0,
-            Status::Unscanned | Status::Done | Status::Dead => false,
+            Status::Unscanned | Status::Done | Status::Dead | Status::Purged => false,
         }));
     }
     assert_eq!(hub.ledger.deaths, 0);
