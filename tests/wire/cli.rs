@@ -128,14 +128,16 @@ fn tail_ends_quietly_when_its_reader_is_gone_or_it_is_interrupted() {
     assert_eq!(errors, "");
 }
 
-/// Gives up the first event, as an agent would.
+/// Gives up the first events, as an agent would.
 #[tokio::main(flavor = "current_thread")]
-async fn give_up_the_first(hub: &str, subscription: &str, reason: &str) {
+async fn give_up(hub: &str, subscription: &str, reason: &str, count: usize) {
     let client = hookline_client::Client::connect(hub).unwrap();
     let builder = client.subscription(subscription).patterns(["github"]);
     let mut deliveries = builder.start(hookline_client::Start::Earliest).subscribe().await.unwrap();
-    let delivery = deliveries.next().await.unwrap().unwrap();
-    delivery.dead_letter(reason).await.unwrap();
+    for _ in 0..count {
+        let delivery = deliveries.next().await.unwrap().unwrap();
+        delivery.dead_letter(reason).await.unwrap();
+    }
     deliveries.close().await;
 }
 
@@ -144,7 +146,7 @@ fn dead_letters_are_listed_and_redriven() {
     let hub = Hub::serve();
     let body = hub.file("body.json", PULL_REQUEST);
     assert!(hub.send(&body, &[]).status.success());
-    give_up_the_first(&hub.grpc, "reviewer", "no such\nrepository");
+    give_up(&hub.grpc, "reviewer", "no such\nrepository", 1);
     let dead_letters = |arguments: &[&str]| {
         let output = hookline()
             .arg("dead-letters")
@@ -181,6 +183,80 @@ fn dead_letters_are_listed_and_redriven() {
     let told = json(&dead_letters(&by_id));
     assert_eq!((&told["redriven_count"], &told["remaining_count"]), (&1.into(), &0.into()));
     assert_eq!(dead_letters(&["list"]), "there are no dead letters\n");
+}
+
+/// A hub with so many dead letters of `reviewer`.
+fn hub_with_dead_letters(count: usize) -> Hub {
+    let hub = Hub::serve();
+    let body = hub.file("body.json", PULL_REQUEST);
+    for number in 0..count {
+        assert!(hub.send(&body, &["--delivery-id", &format!("d-{number}")]).status.success());
+    }
+    give_up(&hub.grpc, "reviewer", "no such\nrepository", count);
+    hub
+}
+
+/// Makes `hookline dead-letters` with these arguments, for a hub.
+fn dead_letters_of(hub: &Hub, arguments: &[&str]) -> Command {
+    let mut command = hookline();
+    command.arg("dead-letters").args(arguments).env("HOOKLINE_ADDRESS", &hub.grpc);
+    command
+}
+
+#[test]
+fn a_dead_letter_is_shown_whole_and_purged_only_by_who_says_yes() {
+    let hub = hub_with_dead_letters(3);
+    let run = |arguments: &[&str]| dead_letters_of(&hub, arguments).output().unwrap();
+    let id = stdout(&run(&["list"])).split_whitespace().next().unwrap().to_owned();
+    let shown = stdout(&run(&["show", &id]));
+    for part in [
+        "reason        rejected\n",
+        "subject       github/pull_request.opened\n",
+        "ended         rejected\n",
+        "error         no such\n              repository\n",
+        "\n    \"id\": 12345678901234567890123\n",
+    ] {
+        assert!(shown.contains(part), "no {part:?} in\n{shown}");
+    }
+    let letter = json(&stdout(&run(&["show", &id, "--json"])));
+    assert_eq!((&letter["id"], &letter["attempts"][0]["number"]), (&id.as_str().into(), &1.into()));
+    let unknown = run(&["show", "dl-1-99-0"]);
+    assert_eq!(unknown.status.code(), Some(1));
+
+    let of_reviewer = ["purge", "--subscription", "reviewer"];
+    let purge = |more: &[&str]| run(&[&of_reviewer[..], more].concat());
+    let unsure = purge(&[]);
+    assert_eq!(unsure.status.code(), Some(64), "{}", stdout(&unsure));
+    assert!(stderr(&unsure).contains("--yes"), "{}", stderr(&unsure));
+    let dry = stdout(&purge(&["--dry-run"]));
+    assert_eq!(dry, "3 dead letters would be purged, 0 would remain\n");
+    let one = stdout(&purge(&["--limit", "1", "--yes"]));
+    assert_eq!(one, "1 dead letter purged, 2 remaining\n");
+    let rest = purge(&["--all", "--yes", "--json"]);
+    let told = json(&stdout(&rest));
+    assert_eq!((&told["purged_count"], &told["remaining_count"]), (&2.into(), &0.into()));
+    assert_eq!(stderr(&rest), "", "a bar away from a terminal");
+    assert_eq!(stdout(&run(&["list"])), "there are no dead letters\n");
+}
+
+#[test]
+fn a_redrive_of_all_ends_between_two_calls_when_it_is_interrupted() {
+    const COUNT: usize = 20;
+    let hub = hub_with_dead_letters(COUNT);
+    let all = ["redrive", "--subscription", "reviewer", "--all", "--rate", "1"];
+    let child = dead_letters_of(&hub, &all).spawn().unwrap();
+    let listed = || {
+        let output = dead_letters_of(&hub, &["list", "--json"]).output().unwrap();
+        stdout(&output).lines().count()
+    };
+    while listed() == COUNT {}
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let left = listed();
+    let expected = format!(" redriven, {left} remaining\n");
+    assert!(0 < left && stdout(&output).ends_with(&expected), "{}", stdout(&output));
 }
 
 #[test]
@@ -254,6 +330,10 @@ fn a_wrong_command_line_is_64_and_help_is_0() {
         &["subscriptions", "seek", "s", "--to", "latest"],
         &["subscriptions", "delete", "s"],
         &["deliveries", "list"],
+        &["dead-letters", "purge", "--yes"],
+        &["dead-letters", "purge", "--subscription", "s"],
+        &["dead-letters", "redrive", "--subscription", "s", "--rate", "5"],
+        &["dead-letters", "show"],
         &["demo", "--log", "loud"],
     ] {
         let output = run(wrong);

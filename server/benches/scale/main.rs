@@ -21,7 +21,6 @@
 
 mod backlog;
 mod latency;
-#[expect(dead_code, reason = "some of it is for the bench `ingest`")]
 #[path = "../ingest/load.rs"]
 mod load;
 mod resource;

@@ -169,6 +169,38 @@ fn json(payload: &[u8]) -> Option<Box<RawValue>> {
     RawValue::from_string(compact).ok()
 }
 
+/// Returns a payload as JSON for people, a member a line, digit for digit as it was posted; `None` if it is not JSON.
+pub(super) fn pretty(payload: &[u8]) -> Option<String> {
+    let compact = json(payload)?;
+    let mut pretty = String::with_capacity(compact.get().len() * 2);
+    let (mut depth, mut in_text, mut escaped, mut previous) = (0_usize, false, false, ' ');
+    for char in compact.get().chars() {
+        if in_text {
+            in_text = escaped || char != '"';
+            escaped = !escaped && char == '\\';
+            pretty.push(char);
+            previous = char;
+            continue;
+        }
+        let is_end = matches!(char, '}' | ']');
+        depth = depth.saturating_sub(usize::from(is_end));
+        let begins = matches!(previous, '{' | '[');
+        // What is empty stays on its line.
+        if begins != is_end || previous == ',' {
+            pretty.push('\n');
+            pretty.extend(std::iter::repeat_n("  ", depth));
+        }
+        depth += usize::from(matches!(char, '{' | '['));
+        in_text = char == '"';
+        pretty.push(char);
+        if char == ':' {
+            pretty.push(' ');
+        }
+        previous = char;
+    }
+    Some(pretty)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +211,22 @@ mod tests {
             b"{\n  \"id\": 12345678901234567890123,\r\n  \"a \\\" b\\\\\": [1.50, \"x  y\"]\n}\n";
         let line = json(posted).unwrap();
         assert_eq!(line.get(), r#"{"id":12345678901234567890123,"a \" b\\":[1.50,"x  y"]}"#);
+    }
+
+    #[test]
+    fn a_payload_for_people_has_a_member_a_line_and_every_digit() {
+        let cases = [
+            ("{}", "{}"),
+            ("17", "17"),
+            (
+                r#"{"a":[1.50,{"b":[]}],"c {[,:":"x\"]"}"#,
+                "{\n  \"a\": [\n    1.50,\n    {\n      \"b\": []\n    }\n  ],\n  \"c {[,:\": \"x\\\"]\"\n}",
+            ),
+        ];
+        for (payload, expected) in cases {
+            assert_eq!(pretty(payload.as_bytes()).as_deref(), Some(expected));
+        }
+        assert_eq!(pretty(b"{"), None);
     }
 
     #[test]

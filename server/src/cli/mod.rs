@@ -157,6 +157,9 @@ enum CommandError {
     /// The one who was asked did not say yes.
     #[error("nothing was done")]
     Declined,
+    /// Not all was done, and how much has been printed.
+    #[error("ended before all was done")]
+    Interrupted,
     /// The standard output failed.
     #[error("could not write to the standard output")]
     Output(#[from] io::Error),
