@@ -106,6 +106,7 @@ impl App {
         broker.start_retention(Retention {
             max_age: config.retention.max_age,
             open_max_age: config.retention.open_max_age,
+            dead_letters_max_age: config.retention.dead_letters_max_age,
             max_bytes: config.retention.max_bytes.map(|bytes| bytes as u64),
         });
         let (readiness, counts) =

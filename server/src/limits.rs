@@ -248,6 +248,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub const MAX_AGE_DEFAULT: Duration = DAY.saturating_mul(14);
 /// How long events are kept that are still to be delivered, unless `[retention] open_max_age` says otherwise.
 pub const OPEN_MAX_AGE_DEFAULT: Duration = DAY.saturating_mul(30);
+/// How long dead letters are kept, unless `[retention] dead_letters_max_age` says otherwise.
+pub const DEAD_LETTERS_MAX_AGE_DEFAULT: Duration = DAY.saturating_mul(30);
+/// How often dead letters are looked at for their age: all of them are read.
+pub const DEAD_LETTERS_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How many are deleted before it is looked whether there are more.
+pub const PURGED_AT_ONCE: u64 = 10_000;
 /// The most that ages of `[retention]` may be: ten years.
 pub const AGE_MOST: Duration = DAY.saturating_mul(3_660);
 /// The least that `[retention] max_bytes` may be: what is kept is known to about a MiB.

@@ -2,13 +2,14 @@
 
 use hookline_proto::v1::{
     DeadLetter, DeadLetterReason, DeadLetterSelector, Delivery, DeliveryState, GetEventRequest,
-    ListDeadLettersRequest, ListEventsRequest, Outcome, PublishEventRequest,
+    ListDeadLettersRequest, ListEventsRequest, NackAction, Outcome, PublishEventRequest,
     RedriveDeadLettersRequest, SubscribeRequest,
 };
 use tonic::Code;
 
 use crate::{
-    agent::{Agent, earliest, everything},
+    agent::{Agent, earliest, everything, only},
+    http::Webhook,
     hub::{Hub, Settings, soon},
 };
 
@@ -133,6 +134,26 @@ async fn i6_at_the_hard_cap_what_waits_is_a_dead_letter_without_its_payload() {
     assert_eq!(redriven.into_inner().redriven_count, 1);
     let again = stream.ack_next(&agent).await;
     assert_eq!((sequence(&again), again.event.unwrap().payload.len()), (2, 0));
+}
+
+#[tokio::test]
+async fn dead_letters_are_kept_as_long_as_is_said() {
+    let variables = vec![("HOOKLINE_RETENTION__DEAD_LETTERS_MAX_AGE".to_owned(), "2s".to_owned())];
+    let hub = Hub::start_with(Settings { variables, ..Settings::default() }).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    let id = hub.take(&Webhook::push("a")).await;
+    let lease_id = stream.delivery().await.lease_id;
+    agent.nack(&lease_id, "never", NackAction::DeadLetter).await;
+    let gone = async {
+        while !only(&agent.event_once(&id, DeliveryState::Dead).await).dead_letter_id.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the dead letter to be deleted", gone).await;
+    assert_eq!(dead_letters(&agent).await, []);
+    // It stays given up.
+    assert_eq!(only(&agent.event(&id).await).state(), DeliveryState::Dead);
 }
 
 #[tokio::test]

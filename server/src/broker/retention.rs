@@ -8,11 +8,13 @@ use std::time::Duration;
 use hookline_core::event::Sequence;
 use tokio::sync::oneshot;
 
-use super::{Broker, Handle, Message, NoAnswer, task::Retired};
+use super::{
+    Broker, DeadLetterError, DeadLetterMode, Handle, Message, NoAnswer, Selector, task::Retired,
+};
 use crate::{
     limits::{
-        RETENTION_INTERVAL, RETENTION_INTERVAL_BYTES, RETENTION_INTERVALS_PER_AGE, RETIRE_WAIT,
-        RETIRE_WAITS_MAX, RETIRED_AT_ONCE,
+        DEAD_LETTERS_INTERVAL, PURGED_AT_ONCE, RETENTION_INTERVAL, RETENTION_INTERVAL_BYTES,
+        RETENTION_INTERVALS_PER_AGE, RETIRE_WAIT, RETIRE_WAITS_MAX, RETIRED_AT_ONCE,
     },
     store::{AppendError, ReadError},
     tasks::Kind,
@@ -27,6 +29,8 @@ pub struct Retention {
     pub open_max_age: Duration,
     /// How many bytes of events the log keeps, as stored; `None`: as many as come.
     pub max_bytes: Option<u64>,
+    /// How long dead letters are kept.
+    pub dead_letters_max_age: Duration,
 }
 
 /// Why the log was not trimmed.
@@ -58,33 +62,78 @@ impl Retention {
         if self.max_bytes.is_some() {
             return RETENTION_INTERVAL_BYTES;
         }
-        let shorter = self.max_age.min(self.open_max_age) / RETENTION_INTERVALS_PER_AGE;
-        shorter.clamp(RETENTION_INTERVAL_BYTES, RETENTION_INTERVAL)
+        part(self.max_age.min(self.open_max_age), RETENTION_INTERVAL)
+    }
+
+    /// As [`Retention::interval`], for dead letters: all of them are read.
+    fn dead_letters_interval(&self) -> Duration {
+        part(self.dead_letters_max_age, DEAD_LETTERS_INTERVAL)
     }
 }
 
+/// Returns a part of an age, at most `most`.
+fn part(age: Duration, most: Duration) -> Duration {
+    (age / RETENTION_INTERVALS_PER_AGE).clamp(RETENTION_INTERVAL_BYTES, most)
+}
+
 impl Broker {
-    /// Keeps the log within its bounds until the hub stops.
+    /// Keeps the log and the dead letters within their bounds until the hub stops.
     pub fn start_retention(&self, retention: Retention) {
-        let broker = self.clone();
         let group = &self.inner.group;
-        group.spawn(Kind::Essential, "retention", async move { broker.retain(retention).await });
+        let (broker, of_log) = (self.clone(), retention.clone());
+        group.spawn(Kind::Essential, "retention", async move { broker.retain(&of_log).await });
+        let broker = self.clone();
+        group.spawn(Kind::Essential, "retention of dead letters", async move {
+            broker.retain_dead_letters(&retention).await;
+        });
     }
 
-    async fn retain(&self, retention: Retention) {
-        let stop = self.inner.group.stopping().clone();
-        loop {
-            let kept = tokio::select! {
-                kept = self.retain_once(&retention) => kept,
-                () = stop.cancelled() => return,
-            };
-            if let Err(error) = kept {
-                tracing::error!(%error, "the log could not be trimmed");
+    async fn retain(&self, retention: &Retention) {
+        let always = async {
+            loop {
+                if let Err(error) = self.retain_once(retention).await {
+                    tracing::error!(%error, "the log could not be trimmed");
+                }
+                self.pause(retention.interval()).await;
             }
-            let until = self.inner.clock.steady() + retention.interval();
-            tokio::select! {
-                () = self.inner.clock.sleep_until(until) => {}
-                () = stop.cancelled() => return,
+        };
+        self.until_stopped(always).await;
+    }
+
+    async fn retain_dead_letters(&self, retention: &Retention) {
+        let always = async {
+            loop {
+                if let Err(error) = self.purge_old(retention.dead_letters_max_age).await {
+                    tracing::error!(%error, "old dead letters could not be deleted");
+                }
+                self.pause(retention.dead_letters_interval()).await;
+            }
+        };
+        self.until_stopped(always).await;
+    }
+
+    async fn pause(&self, interval: Duration) {
+        self.inner.clock.sleep_until(self.inner.clock.steady() + interval).await;
+    }
+
+    async fn until_stopped(&self, always: impl Future<Output = ()>) {
+        tokio::select! {
+            () = always => {}
+            () = self.inner.group.stopping().cancelled() => {}
+        }
+    }
+
+    /// Deletes the dead letters that are older than this.
+    async fn purge_old(&self, max_age: Duration) -> Result<(), DeadLetterError> {
+        let before = self.inner.clock.steady().saturating_sub(max_age);
+        let selector = Selector { died_before: Some(before), ..Selector::default() };
+        loop {
+            let purged = self.purge(&selector, PURGED_AT_ONCE, DeadLetterMode::Do).await?;
+            if purged.purged > 0 {
+                tracing::info!(count = purged.purged, %before, "old dead letters were deleted");
+            }
+            if purged.purged == 0 || purged.remaining == 0 {
+                return Ok(());
             }
         }
     }
@@ -111,10 +160,22 @@ impl Broker {
         }
         // Nobody comes meanwhile who begins before what is removed.
         let _changing = self.inner.changing.lock().await;
+        let handles: Vec<_> = self.handles().into_iter().filter(durable).collect();
+        let trimmed = self.trim_released(&handles, bounds).await;
+        for handle in handles {
+            // One that has ended need not be told.
+            handle.mailbox.send(Message::Trimmed).await.ok();
+        }
+        trimmed
+    }
+
+    /// Trims the log as far as these subscriptions, all durable ones, release it.
+    async fn trim_released(&self, handles: &[Handle], bounds: Bounds) -> Result<(), RetainError> {
+        let first = self.inner.log.first();
         let mut before = bounds.soft;
-        for handle in self.handles().into_iter().filter(durable) {
+        for handle in handles {
             // Also of what has just come, or was put back.
-            let retired = self.retire_some(&handle, bounds.hard).await?;
+            let retired = self.retire_some(handle, bounds.hard, true).await?;
             before = before.min(Sequence::new(retired.needed_from).unwrap_or(first));
         }
         if before <= first {
@@ -133,7 +194,8 @@ impl Broker {
     async fn retire(&self, handle: &Handle, hard: Sequence) -> Result<(), RetainError> {
         let (mut waits, mut total) = (0, 0);
         loop {
-            let Retired { count, needed_from, reads_on } = self.retire_some(handle, hard).await?;
+            let retired = self.retire_some(handle, hard, false).await?;
+            let Retired { count, needed_from, reads_on } = retired;
             total += count;
             let is_through = hard.get() <= needed_from || (count == 0 && !reads_on);
             if is_through || RETIRE_WAITS_MAX <= waits {
@@ -157,10 +219,16 @@ impl Broker {
         Ok(())
     }
 
-    async fn retire_some(&self, handle: &Handle, hard: Sequence) -> Result<Retired, RetainError> {
+    async fn retire_some(
+        &self,
+        handle: &Handle,
+        hard: Sequence,
+        release: bool,
+    ) -> Result<Retired, RetainError> {
         let ask = |reply: oneshot::Sender<Retired>| Message::Retire {
             before: hard.get(),
             count: RETIRED_AT_ONCE,
+            release,
             reply,
         };
         match handle.ask(ask).await {
@@ -181,7 +249,13 @@ mod tests {
     #[test]
     fn short_ages_and_bytes_are_looked_at_more_often() {
         let days = |days: u64| Duration::from_secs(days * 86_400);
-        let of = |max_age, max_bytes| Retention { max_age, open_max_age: days(30), max_bytes };
+        let of = |max_age, max_bytes| Retention {
+            max_age,
+            open_max_age: days(30),
+            max_bytes,
+            dead_letters_max_age: days(30),
+        };
+        assert_eq!(of(days(14), None).dead_letters_interval(), Duration::from_secs(3_600));
         assert_eq!(of(days(14), None).interval(), Duration::from_secs(60));
         assert_eq!(of(Duration::from_secs(100), None).interval(), Duration::from_secs(5));
         assert_eq!(of(Duration::ZERO, None).interval(), Duration::from_secs(1));

@@ -101,6 +101,8 @@ pub(super) struct Task {
     looking_back: Option<BoxFuture<'static, moves::LookedBack>>,
     /// Up to here what was skipped was looked at again; `u64::MAX`: there is nothing to look at.
     looked_back: u64,
+    /// Set while the log may be trimmed up to what is needed: nothing that was passed is read again meanwhile.
+    releasing: bool,
     /// Of an ephemeral subscription, which has no ledger to keep them.
     backgrounds: Backgrounds,
     /// Set when the machine has to be made anew from the ledger.
@@ -163,6 +165,7 @@ impl Task {
             fetch_asked: None,
             moving: None,
             looking_back: None,
+            releasing: false,
             backgrounds: Backgrounds::default(),
             must_recover: false,
             is_unused: false,
@@ -323,10 +326,10 @@ impl Task {
                 let request = self.replies.expect_redrive(reply);
                 self.handle(Input::Redrive { request, letters });
             }
-            Message::Retire { before, count, reply } => {
-                let request = self.replies.expect_retired(reply);
-                self.handle(Input::Retire { request, before, count });
+            Message::Retire { before, count, release, reply } => {
+                self.retire((before, count), release, reply);
             }
+            Message::Trimmed => self.releasing = false,
             Message::Purge { sequences, edition, reply } => {
                 let request = self.replies.expect_purge(reply);
                 self.handle(Input::Purge { request, sequences, edition });

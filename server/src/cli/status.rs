@@ -115,11 +115,8 @@ fn lines(args: &Args, found: &Found, screen: Screen, now: Timestamp) -> Vec<Stri
     let (word, colour) = health(found.serving);
     let log = match found.log_end {
         0 => "empty".to_owned(),
-        end => format!(
-            "{}, the newest {} ago",
-            text::count(end, "event"),
-            text::age(found.newest_at.as_ref(), now)
-        ),
+        // Not their number: the first ones may be gone.
+        end => format!("ends at {end}, {} ago", text::age(found.newest_at.as_ref(), now)),
     };
     let told = [
         ("hub", args.address.to_string().into()),
@@ -185,7 +182,7 @@ mod tests {
         let lines = lines(&args, &found, Screen::PLAIN, now);
         assert_eq!(
             lines[..3],
-            ["hub     http://hub:4160", "health  serving", "log     12 events, the newest 1m ago"]
+            ["hub     http://hub:4160", "health  serving", "log     ends at 12, 1m ago"]
         );
         assert!(lines.last().unwrap().starts_with("triage "), "{lines:#?}");
         let told: serde_json::Value =

@@ -111,6 +111,8 @@ pub struct Retention {
     /// `open_max_age`: how long events are kept that are still to be delivered, from `max_age` to 3,660 days; then they
     /// are dead letters. Default 30 days.
     pub open_max_age: Duration,
+    /// `dead_letters_max_age`: how long dead letters are kept, at most 3,660 days. Default 30 days.
+    pub dead_letters_max_age: Duration,
     /// `max_bytes`: how many bytes of events are kept, as stored, from 16 MiB; what is still to be delivered is given up
     /// too. Unset: as many as come.
     pub max_bytes: Option<usize>,
@@ -121,6 +123,7 @@ impl Default for Retention {
         Self {
             max_age: limits::MAX_AGE_DEFAULT,
             open_max_age: limits::OPEN_MAX_AGE_DEFAULT,
+            dead_letters_max_age: limits::DEAD_LETTERS_MAX_AGE_DEFAULT,
             max_bytes: None,
         }
     }
@@ -248,6 +251,12 @@ fn retention(mut section: Section, errors: &mut Vec<ConfigError>) -> Retention {
     let retention = Retention {
         max_age,
         open_max_age: open_max_age.unwrap_or_else(|| limits::OPEN_MAX_AGE_DEFAULT.max(max_age)),
+        dead_letters_max_age: section.duration(
+            "dead_letters_max_age",
+            limits::DEAD_LETTERS_MAX_AGE_DEFAULT,
+            most,
+            errors,
+        ),
         max_bytes: section.size("max_bytes", bounds, errors),
     };
     section.finish(errors);

@@ -15,7 +15,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("http", &["listen", "max_body", "public_url"]),
     ("grpc", &["listen"]),
     ("store", &["path"]),
-    ("retention", &["max_age", "open_max_age", "max_bytes"]),
+    ("retention", &["max_age", "open_max_age", "dead_letters_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
     ("log", &["level", "format"]),
 ];

@@ -32,7 +32,7 @@ fn a_hub_is_on_one_screen() {
     hub.told(&["subscriptions", "pause", "review"]);
 
     let told = hub.told(&["status"]);
-    for part in ["health  serving\n", "log     1 event, the newest ", "SOURCE ", "paused"] {
+    for part in ["health  serving\n", "log     ends at 1, ", "SOURCE ", "paused"] {
         assert!(told.contains(part), "no `{part}` in:\n{told}");
     }
     let told = hub.json(&["status"]);

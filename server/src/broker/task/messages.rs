@@ -29,8 +29,10 @@ pub(in crate::broker) enum Message {
         reply: oneshot::Sender<Vec<Sequence>>,
     },
     /// Give up what lies before a place in the log and is not leased, at most `count`, oldest first; answered once that is
-    /// durable.
-    Retire { before: u64, count: usize, reply: oneshot::Sender<Retired> },
+    /// durable. With `release`, nothing that was passed is read again until the log was trimmed.
+    Retire { before: u64, count: usize, release: bool, reply: oneshot::Sender<Retired> },
+    /// The log was trimmed as far as it was released, or is not.
+    Trimmed,
     /// Delete dead letters that were read since this edition of them was told; answered with which are gone, and the
     /// edition of now.
     Purge {

@@ -10,7 +10,7 @@ use hookline_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Task, Tools, recovery::steady, scan::READ};
+use super::{Retired, Task, Tools, recovery::steady, scan::READ};
 use crate::{
     broker::{
         Change, Identity, Judge, Judgement, Sought, UpdateError, router::Routed, update::SeekMode,
@@ -145,7 +145,7 @@ impl Task {
     }
 
     pub(super) fn seek(&mut self, after: u64, mode: SeekMode, reply: oneshot::Sender<Sought>) {
-        if self.moving.is_some() {
+        if self.moving.is_some() || self.releasing {
             // No answer: the caller is told to try again.
             return;
         }
@@ -227,6 +227,7 @@ impl Task {
     pub(super) fn look_back(&mut self) {
         let Some((_, until)) = self.identity.look_back else { return };
         if self.looking_back.is_some()
+            || self.releasing
             || until <= self.looked_back
             || self.core.counts().ready >= LOOK_BACK_READY_MAX
         {
@@ -244,6 +245,28 @@ impl Task {
             tools.clock.sleep_until(tools.clock.steady() + RETRY_DELAY).await;
             LookedBack { through: after, routed: Vec::new() }
         }));
+    }
+
+    /// Gives up what is too old; with `release`, what was passed is not read again until the log was trimmed: else it
+    /// might be opened just before its event is gone.
+    pub(super) fn retire(
+        &mut self,
+        (before, count): (u64, usize),
+        release: bool,
+        reply: oneshot::Sender<Retired>,
+    ) {
+        if release && self.moving.is_some() {
+            // All of the log may be needed.
+            reply.send(Retired { count: 0, needed_from: 0, reads_on: false }).ok();
+            return;
+        }
+        if release {
+            self.releasing = true;
+            // It begins again where it was.
+            self.looking_back = None;
+        }
+        let request = self.replies.expect_retired(reply);
+        self.handle(Input::Retire { request, before, count });
     }
 
     pub(super) fn looked(&mut self, looked: LookedBack) {

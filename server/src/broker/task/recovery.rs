@@ -24,6 +24,8 @@ impl Task {
         self.unreadable.clear();
         (self.commit, self.fetch, self.fetch_asked) = (None, None, None);
         (self.moving, self.looking_back, self.must_recover) = (None, None, false);
+        // Whoever waits to trim the log gets no answer, and does not.
+        self.releasing = false;
         self.tools.tail.unfollow(self.identity.creation, &self.feed);
         loop {
             match self.open_again().await {

@@ -93,7 +93,10 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.store.cache, 128 << 20);
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let (max_age, open_max_age) = (days(14), days(30));
-    assert_eq!(config.retention, Retention { max_age, open_max_age, max_bytes: None });
+    let dead_letters_max_age = days(30);
+    let max_bytes = None;
+    let retention = Retention { max_age, open_max_age, dead_letters_max_age, max_bytes };
+    assert_eq!(config.retention, retention);
     assert_eq!(config.shutdown.grace, Duration::from_secs(10));
     assert_eq!(config.log, Log::default());
     assert!(config.sources.is_empty());
@@ -118,6 +121,7 @@ fn every_key_of_the_file_is_taken() {
             [retention]
             max_age = "2d"
             open_max_age = "1 week"
+            dead_letters_max_age = "90d"
             max_bytes = "20 GiB"
             [shutdown]
             grace = "1m 30s"
@@ -142,7 +146,9 @@ fn every_key_of_the_file_is_taken() {
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let (max_age, open_max_age) = (days(2), days(7));
     let max_bytes = Some(20 << 30);
-    assert_eq!(config.retention, Retention { max_age, open_max_age, max_bytes });
+    let dead_letters_max_age = days(90);
+    let retention = Retention { max_age, open_max_age, dead_letters_max_age, max_bytes };
+    assert_eq!(config.retention, retention);
     assert_eq!(config.shutdown.grace, Duration::from_secs(90));
     assert_eq!(config.log.level.to_string(), "warn,hookline_server=debug");
     assert_eq!(config.log.format, Format::Json);
