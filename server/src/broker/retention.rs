@@ -155,8 +155,10 @@ impl Broker {
             return Ok(());
         }
         let durable = |handle: &Handle| !handle.is_ephemeral();
-        for handle in self.handles().into_iter().filter(durable) {
-            self.retire(&handle, bounds.hard).await?;
+        if first < bounds.hard {
+            for handle in self.handles().into_iter().filter(durable) {
+                self.retire(&handle, bounds.hard).await?;
+            }
         }
         // Nobody comes meanwhile who begins before what is removed.
         let _changing = self.inner.changing.lock().await;

@@ -33,7 +33,7 @@ pub(super) struct Look {
     letters: BTreeMap<Sequence, DeadRow>,
     /// How many it says are dead.
     dead: u64,
-    open: Vec<(Sequence, Status)>,
+    pub(super) open: Vec<(Sequence, Status)>,
     /// Of each open one, the resource in words.
     resources: BTreeMap<Sequence, String>,
     now: Timestamp,
@@ -315,12 +315,5 @@ impl Oracle {
                 self.ensure(row.announced && is_told, || format!("{id} was not announced"));
             }
         }
-    }
-}
-
-impl Look {
-    /// What is open, for people.
-    pub(super) fn open_now(&self) -> Vec<(Sequence, Status)> {
-        self.open.clone()
     }
 }

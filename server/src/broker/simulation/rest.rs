@@ -64,7 +64,7 @@ impl World {
         for name in 0..NAMES.len() {
             let broker = self.broker();
             let view = self.drive(broker.view(&named(name))).await.and_then(Result::ok).flatten();
-            let open = self.look(name).await.map(|look| look.open_now());
+            let open = self.look(name).await.map(|look| look.open);
             views.push((view.map(|view| view.overview), open));
         }
         self.oracle.ensure(false, || format!("it does not come to an end (10): {views:#?}"));
