@@ -77,9 +77,9 @@ impl Session {
 
     /// Asks once more what this consumer holds, and gives back what was on its way when the stream
     /// was closed: otherwise each stop would cost some events an attempt, when the hub takes the
-    /// consumer for lost. As long as it holds anything, nothing new comes on this stream.
+    /// consumer for lost.
     async fn look_back(&mut self) {
-        self.request.max_in_flight = Some(1);
+        self.request.held_only = true;
         if let Err(status) = in_time(self.open()).await {
             tracing::debug!(%status, "could not ask what is still held");
         }

@@ -131,6 +131,7 @@ async fn a_subscribe_that_can_not_be_is_refused_precisely() {
         (patterns(&["*"; 101]), invalid, "`patterns`: "),
         (patterns(&[]), Code::NotFound, "there is no subscription `new`"),
         (SubscribeRequest::default(), invalid, "`patterns`: "),
+        (SubscribeRequest { held_only: true, ..everything("") }, invalid, "`held_only`: "),
         (everything("Not a name"), invalid, "`subscription`: "),
         (everything(&"x".repeat(65)), invalid, "`subscription`: "),
         (

@@ -1,21 +1,29 @@
 //! Streams of deliveries over the wire: room, reconnecting, taking over.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use hookline_proto::v1::{
-    AttemptEnd, DeliveryState, Outcome, SubscribeRequest, SubscriptionPolicy,
+    AttemptEnd, DeliveryState, NackAction, Outcome, SubscribeRequest, SubscriptionPolicy,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
 };
 use tonic::Code;
 
 use crate::{
     agent::{Agent, event_id, everything, key, lasts, retrying_at_once},
-    hub::Hub,
+    hub::{Hub, soon},
+    operator::again,
 };
 
 #[tokio::test]
@@ -115,6 +123,58 @@ async fn the_newest_stream_of_a_name_takes_over_and_the_older_is_aborted() {
     assert_eq!(newer.ready.held[0].lease_id, held.lease_id);
     assert_eq!(other.ack(&[&held.lease_id]).await, [Outcome::Applied]);
     assert_eq!(key(&newer.delivery().await), "b");
+}
+
+#[tokio::test]
+async fn who_only_asks_what_it_holds_is_told_and_gets_nothing() {
+    let hub = Hub::start().await;
+    hub.take_each(["a", "b"]).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    let held = stream.delivery().await;
+    drop(stream);
+    let request = SubscribeRequest { max_in_flight: Some(5), held_only: true, ..again("work") };
+    let mut stream = agent.subscribe(request.clone()).await;
+    assert_eq!(stream.ready.held[0].lease_id, held.lease_id);
+    assert_eq!(stream.end().await.code(), Code::Ok);
+    assert_eq!(agent.nack(&held.lease_id, "", NackAction::Release).await, Outcome::Applied);
+    let mut stream = agent.subscribe(request).await;
+    assert_eq!(stream.ready.held, []);
+    assert_eq!(stream.end().await.code(), Code::Ok);
+    let counts = agent.subscription("work").await.counts.unwrap();
+    assert_eq!((counts.ready + counts.unscanned, counts.leased), (2, 0), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_with_events_waiting_leaves_no_lease_behind() {
+    let hub = Hub::start().await;
+    let keys: Vec<_> = (0..50).map(|number| format!("k{number}")).collect();
+    hub.take_each(keys.iter().map(String::as_str)).await;
+    let agent = hub.agent().await;
+    let client = hookline_client::Client::connect(hub.grpc_address().to_string()).unwrap();
+    let builder = client.subscription("work").patterns(["*"]);
+    let policy = hookline_client::Policy::new().backoff(Duration::ZERO, Duration::ZERO);
+    let builder = builder.start(hookline_client::Start::Earliest).policy(policy);
+    for done in 1..=20 {
+        // Stopped while its second handler runs, which fails to begin.
+        let (acked, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (count, stopping) = (Arc::clone(&acked), Arc::clone(&stop));
+        let handler = move |delivery: hookline_client::Delivery| {
+            let (count, stopping) = (Arc::clone(&count), Arc::clone(&stopping));
+            async move {
+                if count.fetch_add(1, Ordering::Relaxed) == 0 {
+                    return delivery.ack().await.map(drop);
+                }
+                stopping.notify_one();
+                delivery.release().await.map(drop)
+            }
+        };
+        let running = builder.clone().run_until(1, handler, async move { stop.notified().await });
+        soon("the stop", running).await.unwrap();
+        let subscription = agent.subscription("work").await;
+        assert_eq!(subscription.counts.unwrap().leased, 0, "after stop {done}");
+        assert_eq!(subscription.position.unwrap().done_floor, done);
+    }
 }
 
 #[tokio::test]

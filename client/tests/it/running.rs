@@ -141,7 +141,7 @@ async fn a_stop_releases_what_was_not_begun_and_waits_for_what_was() {
     stream.closed().await;
     // What was on its way when the stream was closed is found by a last look, and given back too.
     let (request, last_look) = hub.subscribed().await;
-    assert_eq!((request.max_in_flight, request.consumer.as_str()), (Some(1), "me"));
+    assert_eq!((request.held_only, request.consumer.as_str()), (true, "me"));
     last_look.ready(&["begun", "queued", "on its way"]).await;
     let (nacks, reply) = hub.nacked().await;
     let released: Vec<_> = nacks.iter().map(|nack| nack.lease_id.as_str()).collect();

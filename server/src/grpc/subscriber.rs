@@ -33,7 +33,9 @@ pub(super) struct Service(pub(super) Shared);
 struct Subscribe {
     name: Option<SubscriptionName>,
     consumer: Arc<str>,
+    /// 0 where the consumer only asks what it holds.
     max_in_flight: u32,
+    held_only: bool,
     view: View,
     patterns: Option<PatternSet>,
     filter: Option<Filter>,
@@ -53,10 +55,18 @@ impl Subscribe {
             let problem = "an ephemeral subscription needs at least one pattern";
             return Err(status::invalid("patterns", problem));
         }
+        if name.is_none() && request.held_only {
+            return Err(status::invalid(
+                "held_only",
+                "an ephemeral subscription holds nothing yet",
+            ));
+        }
+        let max_in_flight = fields::max_in_flight(request.max_in_flight)?;
         Ok(Self {
             name,
             consumer: fields::consumer(&request.consumer)?,
-            max_in_flight: fields::max_in_flight(request.max_in_flight)?,
+            max_in_flight: if request.held_only { 0 } else { max_in_flight },
+            held_only: request.held_only,
             view: fields::view(request.payload_view, request.max_payload_bytes)?,
             patterns,
             filter: fields::filter("filter", &request.filter)?,
@@ -271,9 +281,11 @@ impl SubscriberService for Service {
             subscription = %current.identity().name, consumer = %subscribe.consumer,
             max_in_flight = subscribe.max_in_flight, "stream opened",
         );
+        // `ready` is the first of all messages.
+        let count = if subscribe.held_only { 1 } else { usize::MAX };
         let (consumer, view) = (subscribe.consumer, subscribe.view);
         let opened = Arc::new(Opened { broker, current, consumer, view, ignored_fields });
-        let messages = inbox.then(move |item| {
+        let messages = inbox.take(count).then(move |item| {
             let opened = Arc::clone(&opened);
             async move { opened.message(item).await }
         });

@@ -164,6 +164,7 @@ fn a_program_that_is_not_there_costs_no_attempt() {
     let output = hub.run(&["agent", "-s", "work", "--", "no-such-program"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("could not start `no-such-program`: "), "{}", stderr(&output));
+    // Given back before the command ended, which takes nothing new while it ends.
     let told = hub.json(&["deliveries", "list", "work"]);
     assert_eq!((&told["state"], &told["attempt"]), (&"DELIVERY_STATE_READY".into(), &0.into()));
 

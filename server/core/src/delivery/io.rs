@@ -57,7 +57,7 @@ pub enum Input {
         stream: StreamId,
         /// The consumer's name, at most [`super::CONSUMER_BYTES_MAX`] bytes.
         consumer: Arc<str>,
-        /// How many leases it may hold, from 1.
+        /// How many leases it may hold; 0: it only asks what it holds.
         max_in_flight: u32,
     },
     /// A stream ended. What its transport took was reported before by [`Input::Written`]; what it did not take is
