@@ -7,7 +7,7 @@ use hookline_proto::v1::{
     source_service_client::SourceServiceClient, subscriber_service_client::SubscriberServiceClient,
     subscription_service_client::SubscriptionServiceClient,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::{Error, SubscriptionBuilder, limits};
 
@@ -45,21 +45,30 @@ impl Client {
         Self::builder(endpoint).connect()
     }
 
-    /// Begins to make a client of the hub at `endpoint`, such as `http://127.0.0.1:4160`; without
-    /// a scheme, `http://` is meant.
+    /// Begins to make a client of the hub at `endpoint`, such as `http://127.0.0.1:4160`, or
+    /// `https://hub.example.com:4160` where it has TLS; without a scheme, `http://` is meant.
     pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             endpoint: endpoint.into(),
             connect_timeout: limits::CONNECT_TIMEOUT,
             keepalive_interval: limits::KEEPALIVE_INTERVAL,
+            answer_timeout: None,
             user_agent: None,
+            ca_certificates: None,
+            identity: None,
         }
     }
 
-    /// Makes a client over a channel of your own: with TLS, or to something that is no socket.
+    /// Makes a client over a channel of your own, such as to something that is no socket.
     #[must_use]
     pub const fn from_channel(channel: Channel) -> Self {
         Self { channel }
+    }
+
+    /// Returns the channel, for services that have no client here, such as `grpc.health.v1`.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Begins to subscribe under this name; an empty name makes an ephemeral subscription, which
@@ -127,13 +136,22 @@ pub struct ClientBuilder {
     endpoint: String,
     connect_timeout: Duration,
     keepalive_interval: Duration,
+    answer_timeout: Option<Duration>,
     user_agent: Option<String>,
+    ca_certificates: Option<Certificate>,
+    identity: Option<Identity>,
 }
 
 impl ClientBuilder {
     /// Sets how long making a connection may take; default 10 s.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a call may take until its answer begins; default: as long as it takes.
+    pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = Some(timeout);
         self
     }
 
@@ -149,10 +167,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets who may have signed the hub's certificate, as certificates in PEM; only for `https://`.
+    /// Default: whom the system trusts.
+    pub fn ca_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.ca_certificates = Some(Certificate::from_pem(pem));
+        self
+    }
+
+    /// Sets the certificate that this client shows to a hub that asks for one, and its private key,
+    /// both in PEM; only for `https://`.
+    pub fn identity(mut self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        self.identity = Some(Identity::from_pem(certificate, key));
+        self
+    }
+
     /// Makes the client. Does not connect yet: the first call does.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`] if the address or the user agent can't be read.
+    /// [`Error::InvalidEndpoint`] if the address, the user agent or a certificate can't be read.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -165,15 +197,29 @@ impl ClientBuilder {
         };
         let user_agent =
             self.user_agent.map_or_else(|| LIBRARY.to_owned(), |name| format!("{name} {LIBRARY}"));
-        let channel = Endpoint::from_shared(uri)
+        let mut tls = match self.ca_certificates {
+            Some(certificates) => ClientTlsConfig::new().ca_certificate(certificates),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        if let Some(identity) = self.identity {
+            tls = tls.identity(identity);
+        }
+        let endpoint = Endpoint::from_shared(uri)
             .and_then(|endpoint| endpoint.user_agent(user_agent))
+            .and_then(|endpoint| match endpoint.uri().scheme_str() {
+                Some("https") => endpoint.tls_config(tls),
+                Some(_) | None => Ok(endpoint),
+            })
             .map_err(|source| Error::InvalidEndpoint { endpoint: self.endpoint, source })?
             .connect_timeout(self.connect_timeout)
             .http2_keep_alive_interval(self.keepalive_interval)
             .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        Ok(Client { channel })
+            .tcp_nodelay(true);
+        let endpoint = match self.answer_timeout {
+            Some(timeout) => endpoint.timeout(timeout),
+            None => endpoint,
+        };
+        Ok(Client { channel: endpoint.connect_lazy() })
     }
 }

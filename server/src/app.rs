@@ -13,6 +13,7 @@ use crate::{
     grpc, http,
     store::{EventLog, Ledger},
     tasks::{Failure, Group, Kind, Tasks, Unfinished},
+    tls::{self, Protocol, Tls, TlsError},
 };
 
 /// The part of the shutdown's grace that is left for closing what is still open after the agents' share.
@@ -71,6 +72,9 @@ pub enum AppError {
     /// The gRPC port could not be bound.
     #[error("could not start the gRPC services")]
     Grpc(#[from] grpc::BindError),
+    /// The files of TLS could not be used.
+    #[error("could not set up TLS")]
+    Tls(#[from] TlsError),
 }
 
 impl App {
@@ -119,14 +123,26 @@ impl App {
             counts: Arc::clone(&counts),
             body_bytes_max: config.http.max_body,
         };
-        let front = http::Server::bind(config.http.listen, state).await?;
+        let open = |files: &Option<tls::Files>, protocol| {
+            let tls = files.clone().map(|files| Tls::open(files, protocol));
+            tls.transpose().map(|tls| tls.map(Arc::new))
+        };
+        let http_tls = open(&config.http.tls, Protocol::Http1)?;
+        let grpc_tls = open(&config.grpc.tls, Protocol::Http2)?;
+        let listeners: Vec<_> = http_tls.iter().chain(&grpc_tls).cloned().collect();
+        let front = http::Server::bind(config.http.listen, http_tls, state).await?;
         let sources = grpc::Sources {
             configured: config.sources.as_slice().into(),
             counts: Arc::clone(&counts),
         };
         let stop = groups.grpc.stopping().clone();
         let services =
-            grpc::Server::bind(config.grpc.listen, broker.clone(), sources, stop).await?;
+            grpc::Server::bind(config.grpc.listen, grpc_tls, broker.clone(), sources, stop).await?;
+        if !listeners.is_empty() {
+            let keeping =
+                tls::keep_fresh(listeners, Arc::clone(&clock), groups.http.stopping().clone());
+            groups.http.spawn(Kind::Contained, "certificates", keeping);
+        }
         let app = Self {
             http_address: front.local_addr(),
             grpc_address: services.local_addr(),

@@ -10,6 +10,10 @@ pub mod clock;
 
 pub mod tasks;
 
+pub mod tls;
+
+mod transport;
+
 pub mod http;
 
 pub mod store;

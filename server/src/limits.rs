@@ -32,6 +32,16 @@ pub const BODY_GROWTH_BYTES: usize = 64 * KIB;
 /// runtime that is busy for longer delays every other connection.
 pub const BODY_INLINE_BYTES_MAX: usize = MIB;
 
+// --- Connections ---
+
+/// How long a TLS handshake may take: as long as headers may.
+pub const HANDSHAKE_TIME_MAX: Duration = HEADER_TIME_MAX;
+/// The most bytes of a file of certificates: the roots that a system trusts have about 220 KiB.
+pub const PEM_BYTES_MAX: usize = MIB;
+/// How often the files of certificates are looked at: reading three small files costs nothing, and who replaces one wants
+/// to see that it was taken.
+pub const PEM_INTERVAL: Duration = Duration::from_secs(2);
+
 // --- HTTP: all requests together ---
 
 /// The most posts at once; beyond them the answer is 429 before the body is read. Four times what one commit takes.
@@ -184,6 +194,9 @@ pub const CALL_BYTES_MAX: usize = 4 * MIB;
 /// The most calls at once on one connection: a process with this many streams and calls open wants a second
 /// connection, and one that opens them without end must not fill the memory.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 1_000;
+/// The most connections to the gRPC port; what comes beyond them is closed at once, so that clients know to come back
+/// later. As many as HTTP has.
+pub const GRPC_CONNECTIONS_MAX: usize = CONNECTIONS_MAX;
 /// How often an idle connection is pinged: below the idle limit of ordinary proxies (60 s).
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// A peer that does not answer a ping for this long is gone: with the interval, half-open peers are found within 45 s.

@@ -155,7 +155,7 @@ impl Hub {
         self.start_again().await;
     }
 
-    fn logged(&self) -> String {
+    pub(crate) fn logged(&self) -> String {
         fs::read_to_string(log_file(self.folder.path())).unwrap_or_default()
     }
 }
@@ -207,8 +207,9 @@ impl Running {
 
 const HOOKLINE: &str = env!("CARGO_BIN_EXE_hookline");
 
-/// Reads `ready http=http://ADDRESS grpc=http://ADDRESS`.
+/// Reads `ready http=http://ADDRESS grpc=http://ADDRESS`, or with `https`.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let (http, grpc) = line.strip_prefix("ready http=http://")?.split_once(" grpc=http://")?;
-    Some((http.parse().ok()?, grpc.parse().ok()?))
+    let (http, grpc) = line.strip_prefix("ready http=")?.split_once(" grpc=")?;
+    let address = |url: &str| url.split_once("://")?.1.parse().ok();
+    Some((address(http)?, address(grpc)?))
 }

@@ -1,8 +1,12 @@
 //! The hub that a command talks to over gRPC.
 
-use std::fmt;
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use hookline_client::Client;
+use hookline_client::{Client, ClientBuilder};
 use tonic::{Code, Status};
 
 use super::CommandError;
@@ -18,18 +22,40 @@ pub(super) struct Address {
         default_value = "http://127.0.0.1:4160"
     )]
     address: String,
+    /// Who may have signed the certificate of an `https://` address, in PEM [default: whom the system trusts]
+    #[arg(long, env = "HOOKLINE_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+    /// The certificate to show to a hub that asks for one, in PEM
+    #[arg(long, env = "HOOKLINE_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, env = "HOOKLINE_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
 }
 
 impl Address {
     /// Makes a client. Does not connect yet.
     pub(super) fn client(&self) -> Result<Client, CommandError> {
-        Client::connect(&self.address).map_err(|error| CommandError::Usage(error.to_string()))
+        self.connect(|builder| builder)
     }
 
-    /// Returns the address with its scheme: `http://` where none was said, as the client library has it.
-    pub(super) fn uri(&self) -> String {
-        let address = &self.address;
-        if address.contains("://") { address.clone() } else { format!("http://{address}") }
+    /// Makes a client for calls that are to be answered soon. Does not connect yet.
+    pub(super) fn client_within(&self, time: Duration) -> Result<Client, CommandError> {
+        self.connect(|builder| builder.connect_timeout(time).answer_timeout(time))
+    }
+
+    fn connect(
+        &self,
+        with: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Client, CommandError> {
+        let mut builder = Client::builder(&self.address);
+        if let Some(path) = &self.ca_cert {
+            builder = builder.ca_certificates(read(path)?);
+        }
+        if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
+            builder = builder.identity(read(certificate)?, read(key)?);
+        }
+        with(builder).connect().map_err(|error| CommandError::Usage(super::chain(&error)))
     }
 
     /// Makes an error of what a call was answered.
@@ -42,6 +68,11 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
+    let failed = |source| CommandError::Input { what: format!("`{}`", path.display()), source };
+    fs::read(path).map_err(failed)
 }
 
 /// A call that the hub did not answer with what was asked for.
@@ -108,7 +139,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_hubs_words() {
-        let address = Address { address: "http://hub:4160".to_owned() };
+        let address = Address {
+            address: "http://hub:4160".to_owned(),
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+        };
         let error = address.refused("list dead letters", Status::not_found("no such `x`\nreally"));
         assert_eq!(
             error.to_string(),

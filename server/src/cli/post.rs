@@ -1,13 +1,19 @@
 //! Posts a webhook over HTTP.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tokio::time::timeout;
 
@@ -20,9 +26,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("hookline/", env!("CARGO_PKG_VERSION")));
 
-/// A client for `http://` addresses.
+/// A client for `http://` and `https://` addresses.
 #[derive(Clone, Debug)]
-pub(super) struct Poster(Client<HttpConnector, Full<Bytes>>);
+pub(super) struct Poster(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 /// What was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +57,37 @@ pub(super) enum PostError {
 }
 
 impl Poster {
-    pub(super) fn new() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
+    /// Makes a client that trusts the certificates of a file in PEM, or those that the system trusts.
+    pub(super) fn trusting(ca_cert: Option<&Path>) -> io::Result<Self> {
+        let Some(path) = ca_cert else {
+            let provider = ring::default_provider();
+            let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+            return Ok(Self::over(builder.https_or_http().enable_http1().build()));
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(io::Error::other)? {
+            roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+        }
+        Ok(Self::with_roots(roots))
+    }
+
+    /// Makes a client for `http://` alone: it trusts no certificate.
+    pub(super) fn plain() -> Self {
+        Self::with_roots(RootCertStore::empty())
+    }
+
+    fn with_roots(roots: RootCertStore) -> Self {
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
+        Self::over(builder.https_or_http().enable_http1().build())
+    }
+
+    fn over(connector: HttpsConnector<HttpConnector>) -> Self {
+        Self(Client::builder(TokioExecutor::new()).build(connector))
     }
 
     /// Posts a body with these headers, and waits for the answer. What has no content type is said to be JSON.

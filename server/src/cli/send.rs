@@ -72,9 +72,12 @@ pub(super) struct Args {
     /// run out]
     #[arg(long)]
     secret: Option<SecretSpec>,
-    /// Where to post; `http://` only [default: http://127.0.0.1:4150/webhooks/SOURCE, or as configured]
+    /// Where to post [default: http://127.0.0.1:4150/webhooks/SOURCE, or as configured]
     #[arg(long, value_parser = read_url)]
     url: Option<Uri>,
+    /// Who may have signed the certificate of an `https://` address, in PEM [default: whom the system trusts]
+    #[arg(long, env = "HOOKLINE_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
     /// The event's name, of kinds that have it in a header [default: of GitHub guessed from the body]
     #[arg(long, value_name = "NAME")]
     event: Option<HeaderValue>,
@@ -129,7 +132,17 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
             "the token of this kind stands in {place}, and is not there or another"
         ));
     }
-    let answer = Poster::new().post(&target.url, made.headers, made.body).await?;
+    let poster = if target.url.scheme_str() == Some("https") {
+        let what = args.ca_cert.as_ref().map_or_else(
+            || "the certificates that the system trusts".to_owned(),
+            |path| format!("`{}`", path.display()),
+        );
+        let failed = |source| CommandError::Input { what, source };
+        Poster::trusting(args.ca_cert.as_deref()).map_err(failed)?
+    } else {
+        Poster::plain()
+    };
+    let answer = poster.post(&target.url, made.headers, made.body).await?;
     put(&format!("{} {}", answer.status, text::clean(&answer.body)))?;
     if answer.status.is_success() {
         Ok(())

@@ -33,6 +33,12 @@ pub(super) struct Args {
     /// Where agents connect [default: 127.0.0.1:4160]
     #[arg(long, value_name = "ADDR:PORT")]
     grpc_listen: Option<String>,
+    /// Listen for webhooks beyond loopback without TLS, such as behind a proxy that has it
+    #[arg(long)]
+    http_insecure: bool,
+    /// Let in who reaches the gRPC port beyond loopback
+    #[arg(long)]
+    grpc_insecure: bool,
     /// The data folder [default: ./hookline-data]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -49,6 +55,8 @@ pub(super) async fn run(args: Args) -> ExitCode {
         config: args.config,
         http_listen: args.http_listen,
         grpc_listen: args.grpc_listen,
+        http_insecure: args.http_insecure,
+        grpc_insecure: args.grpc_insecure,
         data: args.data,
         log: args.log,
         log_format: args.log_format,
@@ -132,11 +140,14 @@ fn announce(config: &Config, app: &App) {
     tracing::info!(%http, %grpc, data = %config.store.path.display(), "ready");
     for source in &config.sources {
         let path = source.path();
-        let url = source.url_of(&path).unwrap_or_else(|| format!("http://{http}{path}"));
+        let url = source
+            .url_of(&path)
+            .unwrap_or_else(|| format!("{}://{http}{path}", config.http.scheme()));
         tracing::info!(source = %source.name(), kind = source.kind().as_str(), url, "source");
     }
     if let Some(advice) = config.advice() {
         tracing::warn!("{advice}");
     }
-    say(&format!("ready http=http://{http} grpc=http://{grpc}"));
+    let schemes = (config.http.scheme(), config.grpc.scheme());
+    say(&format!("ready http={}://{http} grpc={}://{grpc}", schemes.0, schemes.1));
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use hookline_client::{
-    Client, PayloadView,
+    PayloadView,
     proto::{ListEventsRequest, ListSourcesRequest, ListSourcesResponse, Subscription},
 };
 use hookline_core::time::Timestamp;
 use serde::Serialize;
-use tonic::transport::Endpoint;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -72,12 +71,8 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
 }
 
 async fn look(address: &Address) -> Result<Found, CommandError> {
-    let uri = address.uri();
-    let endpoint = Endpoint::from_shared(uri)
-        .map_err(|_| CommandError::Usage(format!("`{address}` is not an address of a hub")))?;
-    let channel = endpoint.connect_timeout(ANSWER_TIME_MAX).timeout(ANSWER_TIME_MAX).connect_lazy();
-    let mut health = HealthClient::new(channel.clone());
-    let client = Client::from_channel(channel);
+    let client = address.client_within(ANSWER_TIME_MAX)?;
+    let mut health = HealthClient::new(client.channel());
     let checked = health.check(HealthCheckRequest::default()).await;
     let checked = checked.map_err(|status| address.refused("ask for the health", status))?;
     let newest = ListEventsRequest {

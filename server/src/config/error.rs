@@ -12,6 +12,7 @@ use hookline_core::{
 use crate::{
     limits,
     telemetry::{FormatError, LevelError},
+    tls::TlsError,
 };
 
 /// All mistakes of a configuration, in the order of its sections; at least one.
@@ -128,12 +129,24 @@ pub enum Problem {
     /// Not an address.
     #[error("`{0}` is not an address: write one such as `127.0.0.1:4150`, port 0 for a free one")]
     Address(String),
-    /// An address that others can reach.
+    /// An address that others can reach, without TLS.
     #[error(
-        "`{0}` can be reached from other machines, and this version has no authentication: \
-         use a loopback address such as `127.0.0.1:{port}`, behind a proxy if need be", port = .0.port()
+        "`{0}` can be reached from other machines: say `cert` and `key` in `[http.tls]`, or `--http-insecure` where a proxy \
+         in front has TLS, or use a loopback address such as `127.0.0.1:{port}`", port = .0.port()
     )]
-    NotLoopback(SocketAddr),
+    HttpExposed(SocketAddr),
+    /// An address that others can reach, who may be anybody.
+    #[error(
+        "`{0}` can be reached from other machines: say `cert`, `key` and `client_ca` in `[grpc.tls]`, or `--grpc-insecure` \
+         to let in who reaches it, or use a loopback address such as `127.0.0.1:{port}`", port = .0.port()
+    )]
+    GrpcExposed(SocketAddr),
+    /// A certificate without a key, or a key without a certificate.
+    #[error("is missing: TLS needs a certificate and its key, each the path of a PEM file")]
+    TlsFileMissing,
+    /// Files of TLS that can't be used.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
     /// Two listeners at one address.
     #[error("`{0}` is the address of `http.listen` too")]
     SameAddress(SocketAddr),

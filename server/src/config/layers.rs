@@ -104,6 +104,14 @@ impl Layers {
                 self.set(&path, text.clone(), Origin::Flag(flag), errors);
             }
         }
+        let insecure = [
+            ("http", "--http-insecure", flags.http_insecure),
+            ("grpc", "--grpc-insecure", flags.grpc_insecure),
+        ];
+        for (section, flag, _) in insecure.into_iter().filter(|(_, _, is_said)| *is_said) {
+            let path = [section.to_owned(), "insecure".to_owned()];
+            self.set(&path, "true".to_owned(), Origin::Flag(flag), errors);
+        }
     }
 
     /// A source of the file may have dashes in its name, which a variable can't have: there they are underscores.

@@ -31,6 +31,7 @@ use self::{layers::Layers, section::Section};
 use crate::{
     limits,
     telemetry::{Format, Level, Log},
+    tls,
 };
 
 /// Where webhooks are posted when nothing else is said.
@@ -78,8 +79,13 @@ pub struct Config {
 /// `[http]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// `listen`: where webhooks are posted. Loopback only. Default `127.0.0.1:4150`; port 0 takes a free one.
+    /// `listen`: where webhooks are posted. Beyond loopback only with `tls`, or `insecure`. Default `127.0.0.1:4150`; port
+    /// 0 takes a free one.
     pub listen: SocketAddr,
+    /// `tls`: the files of TLS. Unset: none is spoken.
+    pub tls: Option<tls::Files>,
+    /// `insecure`: whether to listen beyond loopback without TLS, such as behind a proxy that has it.
+    pub insecure: bool,
     /// `max_body`: the most bytes of a body, 64 KiB to 32 MiB. Default 25 MiB.
     pub max_body: usize,
     /// `public_url`: what stands before `/webhooks/...` in the addresses that senders post to, such as
@@ -87,11 +93,32 @@ pub struct Http {
     pub public_url: Option<String>,
 }
 
+impl Http {
+    /// Returns the scheme of its addresses.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
 /// `[grpc]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grpc {
-    /// `listen`: where agents connect. Loopback only. Default `127.0.0.1:4160`; port 0 takes a free one.
+    /// `listen`: where agents connect. Beyond loopback only with `tls` that asks clients for certificates, or `insecure`.
+    /// Default `127.0.0.1:4160`; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `tls`: the files of TLS. Unset: none is spoken.
+    pub tls: Option<tls::Files>,
+    /// `insecure`: whether to let anybody in who reaches an address beyond loopback, such as on a network of one's own.
+    pub insecure: bool,
+}
+
+impl Grpc {
+    /// Returns the scheme of its addresses.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// `[store]`
@@ -145,6 +172,10 @@ pub struct Flags {
     pub http_listen: Option<String>,
     /// `--grpc-listen`: `grpc.listen`.
     pub grpc_listen: Option<String>,
+    /// `--http-insecure`: `http.insecure`.
+    pub http_insecure: bool,
+    /// `--grpc-insecure`: `grpc.insecure`.
+    pub grpc_insecure: bool,
     /// `--data`: `store.path`.
     pub data: Option<PathBuf>,
     /// `--log`: `log.level`.
@@ -180,22 +211,8 @@ impl Config {
     ) -> Self {
         let mut root = Section::root(layers.root);
 
-        let mut section = root.section("http", errors);
-        let http = Http {
-            listen: section.listen("listen", HTTP_LISTEN_DEFAULT, errors),
-            max_body: section.bytes(
-                "max_body",
-                limits::BODY_BYTES_DEFAULT,
-                limits::BODY_BYTES_LEAST..=limits::BODY_BYTES_MOST,
-                errors,
-            ),
-            public_url: section.url("public_url", errors),
-        };
-        section.finish(errors);
-
-        let mut section = root.section("grpc", errors);
-        let grpc = Grpc { listen: section.listen("listen", GRPC_LISTEN_DEFAULT, errors) };
-        section.finish(errors);
+        let http = http(root.section("http", errors), environment, errors);
+        let grpc = grpc(root.section("grpc", errors), environment, errors);
 
         let mut section = root.section("store", errors);
         let path = section.path("path", STORE_PATH_DEFAULT, errors);
@@ -241,6 +258,83 @@ impl Config {
         }
         Self { http, grpc, store, retention, shutdown: Shutdown { grace }, log, sources }
     }
+}
+
+fn http(
+    mut section: Section,
+    environment: &dyn Environment,
+    errors: &mut Vec<ConfigError>,
+) -> Http {
+    let origin = section.origin("listen");
+    let http = Http {
+        listen: section.listen("listen", HTTP_LISTEN_DEFAULT, errors),
+        max_body: section.bytes(
+            "max_body",
+            limits::BODY_BYTES_DEFAULT,
+            limits::BODY_BYTES_LEAST..=limits::BODY_BYTES_MOST,
+            errors,
+        ),
+        public_url: section.url("public_url", errors),
+        tls: tls_files(&mut section, environment, errors),
+        insecure: section.flag("insecure", errors),
+    };
+    if can_be_reached(http.listen) && http.tls.is_none() && !http.insecure {
+        let problem = Problem::HttpExposed(http.listen);
+        errors.push(ConfigError { key: section.key("listen"), origin, problem });
+    }
+    section.finish(errors);
+    http
+}
+
+fn grpc(
+    mut section: Section,
+    environment: &dyn Environment,
+    errors: &mut Vec<ConfigError>,
+) -> Grpc {
+    let origin = section.origin("listen");
+    let grpc = Grpc {
+        listen: section.listen("listen", GRPC_LISTEN_DEFAULT, errors),
+        tls: tls_files(&mut section, environment, errors),
+        insecure: section.flag("insecure", errors),
+    };
+    let knows_clients = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if can_be_reached(grpc.listen) && !knows_clients && !grpc.insecure {
+        let problem = Problem::GrpcExposed(grpc.listen);
+        errors.push(ConfigError { key: section.key("listen"), origin, problem });
+    }
+    section.finish(errors);
+    grpc
+}
+
+/// Whether others than this machine may connect.
+const fn can_be_reached(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+/// Reads the files of TLS, if any are named, and sees that they can be used.
+fn tls_files(
+    listener: &mut Section,
+    environment: &dyn Environment,
+    errors: &mut Vec<ConfigError>,
+) -> Option<tls::Files> {
+    let mut section = listener.present("tls", errors)?;
+    let (key_of_cert, key_of_key) = (section.key("cert"), section.key("key"));
+    let cert = section.text("cert", errors);
+    let key = section.text("key", errors);
+    let client_ca = section.text("client_ca", errors).map(PathBuf::from);
+    section.finish(errors);
+    let of_all = listener.key("tls");
+    for (found, name) in [(&cert, &key_of_cert), (&key, &key_of_key)] {
+        let is_told = |error: &ConfigError| error.key == *name || error.key == of_all;
+        if found.is_none() && !errors.iter().any(is_told) {
+            errors.push(ConfigError::at(name, Problem::TlsFileMissing));
+        }
+    }
+    let files = tls::Files { cert: cert?.into(), key: key?.into(), client_ca };
+    if let Err(error) = tls::check(&files, environment) {
+        errors.push(ConfigError::at(of_all, Problem::Tls(error.into())));
+    }
+    Some(files)
 }
 
 fn retention(mut section: Section, errors: &mut Vec<ConfigError>) -> Retention {

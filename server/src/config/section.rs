@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::{
-    ConfigError, Problem,
+    ConfigError, Origin, Problem,
     layers::{Node, Table, Value},
 };
 
 /// The sections with fixed keys, for guessing what was meant.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("http", &["listen", "max_body", "public_url"]),
-    ("grpc", &["listen"]),
+    ("http", &["listen", "max_body", "public_url", "tls", "insecure"]),
+    ("grpc", &["listen", "tls", "insecure"]),
     ("store", &["path"]),
     ("retention", &["max_age", "open_max_age", "dead_letters_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
@@ -36,6 +36,11 @@ impl Section {
     /// Returns the key's full name.
     pub(super) fn key(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Returns where a key was said that is not taken yet.
+    pub(super) fn origin(&self, key: &str) -> Option<Origin> {
+        self.table.get(key).map(|node| node.origin.clone())
     }
 
     /// Takes a table; an empty one if it is not there or none.
@@ -80,7 +85,7 @@ impl Section {
         self.read(key, errors, |value| Ok(text_of(value, "text")?.parse()?)).unwrap_or_default()
     }
 
-    /// Takes a loopback address.
+    /// Takes an address to listen on.
     pub(super) fn listen(
         &mut self,
         key: &'static str,
@@ -90,10 +95,7 @@ impl Section {
         let read = |value| {
             let text = text_of(value, "an address, such as \"127.0.0.1:4150\"")?;
             let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-            let address: SocketAddr =
-                numeric.as_ref().unwrap_or(&text).parse().map_err(|_| Problem::Address(text))?;
-            let loopback = address.ip().to_canonical().is_loopback();
-            if loopback { Ok(address) } else { Err(Problem::NotLoopback(address)) }
+            numeric.as_ref().unwrap_or(&text).parse().map_err(|_| Problem::Address(text))
         };
         self.read(key, errors, read).unwrap_or(default)
     }

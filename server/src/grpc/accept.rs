@@ -1,15 +1,117 @@
-//! Connections as they come in: one that can't be accepted does not keep the hub busy.
+//! Connections as they come in: one that can't be accepted does not keep the hub busy, one that is slow to make its
+//! handshake keeps no other, and there are not too many.
 
 use std::{
     fmt::Display,
+    future::ready,
+    io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll},
 };
 
-use futures_util::Stream;
-use tokio::time::{Sleep, sleep};
+use futures_util::{Stream, StreamExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep},
+};
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::limits::ACCEPT_PAUSE;
+use crate::{
+    limits::{ACCEPT_PAUSE, GRPC_CONNECTIONS_MAX},
+    tls::Tls,
+    transport::Transport,
+};
+
+/// Returns the connections that were accepted, each after its handshake. What comes when there is no room is closed.
+pub(super) fn connections<E>(
+    accepted: impl Stream<Item = Result<TcpStream, E>> + Send,
+    room: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
+) -> impl Stream<Item = Result<Connection, E>> + Send
+where
+    E: Send,
+{
+    let admitted = accepted.filter_map(move |stream| {
+        let permit = Arc::clone(&room).try_acquire_owned();
+        if permit.is_err() {
+            tracing::warn!(
+                max = GRPC_CONNECTIONS_MAX,
+                "too many connections for gRPC: one is closed"
+            );
+        }
+        ready(permit.ok().map(|permit| (stream, permit)))
+    });
+    let opening = admitted.map(move |(stream, permit)| {
+        let tls = tls.clone();
+        async move {
+            let transport = match stream {
+                Ok(stream) => Transport::open(stream, tls.as_deref()).await?,
+                Err(error) => return Some(Err(error)),
+            };
+            Some(Ok(Connection { transport, _permit: permit }))
+        }
+    });
+    // As many as there may be connections: it never waits for those that are slow.
+    opening.buffer_unordered(GRPC_CONNECTIONS_MAX).filter_map(ready)
+}
+
+/// A connection, which takes room until it is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    transport: Transport,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.transport.tcp().connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+}
 
 /// A stream that pauses after an error, and goes on. Where no file descriptors are free, an accept fails at once, and so
 /// does the next one.
@@ -35,10 +137,10 @@ where
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
+                std::task::ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            match ready!(Pin::new(&mut self.connections).poll_next(cx)) {
+            match std::task::ready!(Pin::new(&mut self.connections).poll_next(cx)) {
                 Some(Err(error)) => {
                     tracing::warn!(%error, "accepting a connection for gRPC");
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));

@@ -37,19 +37,20 @@ use hookline_proto::{
         subscription_service_server::SubscriptionServiceServer,
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::accept::Patient;
+use self::accept::{Patient, connections};
 use crate::{
     broker::Broker,
     http::Counts,
     limits::{
-        CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-        REQUEST_BYTES_MAX,
+        CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, GRPC_CONNECTIONS_MAX, KEEPALIVE_INTERVAL,
+        KEEPALIVE_TIMEOUT, REQUEST_BYTES_MAX,
     },
+    tls::Tls,
 };
 
 /// The services by their full names, for health.
@@ -83,6 +84,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Server {
     incoming: Patient<TcpIncoming>,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
     shared: Shared,
     health: HealthReporter,
@@ -106,13 +108,14 @@ pub enum BindError {
 }
 
 impl Server {
-    /// Binds the port and puts the services together. Health says NOT_SERVING until [`Server::run`].
+    /// Binds the port, with TLS or without, and puts the services together. Health says NOT_SERVING until [`Server::run`].
     ///
     /// # Errors
     ///
     /// If the port can't be bound.
     pub async fn bind(
         address: SocketAddr,
+        tls: Option<Arc<Tls>>,
         broker: Broker,
         sources: Sources,
         stop: CancellationToken,
@@ -123,7 +126,7 @@ impl Server {
         let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let shared = Shared { broker, sources, stop };
         let (health, router) = router(&shared)?;
-        Ok(Self { incoming, address: bound, shared, health, router })
+        Ok(Self { incoming, tls, address: bound, shared, health, router })
     }
 
     /// Returns the address that is bound.
@@ -142,7 +145,9 @@ impl Server {
             self.health.set_service_status(service, ServingStatus::Serving).await;
         }
         let stop = self.shared.stop.clone();
-        self.router.serve_with_incoming_shutdown(self.incoming, stop.cancelled_owned()).await
+        let room = Arc::new(Semaphore::new(GRPC_CONNECTIONS_MAX));
+        let incoming = connections(self.incoming, room, self.tls);
+        self.router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await
     }
 
     /// Returns what tells health checkers how the services are.

@@ -39,6 +39,8 @@ use crate::{
     limits,
     store::EventLog,
     tasks::{Group, Kind},
+    tls::Tls,
+    transport::Transport,
 };
 
 /// What the front works with.
@@ -120,20 +122,25 @@ pub struct BindError {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     front: Arc<Front>,
 }
 
 impl Server {
-    /// Listens.
+    /// Listens, with TLS or without.
     ///
     /// # Errors
     ///
     /// If the address is taken or not this machine's.
-    pub async fn bind(address: SocketAddr, state: State) -> Result<Self, BindError> {
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Option<Arc<Tls>>,
+        state: State,
+    ) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address: bound, front: Arc::new(Front::new(state)) })
+        Ok(Self { listener, address: bound, tls, front: Arc::new(Front::new(state)) })
     }
 
     /// Returns the address, with the port that was chosen.
@@ -148,7 +155,7 @@ impl Server {
     /// finished, bodies that still come in within 2 s; then the connections are closed. Posts stay as long as the log
     /// takes: the deadline of all is the group's.
     pub async fn run(self, group: Group) {
-        let Self { listener, front, .. } = self;
+        let Self { listener, tls, front, .. } = self;
         let open = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
         let closing = CancellationToken::new();
         let router = router(Arc::clone(&front));
@@ -159,9 +166,12 @@ impl Server {
                 accepted = accept(&listener, &open) => accepted,
             };
             let (stream, permit) = accepted;
-            let (router, closing) = (router.clone(), closing.clone());
+            let (router, closing, tls) = (router.clone(), closing.clone(), tls.clone());
             group.spawn(Kind::Contained, "http connection", async move {
-                connection::serve(stream, router, closing).await;
+                let opening = Transport::open(stream, tls.as_deref());
+                if let Some(Some(io)) = closing.run_until_cancelled(opening).await {
+                    connection::serve(io, router, closing).await;
+                }
                 drop(permit);
             });
         }

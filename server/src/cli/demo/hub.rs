@@ -130,8 +130,14 @@ impl Hub {
 fn config(folder: &Path, secrets: &Secrets) -> Config {
     let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Config {
-        http: Http { listen: free_port, max_body: limits::BODY_BYTES_DEFAULT, public_url: None },
-        grpc: Grpc { listen: free_port },
+        http: Http {
+            listen: free_port,
+            max_body: limits::BODY_BYTES_DEFAULT,
+            public_url: None,
+            tls: None,
+            insecure: false,
+        },
+        grpc: Grpc { listen: free_port, tls: None, insecure: false },
         store: Store { path: folder.join("data"), cache: limits::STORE_CACHE_BYTES_DEFAULT },
         retention: Retention::default(),
         shutdown: Shutdown { grace: GRACE },

@@ -136,7 +136,7 @@ pub(super) async fn post_all(
     secrets: &Secrets,
     story: &Story,
 ) -> Result<Vec<Posted>, DemoError> {
-    let poster = Poster::new();
+    let poster = Poster::plain();
     let mut all = Vec::with_capacity(WEBHOOKS.len());
     for webhook in &WEBHOOKS {
         let posted = post(&poster, hub, secrets, webhook).await?;

@@ -1,6 +1,6 @@
 //! Where a webhook is posted, and with what it is signed.
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
 use hookline_core::{
     event::SourceName,
@@ -13,7 +13,7 @@ use http::{Uri, uri::PathAndQuery};
 use super::Args;
 use crate::{
     cli::CommandError,
-    config::{self, Config, Flags, HTTP_LISTEN_DEFAULT, Process},
+    config::{self, Config, Flags, HTTP_LISTEN_DEFAULT, Http, Process},
 };
 
 /// Where a secret is. It may be the secret itself, so it is read after the command line: clap's errors show values.
@@ -88,7 +88,7 @@ impl Target {
         };
         let url = match &args.url {
             Some(url) => url.clone(),
-            None => url_at(config.http.listen, source)?,
+            None => url_at(&config.http, source)?,
         };
         let known = configured.filter(|known| known.kind() == kind);
         let schemes = known.map_or_else(|| kind.provider().schemes, Source::schemes).to_vec();
@@ -115,14 +115,15 @@ fn secret_of(source: &Source, now: Timestamp) -> Result<Option<Secret>, CommandE
 }
 
 /// Returns the address of a source at a hub; of a hub on a free port only the hub itself knows it.
-fn url_at(listen: SocketAddr, source: &SourceName) -> Result<Uri, CommandError> {
+fn url_at(http: &Http, source: &SourceName) -> Result<Uri, CommandError> {
+    let listen = http.listen;
     if listen.port() == 0 {
         return Err(CommandError::Usage(format!(
             "`http.listen` is `{listen}`, a port that only the hub knows: say --url, such as \
              `http://{HTTP_LISTEN_DEFAULT}/webhooks/{source}`"
         )));
     }
-    let url = format!("http://{listen}/webhooks/{source}");
+    let url = format!("{}://{listen}/webhooks/{source}", http.scheme());
     url.parse().map_err(|error| CommandError::Usage(format!("`{url}` is no address: {error}")))
 }
 
@@ -131,8 +132,8 @@ pub(super) fn read_url(text: &str) -> Result<Uri, String> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url: Uri = with_scheme.parse().map_err(|error| format!("{error}"))?;
     match url.scheme_str() {
-        Some("http") => Ok(url),
-        Some(_) | None => Err("only `http://` is spoken here".to_owned()),
+        Some("http" | "https") => Ok(url),
+        Some(_) | None => Err("only `http://` and `https://` are spoken here".to_owned()),
     }
 }
 
@@ -144,7 +145,8 @@ mod tests {
     fn an_address_may_leave_its_scheme_out_but_not_be_another() {
         assert_eq!(read_url("127.0.0.1:1/webhooks/x").unwrap(), "http://127.0.0.1:1/webhooks/x");
         assert_eq!(read_url("http://a/b").unwrap(), "http://a/b");
-        assert!(read_url("https://a/b").is_err());
+        assert_eq!(read_url("https://a/b").unwrap(), "https://a/b");
+        assert!(read_url("ftp://a/b").is_err());
         assert!(read_url("http://a b").is_err());
     }
 
@@ -178,8 +180,14 @@ mod tests {
     #[test]
     fn a_hub_on_a_free_port_can_not_be_guessed() {
         let source = SourceName::parse("s").unwrap();
-        let listen = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert!(url_at(listen("127.0.0.1:0"), &source).is_err());
-        assert_eq!(url_at(listen("[::1]:9"), &source).unwrap(), "http://[::1]:9/webhooks/s");
+        let listen = |text: &str| Http {
+            listen: text.parse().unwrap(),
+            tls: None,
+            insecure: false,
+            max_body: 1,
+            public_url: None,
+        };
+        assert!(url_at(&listen("127.0.0.1:0"), &source).is_err());
+        assert_eq!(url_at(&listen("[::1]:9"), &source).unwrap(), "http://[::1]:9/webhooks/s");
     }
 }

@@ -21,7 +21,7 @@ mod fuzz;
 mod sources;
 
 /// An environment of maps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Fake {
     variables: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, Vec<u8>>,
@@ -139,7 +139,10 @@ fn every_key_of_the_file_is_taken() {
         .load()
         .unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
-    assert_eq!(config.http, Http { listen, max_body: 1 << 20, public_url: None });
+    assert_eq!(
+        config.http,
+        Http { listen, max_body: 1 << 20, public_url: None, tls: None, insecure: false }
+    );
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
     assert_eq!(config.store.cache, 32 << 20);
@@ -277,9 +280,9 @@ fn all_mistakes_are_told_at_once_each_with_its_key_and_place() {
     assert_eq!(
         text,
         "the configuration has 17 mistakes:
-  http.listen (--http-listen): `0.0.0.0:4150` can be reached from other machines, and this version has no \
-         authentication: use a loopback address such as `127.0.0.1:4150`, behind a proxy if need be
   http.max_body (hub.toml): `1 GB` is not a size: write one such as `25MiB`, `512KiB`, `2GiB` or `1048576`
+  http.listen (--http-listen): `0.0.0.0:4150` can be reached from other machines: say `cert` and `key` in \
+         `[http.tls]`, or `--http-insecure` where a proxy in front has TLS, or use a loopback address such as `127.0.0.1:4150`
   http.lisen (hub.toml): there is no such key; is `http.listen` meant?
   grpc.listen (HOOKLINE_GRPC__LISTEN): `nowhere` is not an address: write one such as `127.0.0.1:4150`, port 0 for a \
          free one
@@ -330,15 +333,100 @@ fn a_file_that_is_missing_or_no_text_is_told_beside_the_other_mistakes() {
 }
 
 #[test]
-fn only_loopback_addresses_are_bound() {
-    for good in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-        let environment = Fake::new().variable("HOOKLINE_HTTP__LISTEN", good);
-        assert!(environment.load().is_ok(), "{good}");
+fn without_tls_only_loopback_is_listened_on_unless_it_is_said_so() {
+    for listener in ["HTTP", "GRPC"] {
+        let key = format!("HOOKLINE_{listener}__LISTEN");
+        let listening = |address: &str| Fake::new().variable(&key, address);
+        for good in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(listening(good).load().is_ok(), "{good}");
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "[::ffff:10.0.0.1]:1"] {
+            let [mistake] = &listening(open).mistakes()[..] else { panic!("one mistake: {open}") };
+            let begins = format!("{}.listen ({key}): `{open}` can be", listener.to_lowercase());
+            assert!(mistake.starts_with(&begins), "{mistake}");
+            let insecure = format!("HOOKLINE_{listener}__INSECURE");
+            assert!(listening(open).variable(&insecure, "true").load().is_ok());
+            let other = if listener == "HTTP" { "GRPC" } else { "HTTP" };
+            let insecure = format!("HOOKLINE_{other}__INSECURE");
+            assert_eq!(listening(open).variable(&insecure, "true").mistakes().len(), 1);
+        }
+        for bad in ["4150", "", "hub.example.com:1"] {
+            let mistakes = listening(bad).mistakes();
+            assert!(mistakes[0].contains("is not an address"), "{mistakes:?}");
+        }
     }
-    for bad in ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "[::ffff:10.0.0.1]:1", "4150", ""] {
-        let environment = Fake::new().variable("HOOKLINE_HTTP__LISTEN", bad);
-        let mistakes = environment.mistakes();
-        assert!(mistakes[0].starts_with("http.listen (HOOKLINE_HTTP__LISTEN): "), "{mistakes:?}");
+    let flags = Flags {
+        http_listen: Some("0.0.0.0:1".into()),
+        grpc_listen: Some("0.0.0.0:2".into()),
+        http_insecure: true,
+        grpc_insecure: true,
+        ..Flags::default()
+    };
+    let config = Config::load(&flags, &Fake::new()).unwrap();
+    assert!(config.http.insecure && config.grpc.insecure);
+}
+
+/// A certificate and its key, in PEM.
+fn certificate() -> (String, String) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["hub.example.com".to_owned()]).unwrap();
+    (cert.pem(), signing_key.serialize_pem())
+}
+
+#[test]
+fn with_tls_others_may_connect_and_to_agents_only_those_who_are_known() {
+    let (cert, key) = certificate();
+    let files = Fake::new().file("cert", cert.clone()).file("key", key).file("clients", cert);
+    let listener = |name: &str| {
+        files
+            .clone()
+            .variable(&format!("HOOKLINE_{name}__LISTEN"), "0.0.0.0:1")
+            .variable(&format!("HOOKLINE_{name}__TLS__CERT"), "cert")
+            .variable(&format!("HOOKLINE_{name}__TLS__KEY"), "key")
+    };
+    let config = listener("HTTP").load().unwrap();
+    let tls = tls::Files { cert: "cert".into(), key: "key".into(), client_ca: None };
+    assert_eq!((config.http.tls.as_ref(), config.http.scheme()), (Some(&tls), "https"));
+    assert_eq!((config.grpc.tls.as_ref(), config.grpc.scheme()), (None, "http"));
+    assert_eq!(listener("GRPC").mistakes().len(), 1);
+    let config = listener("GRPC").variable("HOOKLINE_GRPC__TLS__CLIENT_CA", "clients").load();
+    assert_eq!(config.unwrap().grpc.tls.unwrap().client_ca, Some("clients".into()));
+}
+
+#[test]
+fn files_of_tls_that_can_not_be_used_are_mistakes() {
+    let (cert, key) = certificate();
+    let (_, other) = certificate();
+    let files = Fake::new()
+        .file("cert", cert.clone())
+        .file("key", key.clone())
+        .file("other", other)
+        .file("both", format!("{cert}{key}"))
+        .file("text", "no PEM at all");
+    let told = |cert: &str, key: &str, client_ca: &str| {
+        let mut environment = files.clone();
+        for (name, path) in [("CERT", cert), ("KEY", key), ("CLIENT_CA", client_ca)] {
+            if !path.is_empty() {
+                environment = environment.variable(&format!("HOOKLINE_HTTP__TLS__{name}"), path);
+            }
+        }
+        environment.load().map(drop).map_err(|_| environment.mistakes().join("; "))
+    };
+    assert_eq!(told("cert", "key", ""), Ok(()));
+    assert_eq!(told("both", "both", "cert"), Ok(()));
+    for (cert, key, client_ca, mistake) in [
+        ("cert", "", "", "http.tls.key: is missing"),
+        ("", "key", "", "http.tls.cert: is missing"),
+        ("gone", "key", "", "http.tls: the file `gone` can't be read"),
+        ("text", "key", "", "http.tls: the file `text` is no list of certificates"),
+        ("cert", "text", "", "http.tls: the file `text` has no private key"),
+        ("cert", "cert", "", "http.tls: the file `cert` has no private key"),
+        ("cert", "other", "", "http.tls: the certificate `cert` and the key `other` can't be used"),
+        ("cert", "key", "key", "http.tls: the file `key` is no list of certificates"),
+    ] {
+        let found = told(cert, key, client_ca).unwrap_err();
+        assert!(found.starts_with(mistake), "{found}, not {mistake}");
+        assert!(!found.contains("PRIVATE"), "{found}");
     }
 }
 

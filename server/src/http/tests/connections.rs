@@ -156,7 +156,7 @@ struct Running {
 
 async fn run() -> Running {
     let (state, log, _) = state();
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), state).await.unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), None, state).await.unwrap();
     let (address, tasks) = (server.local_addr(), Tasks::new());
     let group = tasks.group("http");
     group.spawn(Kind::Essential, "http", server.run(group.clone()));
@@ -234,9 +234,9 @@ async fn connections_without_a_request_do_not_hold_up_the_end() {
 #[tokio::test]
 async fn an_address_that_is_taken_is_told() {
     let (first, ..) = state();
-    let first = Server::bind("127.0.0.1:0".parse().unwrap(), first).await.unwrap();
+    let first = Server::bind("127.0.0.1:0".parse().unwrap(), None, first).await.unwrap();
     let (second, ..) = state();
-    let error = Server::bind(first.local_addr(), second).await.unwrap_err();
+    let error = Server::bind(first.local_addr(), None, second).await.unwrap_err();
     assert_eq!(error.to_string(), format!("listening for webhooks on `{}`", first.local_addr()));
 }
 
