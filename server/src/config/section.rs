@@ -14,7 +14,7 @@ use super::{
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("http", &["listen", "max_body", "public_url", "tls", "insecure"]),
     ("grpc", &["listen", "tls", "insecure"]),
-    ("store", &["path"]),
+    ("store", &["path", "cache"]),
     ("retention", &["max_age", "open_max_age", "dead_letters_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
     ("log", &["level", "format"]),

@@ -18,6 +18,7 @@ use http::{HeaderMap, Method};
 use super::*;
 
 mod fuzz;
+mod packaged;
 mod sources;
 
 /// An environment of maps.
