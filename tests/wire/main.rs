@@ -29,6 +29,7 @@ mod corpus;
 mod dead_letters;
 mod filters;
 mod flow;
+mod history;
 mod http;
 mod hub;
 #[path = "../../server/core/tests/it/kinds/keys.rs"]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hookline_core::{
-    delivery::{Background, DeadLetter, Ended, Hold, Status},
+    delivery::{Background, DeadLetter, Hold, Past, Status},
     event::{Sequence, SubscriptionName},
     time::Timestamp,
 };
@@ -41,8 +41,9 @@ pub struct Delivered {
     pub progress: String,
     /// What happened before, while it is open.
     pub background: Background,
-    /// Who acked or replaced it, while that is kept.
-    pub ended: Option<Ended>,
+    /// Who acked or replaced it, and what had happened to it before, while that is kept; also of the times before it was
+    /// opened again. Only where one event is looked at.
+    pub past: Past,
     /// Why it was given up.
     pub dead_letter: Option<DeadLetter>,
 }
@@ -128,10 +129,13 @@ impl Broker {
                 continue;
             }
             let standing = handle.ask(|reply| Message::Status { sequence, reply }).await?;
-            let of_it = self.delivered(identity, standing).await?;
+            let mut of_it = self.delivered(identity, standing).await?;
+            if of_it.status != Status::Unscanned {
+                of_it.past = self.inner.ledger.past(of_it.identity.creation, sequence).await?;
+            }
             let is_known = match &of_it.status {
                 Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => true,
-                Status::Done => of_it.ended.is_some(),
+                Status::Done => !of_it.past.ended.is_empty(),
                 Status::Dead | Status::Purged => true,
                 Status::Unscanned => false,
             };
@@ -194,7 +198,7 @@ impl Broker {
                 hold: None,
                 progress: String::new(),
                 background: Background::default(),
-                ended: None,
+                past: Past::default(),
                 dead_letter: Some(row.letter),
             };
             (row.entry.event.sequence, of_it)
@@ -202,6 +206,7 @@ impl Broker {
         Ok(delivered.collect())
     }
 
+    /// Returns what is known of a delivery, without its past.
     async fn delivered(
         &self,
         identity: Arc<Identity>,
@@ -209,9 +214,9 @@ impl Broker {
     ) -> Result<Delivered, LookupError> {
         let Standing { sequence, status, hold, progress } = standing;
         let (creation, ledger) = (identity.creation, &self.inner.ledger);
-        let (mut background, mut ended, mut dead_letter) = (Background::default(), None, None);
+        let (mut background, mut dead_letter) = (Background::default(), None);
+
         match &status {
-            Status::Done => ended = ledger.ended(creation, sequence).await?,
             Status::Dead => {
                 let row = ledger.dead_letter(creation, sequence).await?;
                 dead_letter = row.map(|row| row.letter);
@@ -219,9 +224,17 @@ impl Broker {
             Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => {
                 background = ledger.background(creation, sequence).await?;
             }
-            Status::Unscanned | Status::Purged => {}
+            Status::Unscanned | Status::Done | Status::Purged => {}
         }
-        Ok(Delivered { identity, status, hold, progress, background, ended, dead_letter })
+        Ok(Delivered {
+            identity,
+            status,
+            hold,
+            progress,
+            background,
+            past: Past::default(),
+            dead_letter,
+        })
     }
 
     /// Returns the id of the event at this sequence, if the log has it.

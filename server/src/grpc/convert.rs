@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, Coalesce, Counts, Ended, Grant, Hold, Ordering, Pause, Policy, Reason,
-        Seal, Status as State,
+        Attempt, AttemptEnd, Coalesce, Counts, Ended, Grant, HISTORY_MAX, Hold, Ordering, Past,
+        Pause, Policy, Reason, Seal, Settlement, Status as State,
     },
     time::Timestamp,
 };
@@ -307,7 +307,10 @@ pub(super) fn delivery_status(
             v1::DeliveryState::Waiting
         }
         State::Purged => v1::DeliveryState::Dead,
-        State::Done => ended(&mut status, delivered.ended.as_ref()),
+        State::Done => {
+            status.superseded_count = delivered.past.background.superseded_count;
+            ended(&mut status, delivered.past.ended.last())
+        }
         State::Dead => {
             if let Some(letter) = &delivered.dead_letter {
                 let (creation, generation) = (delivered.identity.creation, letter.generation);
@@ -321,7 +324,33 @@ pub(super) fn delivery_status(
         }
     };
     status.state = state.into();
+    add_past(&mut status, &delivered.past);
     status
+}
+
+/// Adds the attempts of the times that a delivery had ended before, in the order in which they ended.
+fn add_past(status: &mut v1::DeliveryStatus, past: &Past) {
+    let mut attempts: Vec<_> = past.background.attempts.iter().map(attempt).collect();
+    attempts.extend(past.ended.iter().filter_map(|ended| match ended {
+        Ended::Acked(done) => Some(acked_attempt(done)),
+        Ended::Superseded { .. } => None,
+    }));
+    attempts.append(&mut status.attempts);
+    attempts.sort_by_key(|attempt| {
+        // One that runs is the newest.
+        let ended = attempt.ended_at.as_ref();
+        ended.map_or((i64::MAX, 0), |ended| (ended.seconds, ended.nanos))
+    });
+    let surplus = attempts.len().saturating_sub(HISTORY_MAX);
+    status.attempts = attempts.split_off(surplus);
+}
+
+fn acked_attempt(done: &Settlement) -> v1::Attempt {
+    v1::Attempt {
+        ended_at: Some(timestamp(done.done_at)),
+        end: v1::AttemptEnd::Acked.into(),
+        ..running_attempt(done.attempt, &done.consumer, done.leased_at)
+    }
 }
 
 /// Fills in how a delivery ended; returns its state.
@@ -334,11 +363,6 @@ fn ended(status: &mut v1::DeliveryStatus, ended: Option<&Ended>) -> v1::Delivery
         Some(Ended::Acked(done)) => {
             status.attempt = done.attempt;
             status.consumer.clone_from(&done.consumer);
-            status.attempts.push(v1::Attempt {
-                ended_at: Some(timestamp(done.done_at)),
-                end: v1::AttemptEnd::Acked.into(),
-                ..running_attempt(done.attempt, &done.consumer, done.leased_at)
-            });
         }
         None => {}
     }

@@ -21,8 +21,7 @@ use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Background, Change, Creation, DeadLetter, Ended, Epoch, Pause, Policy, SequenceSet,
-        Snapshot,
+        Background, Change, Creation, DeadLetter, Epoch, Past, Pause, Policy, SequenceSet, Snapshot,
     },
     event::{Event, EventId, NewEvent, Sequence, SubscriptionName},
     pattern::PatternSet,
@@ -115,12 +114,13 @@ pub trait Ledger: Debug + Send + Sync + 'static {
         commit: Commit,
     ) -> BoxFuture<'_, Result<(), CommitError>>;
 
-    /// Returns how a delivery ended last by an ack or a newer event, if that is still kept: as long as the events.
-    fn ended(
+    /// Returns how a delivery ended by an ack or a newer event, and what had happened to it before, as far as that is still
+    /// kept: as long as the events. What was open when the subscription's position was moved has left nothing.
+    fn past(
         &self,
         creation: Creation,
         sequence: Sequence,
-    ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Past, ReadError>>;
 
     /// Returns which deliveries beyond `after` and up to `through` were acked or replaced, if that is still kept.
     fn ended_between(

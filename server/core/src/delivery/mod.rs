@@ -28,8 +28,8 @@ pub use io::{
 pub use lease::{CONSUMER_BYTES_MAX, LeaseId, Seal, Stamp};
 pub use policy::{Breaker, Coalesce, Ordering, Pause, Policy, PolicyError, Rate};
 pub use record::{
-    Attempt, AttemptEnd, Background, Backgrounds, Change, DeadLetter, Death, Ended, LeaseRecord,
-    Reason, Record, Settlement, Snapshot,
+    Attempt, AttemptEnd, Background, Backgrounds, Change, DeadLetter, Death, Ended, HISTORY_MAX,
+    LeaseRecord, Past, Pasts, Reason, Record, Settlement, Snapshot,
 };
 pub use resource::ResourceKey;
 pub use sequence_set::SequenceSet;

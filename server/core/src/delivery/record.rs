@@ -136,15 +136,36 @@ impl Background {
         self.attempts.drain(..surplus);
     }
 
+    /// Takes in what happened later, after the delivery had ended once and was open again. Checkpoints are not kept.
+    pub fn follow(&mut self, later: Self) {
+        for attempt in later.attempts {
+            self.push(attempt);
+        }
+        self.superseded.extend(later.superseded);
+        self.keep_newest_superseded();
+        self.superseded_count = self.superseded_count.saturating_add(later.superseded_count);
+        self.checkpoint = Bytes::new();
+    }
+
+    /// Whether there is nothing of it that is worth keeping once the delivery has ended.
+    #[must_use]
+    pub fn is_forgettable(&self) -> bool {
+        self.attempts.is_empty() && self.superseded_count == 0
+    }
+
     /// Adds an event that was coalesced into this one, with those that had been coalesced into it.
     pub fn absorb(&mut self, sequence: Sequence, of_it: &Self) {
         self.superseded.extend(&of_it.superseded);
         self.superseded.push(sequence);
+        self.keep_newest_superseded();
+        self.superseded_count =
+            self.superseded_count.saturating_add(of_it.superseded_count).saturating_add(1);
+    }
+
+    fn keep_newest_superseded(&mut self) {
         self.superseded.sort_unstable();
         let surplus = self.superseded.len().saturating_sub(SUPERSEDED_MAX);
         self.superseded.drain(..surplus);
-        self.superseded_count =
-            self.superseded_count.saturating_add(of_it.superseded_count).saturating_add(1);
     }
 }
 
@@ -186,6 +207,25 @@ pub enum Ended {
         /// When.
         at: Timestamp,
     },
+}
+
+/// What is kept of a delivery once it has ended by an ack or a newer event, as long as the events are kept. It may end so
+/// several times, since its subscription's position may be moved.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Past {
+    /// How it ended, each time, newest last, at most [`HISTORY_MAX`].
+    pub ended: Vec<Ended>,
+    /// What had happened to it before it ended, without checkpoints.
+    pub background: Background,
+}
+
+impl Past {
+    /// Adds how it ended.
+    pub fn push(&mut self, ended: Ended) {
+        self.ended.push(ended);
+        let surplus = self.ended.len().saturating_sub(HISTORY_MAX);
+        self.ended.drain(..surplus);
+    }
 }
 
 /// That a delivery is given up, and why.
@@ -516,5 +556,58 @@ impl Backgrounds {
     /// Puts the attempts of a dead letter into the background of the delivery that it is again.
     pub fn redrive(&mut self, sequence: Sequence, letter: &DeadLetter) {
         self.0.entry(sequence).or_default().attempts.clone_from(&letter.history);
+    }
+}
+
+/// The pasts of a subscription's deliveries: the fold of all changes, for a ledger that is kept in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Pasts(BTreeMap<Sequence, Past>);
+
+impl Pasts {
+    /// Returns what is kept of a delivery that has ended.
+    #[must_use]
+    pub fn get(&self, sequence: Sequence) -> Past {
+        self.0.get(&sequence).cloned().unwrap_or_default()
+    }
+
+    /// Returns how a delivery ended last, if that is kept.
+    #[must_use]
+    pub fn ended(&self, sequence: Sequence) -> Option<&Ended> {
+        self.0.get(&sequence)?.ended.last()
+    }
+
+    /// Returns all that are kept, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Sequence, &Past)> {
+        self.0.iter().map(|(sequence, past)| (*sequence, past))
+    }
+
+    /// Takes in one change; `backgrounds` are those before it.
+    pub fn apply(&mut self, change: &Change, backgrounds: &Backgrounds) {
+        match change {
+            Change::Done { sequence, settlement } => {
+                self.end(*sequence, Ended::Acked(settlement.clone()), backgrounds);
+            }
+            Change::Superseded { sequences, by, at } => {
+                for sequence in sequences {
+                    self.end(*sequence, Ended::Superseded { by: *by, at: *at }, backgrounds);
+                }
+            }
+            Change::Position { .. }
+            | Change::Open { .. }
+            | Change::Failed { .. }
+            | Change::Checkpointed { .. }
+            | Change::Dead { .. }
+            | Change::Redriven { .. }
+            | Change::Purged { .. }
+            | Change::LookedBack { .. }
+            | Change::Reconfigured { .. }
+            | Change::Sought { .. } => {}
+        }
+    }
+
+    fn end(&mut self, sequence: Sequence, ended: Ended, backgrounds: &Backgrounds) {
+        let past = self.0.entry(sequence).or_default();
+        past.background.follow(backgrounds.get(sequence));
+        past.push(ended);
     }
 }

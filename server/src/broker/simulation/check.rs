@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hookline_core::{
-    delivery::{Coalesce, Creation, Epoch, Reason, Record, Snapshot, Stamp, Status},
+    delivery::{Coalesce, Creation, Epoch, Pasts, Reason, Record, Snapshot, Stamp, Status},
     event::Sequence,
     time::Timestamp,
 };
@@ -79,7 +79,7 @@ impl World {
             epoch: durable.epoch,
             config: durable.config.clone(),
             snapshot: durable.snapshot.clone(),
-            ended: durable.ended.iter().map(|(at, ended)| (*at, ended_at(ended))).collect(),
+            ended: ended_at_all(durable.pasts),
             letters: durable.letters.clone(),
             dead,
             open,
@@ -87,6 +87,11 @@ impl World {
             now,
         })
     }
+}
+
+fn ended_at_all(pasts: &Pasts) -> BTreeMap<Sequence, Timestamp> {
+    let ended = pasts.iter().filter_map(|(at, past)| Some((at, ended_at(past.ended.last()?))));
+    ended.collect()
 }
 
 pub(super) fn ended_at(ended: &hookline_core::delivery::Ended) -> Timestamp {

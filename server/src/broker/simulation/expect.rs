@@ -167,7 +167,7 @@ impl Oracle {
             .is_none_or(|sub| sub.seeking.is_some() || sub.retaking.is_some());
         let Some(expect) = expect.filter(|_| !is_moving) else { return };
         let is_over = store.durable(creation, |durable| {
-            let ended = durable.ended.get(&at).map(super::check::ended_at);
+            let ended = durable.pasts.ended(at).map(super::check::ended_at);
             let died = durable.letters.get(&at).map(|row| row.letter.died_at);
             ended.into_iter().chain(died).any(|ended| expect.since <= ended)
                 || durable.snapshot.purged.contains(at)

@@ -337,16 +337,17 @@ impl Oracle {
             return;
         }
         let superseded = store.durable(id.creation, |durable| {
-            let newer = |of: Sequence| match durable.ended.get(&of) {
+            let newer = |of: Sequence| match durable.pasts.ended(of) {
                 Some(Ended::Superseded { by, .. }) => Some(*by),
                 Some(Ended::Acked(_)) | None => None,
             };
             let ends_here = |of: Sequence| {
                 std::iter::successors(newer(of), |of| newer(*of)).last() == Some(id.sequence)
             };
-            let direct = durable.ended.keys().filter(|of| newer(**of) == Some(id.sequence)).count();
+            let direct =
+                durable.pasts.iter().filter(|(of, _)| newer(*of) == Some(id.sequence)).count();
             // What one had superseded that died is not told any more.
-            direct as u64..=durable.ended.keys().filter(|of| ends_here(**of)).count() as u64
+            direct as u64..=durable.pasts.iter().filter(|(of, _)| ends_here(*of)).count() as u64
         });
         if count > 0 {
             self.went("supersedes");

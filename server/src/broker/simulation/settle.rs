@@ -92,14 +92,14 @@ impl Oracle {
             return;
         }
         let written = store.durable(id.creation, |durable| {
-            let is_acked = matches!(durable.ended.get(&id.sequence), Some(Ended::Acked(_)));
+            let is_acked = matches!(durable.pasts.ended(id.sequence), Some(Ended::Acked(_)));
             let record = durable.snapshot.records.get(&id.sequence);
             let is_fenced = record.is_some_and(|record| record.fence >= Some(id.stamp));
             match say {
                 Say::Ack => is_acked,
                 Say::Nack(..) => {
                     is_fenced
-                        || durable.ended.contains_key(&id.sequence)
+                        || durable.pasts.ended(id.sequence).is_some()
                         || durable.letters.contains_key(&id.sequence)
                         || durable.snapshot.purged.contains(id.sequence)
                 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, Background, DeadLetter, Ended, Epoch, LeaseRecord, Reason, Record,
-        ResourceKey, Settlement, Stamp,
+        Attempt, AttemptEnd, Background, DeadLetter, Ended, Epoch, LeaseRecord, Past, Reason,
+        Record, ResourceKey, Settlement, Stamp,
     },
     event::Sequence,
     time::Timestamp,
@@ -212,19 +212,27 @@ struct BackgroundRow {
     superseded_count: u64,
 }
 
+impl From<&Background> for BackgroundRow {
+    fn from(background: &Background) -> Self {
+        Self {
+            attempts: attempt_rows(&background.attempts),
+            superseded: background.superseded.iter().map(|sequence| sequence.get()).collect(),
+            superseded_count: background.superseded_count,
+        }
+    }
+}
+
 /// Returns the bytes of a delivery's background, without its checkpoint.
 pub(in super::super) fn encode_background(background: &Background) -> Vec<u8> {
-    BackgroundRow {
-        attempts: attempt_rows(&background.attempts),
-        superseded: background.superseded.iter().map(|sequence| sequence.get()).collect(),
-        superseded_count: background.superseded_count,
-    }
-    .encode_to_vec()
+    BackgroundRow::from(background).encode_to_vec()
 }
 
 /// Reads a delivery's background, without its checkpoint.
 pub(in super::super) fn decode_background(bytes: Bytes) -> Result<Background, ReadError> {
-    let row: BackgroundRow = decode(bytes, "a background")?;
+    background(decode(bytes, "a background")?)
+}
+
+fn background(row: BackgroundRow) -> Result<Background, ReadError> {
     Ok(Background {
         attempts: attempts(row.attempts)?,
         superseded: row.superseded.into_iter().map(sequence).collect::<Result<_, _>>()?,
@@ -360,24 +368,61 @@ pub(in super::super) fn decode_settled_sequences(bytes: Bytes) -> Result<Vec<Seq
     row.settled.into_iter().map(|settled| sequence(settled.sequence)).collect()
 }
 
-/// Reads how `sequence` ended last out of what one commit settled.
+/// Reads how `sequence` ended out of what one commit settled, into what is known of it.
 pub(in super::super) fn decode_settled(
     bytes: Bytes,
     sequence: Sequence,
-) -> Result<Option<Ended>, ReadError> {
+    past: &mut Past,
+) -> Result<(), ReadError> {
     let row: SettledRow = decode(bytes, "settlements")?;
-    let found = row.settled.iter().rev().find(|settled| settled.sequence == sequence.get());
-    let Some(found) = found else { return Ok(None) };
-    let done_at = timestamp(found.done_at)?;
-    if let Some(by) = Sequence::new(found.superseded_by) {
-        return Ok(Some(Ended::Superseded { by, at: done_at }));
+    for found in row.settled.iter().filter(|settled| settled.sequence == sequence.get()) {
+        let done_at = timestamp(found.done_at)?;
+        if let Some(by) = Sequence::new(found.superseded_by) {
+            past.push(Ended::Superseded { by, at: done_at });
+            continue;
+        }
+        let name = usize::try_from(found.consumer).ok().and_then(|place| row.consumers.get(place));
+        let leased_at = found.done_at.checked_sub(found.lasted);
+        past.push(Ended::Acked(Settlement {
+            consumer: name.ok_or_else(|| damaged("a settlement without a consumer"))?.clone(),
+            attempt: found.attempt,
+            leased_at: timestamp(leased_at.ok_or_else(|| damaged("a settlement's time"))?)?,
+            done_at,
+        }));
     }
-    let name = usize::try_from(found.consumer).ok().and_then(|place| row.consumers.get(place));
-    let leased_at = found.done_at.checked_sub(found.lasted);
-    Ok(Some(Ended::Acked(Settlement {
-        consumer: name.ok_or_else(|| damaged("a settlement without a consumer"))?.clone(),
-        attempt: found.attempt,
-        leased_at: timestamp(leased_at.ok_or_else(|| damaged("a settlement's time"))?)?,
-        done_at,
-    })))
+    Ok(())
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HistoriesRow {
+    #[prost(message, repeated, tag = "1")]
+    histories: Vec<HistoryRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HistoryRow {
+    #[prost(uint64, tag = "1")]
+    sequence: u64,
+    #[prost(message, optional, tag = "2")]
+    background: Option<BackgroundRow>,
+}
+
+/// Returns what had happened to one delivery that has ended, as part of a row: such parts, one after the other, are the row.
+pub(in super::super) fn encode_history(sequence: Sequence, background: &Background) -> Vec<u8> {
+    let background = Some(BackgroundRow::from(background));
+    HistoriesRow { histories: vec![HistoryRow { sequence: sequence.get(), background }] }
+        .encode_to_vec()
+}
+
+/// Reads what had happened to `sequence` out of a row, into what is known of it.
+pub(in super::super) fn decode_histories(
+    bytes: Bytes,
+    sequence: Sequence,
+    past: &mut Past,
+) -> Result<(), ReadError> {
+    let row: HistoriesRow = decode(bytes, "histories")?;
+    for found in row.histories.into_iter().filter(|of| of.sequence == sequence.get()) {
+        past.background.follow(background(found.background.unwrap_or_default())?);
+    }
+    Ok(())
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use hookline_core::{
     delivery::{
         Attempt, AttemptEnd, Backgrounds, Change, Creation, DeadLetter, Death, Ended, Epoch,
-        LeaseRecord, Pause, Reason, Record, ResourceKey, Settlement, Snapshot, Stamp,
+        HISTORY_MAX, LeaseRecord, Past, Pasts, Pause, Reason, Record, ResourceKey, Settlement,
+        Snapshot, Stamp,
     },
     event::{Sequence, SubscriptionName},
 };
@@ -27,6 +28,9 @@ on_every_store! {
     a_settlement_says_who_acked,
     a_config_is_changed_with_a_commit,
     settlements_go_with_the_events,
+    what_failed_before_an_ack_is_kept_with_it,
+    what_a_replaced_event_stood_for_is_kept,
+    what_had_happened_to_many_is_kept_in_several_rows,
     i8_a_deleted_subscription_leaves_nothing,
     i7_the_floor_passes_what_is_finished,
     the_seal_key_stays_and_time_does_not_go_back,
@@ -64,6 +68,15 @@ impl Bench {
         let (epoch, snapshot) = self.ledger().open(owner.creation).await.unwrap();
         owner.epoch = epoch;
         snapshot
+    }
+
+    /// How a delivery ended last.
+    async fn ended(&self, owner: &Owner, number: u64) -> Option<Ended> {
+        self.past(owner, number).await.ended.pop()
+    }
+
+    async fn past(&self, owner: &Owner, number: u64) -> Past {
+        self.ledger().past(owner.creation, sequence(number)).await.unwrap()
     }
 
     /// Appends events and returns their entries.
@@ -239,11 +252,11 @@ async fn a_settlement_says_who_acked(mut bench: Bench) {
     bench.commit(&owner, vec![done(3, "c"), done(1, "again")]).await;
     bench.step().await;
     for (number, consumer) in [(1, "again"), (2, "b"), (3, "c"), (5_000, "a")] {
-        let found = bench.ledger().ended(owner.creation, sequence(number)).await.unwrap();
+        let found = bench.ended(&owner, number).await;
         assert_eq!(found, Some(Ended::Acked(settlement(consumer))), "{number}");
     }
-    assert_eq!(bench.ledger().ended(owner.creation, sequence(4)).await.unwrap(), None);
-    assert_eq!(bench.ledger().ended(Creation(99), sequence(1)).await.unwrap(), None);
+    assert_eq!(bench.ended(&owner, 4).await, None);
+    assert_eq!(bench.ledger().past(Creation(99), sequence(1)).await.unwrap(), Past::default());
 }
 
 async fn a_config_is_changed_with_a_commit(mut bench: Bench) {
@@ -265,8 +278,74 @@ async fn settlements_go_with_the_events(mut bench: Bench) {
     bench.commit(&owner, vec![done(1, "a"), done(9, "b")]).await;
     bench.log().trim(sequence(9)).await.unwrap();
     bench.step().await;
-    assert_eq!(bench.ledger().ended(owner.creation, sequence(1)).await.unwrap(), None);
-    assert!(bench.ledger().ended(owner.creation, sequence(9)).await.unwrap().is_some());
+    assert_eq!(bench.ended(&owner, 1).await, None);
+    assert!(bench.ended(&owner, 9).await.is_some());
+}
+
+fn failed(number: u64, attempt: Attempt) -> Change {
+    Change::Failed { sequence: sequence(number), record: record(), attempt }
+}
+
+async fn what_failed_before_an_ack_is_kept_with_it(mut bench: Bench) {
+    bench.entries(&[0; 9]).await;
+    let owner = bench.own("prs").await;
+    bench.commit(&owner, vec![failed(3, attempt(1)), failed(4, attempt(1))]).await;
+    bench.step().await;
+    bench.commit(&owner, vec![failed(3, attempt(2)), done(3, "a"), done(2, "a")]).await;
+    bench.step().await;
+    let past = bench.past(&owner, 3).await;
+    assert_eq!(past.ended, [Ended::Acked(settlement("a"))]);
+    assert_eq!(past.background.attempts, [attempt(1), attempt(2)]);
+    assert!(bench.past(&owner, 2).await.background.is_forgettable());
+    assert_eq!(bench.past(&owner, 4).await, Past::default(), "it is open");
+    // Delivered again, after a seek: both times are told, the newest attempts are kept.
+    let again: Vec<_> = (0..19).map(|n| failed(3, attempt(10 + n))).collect();
+    bench.commit(&owner, again).await;
+    bench.commit(&owner, vec![done(3, "b")]).await;
+    bench.step().await;
+    let past = bench.past(&owner, 3).await;
+    assert_eq!(past.ended, ["a", "b"].map(|name| Ended::Acked(settlement(name))));
+    let numbers: Vec<_> = past.background.attempts.iter().map(|of| of.number).collect();
+    assert_eq!(numbers.len(), HISTORY_MAX);
+    assert_eq!((numbers[0], numbers[1], numbers[19]), (2, 10, 28));
+    bench.log().trim(sequence(4)).await.unwrap();
+    bench.step().await;
+    assert_eq!(bench.past(&owner, 3).await, Past::default(), "it goes with the event");
+}
+
+async fn what_a_replaced_event_stood_for_is_kept(mut bench: Bench) {
+    bench.entries(&[0; 9]).await;
+    let owner = bench.own("prs").await;
+    let replaced = |numbers: &[u64], by| Change::Superseded {
+        sequences: numbers.iter().map(|number| sequence(*number)).collect(),
+        by: sequence(by),
+        at: at(4),
+    };
+    bench.commit(&owner, vec![failed(1, attempt(1)), replaced(&[1, 2], 3)]).await;
+    bench.step().await;
+    bench.commit(&owner, vec![replaced(&[3], 5), done(5, "a")]).await;
+    bench.step().await;
+    let ended = Ended::Superseded { by: sequence(3), at: at(4) };
+    let past = bench.past(&owner, 1).await;
+    assert_eq!((past.ended, past.background.attempts), (vec![ended], vec![attempt(1)]));
+    let past = bench.past(&owner, 5).await;
+    let stood_for: Vec<_> = past.background.superseded.iter().map(|of| of.get()).collect();
+    assert_eq!((stood_for, past.background.superseded_count), (vec![1, 2, 3], 3));
+}
+
+async fn what_had_happened_to_many_is_kept_in_several_rows(mut bench: Bench) {
+    bench.entries(&[0; 200]).await;
+    let owner = bench.own("prs").await;
+    let long = |number: u64| Attempt {
+        reason: "no ".repeat(1_000),
+        ..attempt(u32::try_from(number).unwrap())
+    };
+    bench.commit(&owner, (1..=200).map(|number| failed(number, long(number))).collect()).await;
+    bench.commit(&owner, (1..=200).map(|number| done(number, "a")).collect()).await;
+    bench.step().await;
+    for number in [1, 2, 77, 199, 200] {
+        assert_eq!(bench.past(&owner, number).await.background.attempts, [long(number)]);
+    }
 }
 
 async fn i8_a_deleted_subscription_leaves_nothing(mut bench: Bench) {
@@ -283,7 +362,7 @@ async fn i8_a_deleted_subscription_leaves_nothing(mut bench: Bench) {
     for _ in 0..3 {
         assert!(bench.dead_letters(&gone).await.is_empty());
         assert_eq!(bench.ledger().dead_letter(gone.creation, sequence(1)).await.unwrap(), None);
-        assert_eq!(bench.ledger().ended(gone.creation, sequence(3)).await.unwrap(), None);
+        assert_eq!(bench.ended(&gone, 3).await, None);
         assert_eq!(bench.ledger().unannounced(10).await.unwrap().len(), 2);
         let commit = bench.ledger().commit(gone.creation, gone.epoch, Commit::default()).await;
         assert!(matches!(commit, Err(CommitError::Missing)));
@@ -389,7 +468,7 @@ mod fold {
             pub(super) backgrounds: Backgrounds,
             pub(super) letters: std::collections::BTreeMap<Sequence, DeadLetter>,
             pub(super) redriven: std::collections::BTreeSet<Sequence>,
-            pub(super) ended: std::collections::BTreeMap<Sequence, Ended>,
+            pub(super) pasts: Pasts,
         }
 
         impl Model {
@@ -415,16 +494,8 @@ mod fold {
 
             pub(super) fn apply(&mut self, change: &Change) {
                 let finished = match change {
-                    Change::Done { sequence, settlement } => {
-                        self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
-                        vec![*sequence]
-                    }
-                    Change::Superseded { sequences, by, at } => {
-                        for sequence in sequences {
-                            self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
-                        }
-                        sequences.clone()
-                    }
+                    Change::Done { sequence, .. } => vec![*sequence],
+                    Change::Superseded { sequences, .. } => sequences.clone(),
                     _ => Vec::new(),
                 };
                 for sequence in finished {
@@ -445,6 +516,7 @@ mod fold {
                     let records = &self.snapshot.records;
                     self.redriven.retain(|sequence| !records.contains_key(sequence));
                 }
+                self.pasts.apply(change, &self.backgrounds);
                 self.snapshot.apply(change);
                 if let (Some(letter), Change::Dead { sequence, .. }) =
                     (self.backgrounds.apply(change), change)
@@ -495,8 +567,8 @@ mod fold {
                 let background = ledger.background(creation, sequence(n)).await.unwrap();
                 assert_eq!(background, model.backgrounds.get(sequence(n)), "{n}");
             }
-            let ended = ledger.ended(creation, sequence(1)).await.unwrap();
-            assert_eq!(ended.as_ref(), model.ended.get(&sequence(1)));
+            let past = ledger.past(creation, sequence(1)).await.unwrap();
+            assert_eq!(past, model.pasts.get(sequence(1)));
         });
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Backgrounds, Change, Creation, Ended, Epoch, Reason, Snapshot},
+    delivery::{Backgrounds, Change, Creation, Epoch, Pasts, Reason, Snapshot},
     event::{Event, EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -34,7 +34,7 @@ pub(super) struct LedgerFacts {
     pub(super) epoch: Epoch,
     pub(super) snapshot: Snapshot,
     pub(super) backgrounds: Backgrounds,
-    pub(super) ended: BTreeMap<Sequence, Ended>,
+    pub(super) pasts: Pasts,
     pub(super) letters: BTreeMap<Sequence, DeadRow>,
 }
 
@@ -124,7 +124,7 @@ impl LedgerFacts {
             epoch: Epoch(0),
             snapshot: Snapshot::starting_after(config.start_after),
             backgrounds: Backgrounds::default(),
-            ended: BTreeMap::new(),
+            pasts: Pasts::default(),
             letters: BTreeMap::new(),
             config,
         }
@@ -161,14 +161,12 @@ impl LedgerFacts {
         events: &BTreeMap<Sequence, Arc<Entry>>,
     ) {
         match change {
-            Change::Done { sequence, settlement } => {
+            Change::Done { sequence, .. } => {
                 self.letters.retain(|of, row| of != sequence || !row.redriven);
-                self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
             }
-            Change::Superseded { sequences, by, at } => {
+            Change::Superseded { sequences, .. } => {
                 for sequence in sequences {
                     self.letters.retain(|of, row| of != sequence || !row.redriven);
-                    self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
                 }
             }
             Change::Redriven { sequence, .. } => {
@@ -195,6 +193,7 @@ impl LedgerFacts {
             | Change::LookedBack { .. }
             | Change::Reconfigured { .. } => {}
         }
+        self.pasts.apply(change, &self.backgrounds);
         self.snapshot.apply(change);
         if let (Some(letter), Change::Dead { sequence, .. }) =
             (self.backgrounds.apply(change), change)

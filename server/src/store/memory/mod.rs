@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Background, Creation, Ended, Epoch, SequenceSet, Snapshot},
+    delivery::{Background, Creation, Epoch, Past, SequenceSet, Snapshot},
     event::{EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -70,7 +70,7 @@ pub(crate) struct Durable<'a> {
     pub(crate) config: &'a SubscriptionConfig,
     pub(crate) epoch: Epoch,
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) ended: &'a BTreeMap<Sequence, Ended>,
+    pub(crate) pasts: &'a hookline_core::delivery::Pasts,
     pub(crate) letters: &'a BTreeMap<Sequence, DeadRow>,
 }
 
@@ -177,9 +177,9 @@ impl MemoryStore {
         look: impl FnOnce(&Durable<'_>) -> T,
     ) -> Option<T> {
         let facts = self.disk.facts.lock();
-        let LedgerFacts { config, epoch, snapshot, ended, letters, .. } =
+        let LedgerFacts { config, epoch, snapshot, pasts, letters, .. } =
             facts.ledgers.get(&creation)?;
-        Some(look(&Durable { config, epoch: *epoch, snapshot, ended, letters }))
+        Some(look(&Durable { config, epoch: *epoch, snapshot, pasts, letters }))
     }
 
     /// Looks at one entry of the log, trimmed or not, also while the store is slow.
@@ -394,16 +394,16 @@ impl Ledger for MemoryStore {
         }))
     }
 
-    fn ended(
+    fn past(
         &self,
         creation: Creation,
         sequence: Sequence,
-    ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Past, ReadError>> {
         Box::pin(async move {
             let facts = self.readable()?;
             let kept = sequence.get() >= facts.first;
             let ledger = facts.ledgers.get(&creation).filter(|_| kept);
-            Ok(ledger.and_then(|ledger| ledger.ended.get(&sequence)).cloned())
+            Ok(ledger.map(|ledger| ledger.pasts.get(sequence)).unwrap_or_default())
         })
     }
 
@@ -417,9 +417,9 @@ impl Ledger for MemoryStore {
             let facts = self.readable()?;
             let mut ended = SequenceSet::new();
             let ledger = facts.ledgers.get(&creation);
-            let all = ledger.into_iter().flat_map(|ledger| ledger.ended.keys());
-            for sequence in all.filter(|of| (after + 1..=through).contains(&of.get())) {
-                ended.insert(*sequence);
+            let all = ledger.into_iter().flat_map(|ledger| ledger.pasts.iter());
+            for (sequence, _) in all.filter(|(of, _)| (after + 1..=through).contains(&of.get())) {
+                ended.insert(sequence);
             }
             Ok(ended)
         })

@@ -26,6 +26,7 @@
 //! | 27 `Background` | `c`, `s` | message: the failed attempts of an open delivery, and what was coalesced into it | until it ends |
 //! | 28 `Checkpoint` | `c`, `s` | up to 64 KiB that a lease of an open delivery saved | until it ends |
 //! | 29 `Purged` | `c`, page `u64` | bitmap as 19, of the sequences that were given up and whose dead letters were deleted | until deleted |
+//! | 30 `History` | as 25 | message: what had failed, and what was coalesced, of deliveries that were settled in one commit, up to 16 KB of it | as the events |
 
 use std::ops::Range;
 
@@ -57,10 +58,11 @@ pub(super) enum Kind {
     Background = 27,
     Checkpoint = 28,
     Purged = 29,
+    History = 30,
 }
 
 /// The kinds whose keys begin with a creation, beside its config: what goes when a subscription is deleted.
-pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 12] = [
+pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 13] = [
     Kind::Epoch,
     Kind::Position,
     Kind::Finished,
@@ -73,6 +75,7 @@ pub(super) const KINDS_OF_A_SUBSCRIPTION: [Kind; 12] = [
     Kind::Background,
     Kind::Checkpoint,
     Kind::Purged,
+    Kind::History,
 ];
 
 /// The single rows of a store. The numbers are stored.

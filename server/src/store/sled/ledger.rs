@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Background, Change, Creation, DeadLetter, Ended, Epoch, Reason, Record, SequenceSet,
+        Background, Change, Creation, DeadLetter, Ended, Epoch, Past, Reason, Record, SequenceSet,
         Snapshot, Stamp,
         sequence_set::{PAGE_SEQUENCES, Page},
     },
@@ -25,6 +25,9 @@ use super::{
     draft::{self, Draft},
     keys::{self, Kind},
 };
+
+/// How much of what had happened to deliveries before they ended is put into one row, as much as a pack has.
+const HISTORY_BYTES: usize = 16 * 1024;
 
 /// A commit of which everything is done that can be done by its caller.
 #[derive(Debug)]
@@ -144,6 +147,8 @@ pub(super) struct Writing<'a> {
     touched_pages: BTreeSet<u64>,
     touched_purged: BTreeSet<u64>,
     settled: Vec<(Sequence, Ended)>,
+    /// What had happened to some of `settled`, encoded.
+    histories: Vec<(Sequence, Vec<u8>)>,
     /// The last delivery that retention gave up, and its generation: it is announced for all.
     retired: Option<(Sequence, u32)>,
     position_changed: bool,
@@ -157,7 +162,8 @@ impl<'a> Writing<'a> {
         facts: &'a mut Facts,
         events: Vec<DeadEvent>,
     ) -> Self {
-        let (draft, touched_pages, touched_purged, settled) = Default::default();
+        let (draft, touched_pages, touched_purged) = Default::default();
+        let (settled, histories) = Default::default();
         let position_changed = false;
         Self {
             db,
@@ -169,6 +175,7 @@ impl<'a> Writing<'a> {
             touched_pages,
             touched_purged,
             settled,
+            histories,
             retired: None,
             position_changed,
         }
@@ -206,6 +213,8 @@ impl<'a> Writing<'a> {
                 self.facts.checkpoints.insert(sequence);
             }
             Change::Done { sequence, settlement } => {
+                let background = self.background(sequence)?;
+                self.remember(sequence, &background);
                 self.finish(sequence);
                 self.remove_redriven_letter(sequence)?;
                 self.settled.push((sequence, Ended::Acked(settlement)));
@@ -286,6 +295,13 @@ impl<'a> Writing<'a> {
         self.facts.old_records.remove(sequence);
     }
 
+    /// Keeps what had happened to a delivery that ends now, if anything had.
+    fn remember(&mut self, sequence: Sequence, background: &Background) {
+        if !background.is_forgettable() {
+            self.histories.push((sequence, codec::encode_history(sequence, background)));
+        }
+    }
+
     fn finish(&mut self, sequence: Sequence) {
         self.remove_facts(sequence);
         if self.facts.purged.remove(sequence) {
@@ -321,6 +337,7 @@ impl<'a> Writing<'a> {
         for sequence in sequences {
             let of_it = self.background(*sequence)?;
             background.absorb(*sequence, &of_it);
+            self.remember(*sequence, &of_it);
             self.finish(*sequence);
             self.remove_redriven_letter(*sequence)?;
             self.settled.push((*sequence, Ended::Superseded { by, at }));
@@ -463,11 +480,31 @@ impl<'a> Writing<'a> {
             let row = codec::encode_settled(of_page);
             self.draft.put(keys::key(Kind::Settled, &numbers), &[&row]);
         }
+        self.write_histories(opening, next_number);
         if self.position_changed {
             let key = keys::key(Kind::Position, &[self.creation.0]);
             self.draft.put(key, &[&self.facts.position.encode()]);
         }
         self.draft
+    }
+
+    fn write_histories(&mut self, opening: u64, next_number: &mut u64) {
+        let mut histories = std::mem::take(&mut self.histories);
+        // Stable, as above.
+        histories.sort_by_key(|(sequence, _)| sequence.get() / PAGE_SEQUENCES);
+        let mut rest = histories.into_iter().peekable();
+        while let Some((sequence, mut row)) = rest.next() {
+            let page = sequence.get() / PAGE_SEQUENCES;
+            let fits = |row: &[u8], (next, more): &(Sequence, Vec<u8>)| {
+                next.get() / PAGE_SEQUENCES == page && row.len() + more.len() <= HISTORY_BYTES
+            };
+            while let Some((_, more)) = rest.next_if(|next| fits(&row, next)) {
+                row.extend(more);
+            }
+            let numbers = [self.creation.0, page, opening, *next_number];
+            *next_number += 1;
+            self.draft.put(keys::key(Kind::History, &numbers), &[&row]);
+        }
     }
 }
 
@@ -553,20 +590,21 @@ fn words(mut bytes: &[u8]) -> Result<Page, ReadError> {
     Ok(page)
 }
 
-/// Returns how a delivery ended last.
-pub(super) fn ended(
+/// Returns what is kept of a delivery that has ended.
+pub(super) fn past(
     db: &::sled::Db,
     creation: Creation,
     sequence: Sequence,
-) -> Result<Option<Ended>, ReadError> {
+) -> Result<Past, ReadError> {
     let page = sequence.get() / PAGE_SEQUENCES;
-    for row in rows(db, keys::under(Kind::Settled, &[creation.0, page])).rev() {
-        let (_, content) = row?;
-        if let Some(found) = codec::decode_settled(content, sequence)? {
-            return Ok(Some(found));
-        }
+    let mut past = Past::default();
+    for row in rows(db, keys::under(Kind::Settled, &[creation.0, page])) {
+        codec::decode_settled(row?.1, sequence, &mut past)?;
     }
-    Ok(None)
+    for row in rows(db, keys::under(Kind::History, &[creation.0, page])) {
+        codec::decode_histories(row?.1, sequence, &mut past)?;
+    }
+    Ok(past)
 }
 
 /// Returns which deliveries of a range have ended.

@@ -41,7 +41,7 @@ use std::{
 
 use bytes::Bytes;
 use hookline_core::{
-    delivery::{Background, Creation, Ended, Epoch, SequenceSet, Snapshot},
+    delivery::{Background, Creation, Epoch, Past, SequenceSet, Snapshot},
     event::{EventId, NewEvent, Sequence},
     time::Timestamp,
 };
@@ -380,16 +380,16 @@ impl Ledger for SledStore {
         }))
     }
 
-    fn ended(
+    fn past(
         &self,
         creation: Creation,
         sequence: Sequence,
-    ) -> BoxFuture<'_, Result<Option<Ended>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Past, ReadError>> {
         Box::pin(self.blocking(move |reader, shared| {
             if !shared.has(creation) || sequence < reader.first {
-                return Ok(None);
+                return Ok(Past::default());
             }
-            ledger::ended(reader.db, creation, sequence)
+            ledger::past(reader.db, creation, sequence)
         }))
     }
 

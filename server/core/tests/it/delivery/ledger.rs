@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hookline_core::{
     delivery::{
-        Backgrounds, Change, DeadLetter, Ended, Nack, NackAction, Outcome, Settlement, Snapshot,
+        Backgrounds, Change, DeadLetter, Nack, NackAction, Outcome, Pasts, Settlement, Snapshot,
     },
     event::Sequence,
     time::Timestamp,
@@ -43,8 +43,8 @@ pub(super) struct Ledger {
     pub(super) backgrounds: Backgrounds,
     pub(super) letters: BTreeMap<Sequence, DeadLetter>,
     pub(super) settlements: Vec<(Sequence, Settlement)>,
-    /// How each finished delivery ended last, but for the dead.
-    pub(super) ended: BTreeMap<Sequence, Ended>,
+    /// How each finished delivery ended, but for the dead, and what had happened to it before.
+    pub(super) pasts: Pasts,
     /// How often a dead letter was written.
     pub(super) deaths: usize,
 }
@@ -60,14 +60,12 @@ impl Ledger {
                     self.letters.remove(sequence);
                 }
                 self.settlements.push((*sequence, settlement.clone()));
-                self.ended.insert(*sequence, Ended::Acked(settlement.clone()));
             }
-            Change::Superseded { sequences, by, at } => {
+            Change::Superseded { sequences, .. } => {
                 for sequence in sequences {
                     if was_redriven(self, sequence) {
                         self.letters.remove(sequence);
                     }
-                    self.ended.insert(*sequence, Ended::Superseded { by: *by, at: *at });
                 }
             }
             Change::Redriven { sequence, .. } => {
@@ -87,6 +85,7 @@ impl Ledger {
             | Change::Reconfigured { .. }
             | Change::Sought { .. } => {}
         }
+        self.pasts.apply(change, &self.backgrounds);
         self.snapshot.apply(change);
         if let (Some(letter), Change::Dead { sequence, .. }) =
             (self.backgrounds.apply(change), change)

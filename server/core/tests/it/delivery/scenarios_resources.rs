@@ -183,7 +183,8 @@ fn h1_five_events_that_nobody_began_are_one_lease_for_the_newest() {
     hub.ack(&grant.lease);
     hub.advance(SECOND * 10);
     assert_eq!(hub.ledger.snapshot.floor, 5);
-    assert_eq!(hub.ledger.ended.len(), 5);
+    assert_eq!(hub.ledger.pasts.iter().count(), 5);
+    assert_eq!(hub.ledger.pasts.get(sequence(5)).background.superseded_count, 4);
 }
 
 #[test]

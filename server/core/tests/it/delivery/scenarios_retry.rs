@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hookline_core::delivery::{AttemptEnd, NackAction, Outcome, Policy, Reason, Status};
+use hookline_core::delivery::{
+    AttemptEnd, Backgrounds, NackAction, Outcome, Policy, Reason, Status,
+};
 
 use super::{
     harness::{Hub, MINUTE, SECOND, exact, millis, sequence},
@@ -23,6 +25,25 @@ fn b1_a_nack_waits_one_two_and_four_seconds() {
         lease = hub.take(a).lease;
         assert_eq!(lease.attempt, attempt);
     }
+}
+
+#[test]
+fn b1_what_failed_before_an_ack_is_kept_with_it() {
+    let mut hub = Hub::new(exact());
+    hub.append_count(2);
+    let a = hub.join("a", 2);
+    let [first, other] = hub.taken(a).try_into().unwrap();
+    let other = other.lease;
+    hub.nack(&first.lease, retry("no luck"));
+    hub.advance(SECOND);
+    let again = hub.take(a).lease;
+    hub.ack(&again);
+    hub.ack(&other);
+    let past = hub.ledger.pasts.get(sequence(1));
+    let reasons: Vec<_> = past.background.attempts.iter().map(|of| of.reason.as_str()).collect();
+    assert_eq!((past.ended.len(), reasons), (1, vec!["no luck"]));
+    assert!(hub.ledger.pasts.get(sequence(2)).background.is_forgettable());
+    assert_eq!(hub.ledger.backgrounds, Backgrounds::default(), "nothing is open");
 }
 
 #[test]

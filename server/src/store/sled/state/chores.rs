@@ -87,8 +87,10 @@ impl Opened {
             chore(keys::between(Kind::Weight, &[], 0..before)),
         ];
         for creation in self.configs.keys() {
-            let pages = 0..before / PAGE_SEQUENCES;
-            chores.push(chore(keys::between(Kind::Settled, &[creation.0], pages)));
+            for kind in [Kind::Settled, Kind::History] {
+                let pages = 0..before / PAGE_SEQUENCES;
+                chores.push(chore(keys::between(kind, &[creation.0], pages)));
+            }
         }
         Ok(chores)
     }

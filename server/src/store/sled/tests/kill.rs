@@ -178,7 +178,7 @@ async fn check_ledger(store: &SledStore, confirmed: &Confirmed) {
     }
     assert!(confirmed.dead.is_subset(&there));
     for n in confirmed.done.iter().rev().take(50) {
-        let settled = store.ended(creation, Sequence::new(*n).unwrap()).await.unwrap();
+        let settled = store.past(creation, Sequence::new(*n).unwrap()).await.unwrap().ended.pop();
         assert!(matches!(settled, Some(Ended::Acked(settled)) if settled.attempt == 1));
     }
 }

@@ -174,8 +174,9 @@ fn an_old_store_is_opened() {
         assert_eq!(snapshot.records.into_iter().collect::<Vec<_>>(), [(sequence(4), record())]);
         let finished: Vec<_> = snapshot.finished.iter().map(Sequence::get).collect();
         assert_eq!(finished, [6, 9]);
-        let settled = store.ended(creation, sequence(6)).await.unwrap();
-        assert_eq!(settled, Some(Ended::Acked(settlement())));
+        let settled = store.past(creation, sequence(6)).await.unwrap();
+        assert_eq!(settled.ended, [Ended::Acked(settlement())]);
+        assert!(settled.background.is_forgettable());
         let dead = store.dead_letters(creation, ALL).await.unwrap();
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].letter, letter());
