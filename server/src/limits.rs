@@ -205,8 +205,12 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const LIST_READ_ENTRIES: usize = 256;
 /// How many bytes it reads at a time: they are in memory once for each call that runs.
 pub const LIST_READ_BYTES: usize = MIB;
-/// How many events one call of ListEvents looks at: a page that matches little ends here, with a token, so that no call
-/// reads for minutes.
+/// How much work one call of ListEvents does, in events that are read: a page that matches little ends here, with a token, so
+/// that no call takes long. A row of the index, which tells of 512 events, counts as 4.
+pub const LIST_WORK_MAX: usize = 20_000;
+/// What judging an event by a filter counts there: its payload may have to be unpacked and parsed.
+pub const LIST_FILTER_WORK: usize = 8;
+/// How many events one call of TestFilter looks at, so that no call reads for minutes.
 pub const LIST_LOOKED_AT_MAX: usize = 100_000;
 /// How many samples TestFilter returns when the request does not say: a screen of them.
 pub const SAMPLES_DEFAULT: usize = 10;

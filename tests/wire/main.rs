@@ -38,6 +38,7 @@ mod kill;
 mod kill_flows;
 mod kinds;
 mod leases;
+mod list;
 mod log;
 mod operator;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]

@@ -1,5 +1,6 @@
 //! `hookline events`: the log.
 
+mod chosen;
 mod list;
 mod publish;
 mod show;

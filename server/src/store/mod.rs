@@ -9,6 +9,8 @@ pub mod sled;
 
 pub mod memory;
 
+pub mod select;
+
 mod payload;
 
 mod codec;
@@ -28,6 +30,8 @@ use hookline_core::{
     time::Timestamp,
 };
 use tokio::sync::watch;
+
+use self::select::{Found, Walk};
 
 /// What an async method of a store returns: a boxed future, so that the traits can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -57,6 +61,12 @@ pub trait EventLog: Debug + Send + Sync + 'static {
         before: Sequence,
         limit: ReadLimit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>>;
+
+    /// Walks through a range of the log for what is wanted of it. A log with an index reads little else; without one it
+    /// reads the whole range. Work is bounded by the walk's: what was not looked at is the rest, and may be walked next.
+    fn select(&self, walk: Walk) -> BoxFuture<'_, Result<Found, ReadError>> {
+        Box::pin(select::scan(self, walk))
+    }
 
     /// Returns the payload of an entry, also of a dead letter's ([`Ledger::dead_letter`]), whose bytes the row keeps.
     fn payload(&self, entry: &Entry) -> BoxFuture<'_, Result<Bytes, ReadError>>;

@@ -1,16 +1,13 @@
 //! `hookline events list`
 
-use hookline_client::{
-    Event, PayloadView,
-    proto::{ListEventsRequest, start_position::Position},
-};
+use hookline_client::{Event, PayloadView, proto::ListEventsRequest};
 use hookline_core::time::Timestamp;
 
+use super::chosen::Chosen;
 use crate::cli::{
     CommandError,
     event_json::{EventJson, line},
     hub::Address,
-    place::Place,
     put, say_error,
     screen::Screen,
     send::now,
@@ -26,6 +23,10 @@ const EXAMPLES: &str = "\
 Examples:
   # The newest
   hookline events list
+
+  # All that happened to a pull request in the last week, and all that mona did
+  hookline events list --resource pull_request/octo/hello#42 --since 7d
+  hookline events list --actor mona
 
   # Failed payments of the last day, the oldest first
   hookline events list stripe/invoice.payment_failed --from 1d --oldest
@@ -44,15 +45,8 @@ pub(in crate::cli) struct Args {
     patterns: Vec<String>,
     #[command(flatten)]
     address: Address,
-    /// A CEL expression that events must make true
-    #[arg(long, value_name = "EXPRESSION", default_value = "", hide_default_value = true)]
-    filter: String,
-    /// Only from here on: a sequence, a time (2026-11-23T09:00:00Z), or so long ago (10m)
-    #[arg(long, value_name = "POSITION", default_value = "earliest", value_parser = Place::parse)]
-    from: Place,
-    /// Only what is before: a sequence, a time, or so long ago
-    #[arg(long, value_name = "POSITION", default_value = "latest", value_parser = Place::parse)]
-    to: Place,
+    #[command(flatten)]
+    chosen: Chosen,
     /// The newest first; that is so unless --oldest is given
     #[arg(long)]
     newest: bool,
@@ -98,28 +92,9 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
 }
 
 fn request(args: &Args, now: Timestamp) -> Result<ListEventsRequest, CommandError> {
-    let usage = |told: &str| Err(CommandError::Usage(told.to_owned()));
     let view = if args.json { PayloadView::Bytes } else { PayloadView::None };
-    let mut request = ListEventsRequest {
-        patterns: args.patterns.clone(),
-        filter: args.filter.clone(),
-        newest_first: !args.oldest,
-        payload_view: view.into(),
-        ..ListEventsRequest::default()
-    };
-    match args.from.position(now) {
-        Position::Earliest(()) => {}
-        Position::Latest(()) => return usage("nothing is after `latest`: see `hookline tail`"),
-        Position::Sequence(sequence) => request.start_sequence = Some(sequence),
-        Position::Time(time) => request.start_time = Some(time),
-    }
-    match args.to.position(now) {
-        Position::Latest(()) => {}
-        Position::Earliest(()) => return usage("nothing is before `earliest`"),
-        Position::Sequence(sequence) => request.end_sequence = Some(sequence),
-        Position::Time(time) => request.end_time = Some(time),
-    }
-    Ok(request)
+    let chosen = args.chosen.request(&args.patterns, now)?;
+    Ok(ListEventsRequest { newest_first: !args.oldest, payload_view: view.into(), ..chosen })
 }
 
 const HEAD: [Head; 7] = [
@@ -178,6 +153,13 @@ mod tests {
             (request.patterns.as_slice(), request.filter.as_str()),
             (&["a/b".to_owned()][..], "true")
         );
+        let about = ["--resource", "issue/octo/hello#4", "--actor", "mona", "--since", "7"];
+        let request = asked(&about).unwrap();
+        assert_eq!(
+            (request.resource_type, request.resource_id),
+            ("issue".to_owned(), "octo/hello#4".to_owned())
+        );
+        assert_eq!((request.actor, request.start_sequence), ("mona".to_owned(), Some(7)));
         assert!(asked(&["--from", "latest"]).is_err());
         assert!(asked(&["--to", "earliest"]).is_err());
     }

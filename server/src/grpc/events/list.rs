@@ -1,88 +1,19 @@
 //! `ListEvents`: the log in pages, either way.
 
-use std::sync::Arc;
-
-use hookline_core::{event::Sequence, time::Timestamp};
+use hookline_core::time::Timestamp;
 use hookline_proto::v1;
 use prost::Message as _;
 use tonic::Status;
 
 use super::trial::Trial;
 use crate::{
-    grpc::{Shared, convert, fields, page, status},
-    limits::{LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, PAGE_BYTES_MAX},
-    store::{Entry, EventLog, ReadLimit, ReadRange},
+    grpc::{Shared, convert, fields, fields::View, page, status},
+    limits::{LIST_FILTER_WORK, LIST_READ_BYTES, LIST_READ_ENTRIES, LIST_WORK_MAX, PAGE_BYTES_MAX},
+    store::{
+        EventLog, ReadLimit,
+        select::{Direction, Found, Walk},
+    },
 };
-
-/// How much of the log one read takes.
-const READ: ReadLimit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_BYTES };
-
-/// Where a list stands, and where it ends.
-struct Walk {
-    newest_first: bool,
-    /// Sequences at or above this.
-    from: u64,
-    /// Sequences below this.
-    before: u64,
-    received_before: Option<Timestamp>,
-    trial: Trial,
-}
-
-impl Walk {
-    async fn read(log: &dyn EventLog, request: &v1::ListEventsRequest) -> Result<Self, Status> {
-        let head = *log.head().borrow();
-        let mut from = request.start_sequence.unwrap_or(1).max(1);
-        let mut before = request.end_sequence.unwrap_or(u64::MAX).min(head.saturating_add(1));
-        if let Some(time) = &request.start_time {
-            from = from.max(position(log, fields::timestamp("start_time", time)?).await?);
-        }
-        let end_time = request.end_time.as_ref();
-        let received_before =
-            end_time.map(|time| fields::timestamp("end_time", time)).transpose()?;
-        if let Some(time) = received_before {
-            before = before.min(position(log, time).await?);
-        }
-        let trial = Trial::read(&request.patterns, &request.filter)?;
-        let newest_first = request.newest_first;
-        Ok(Self { newest_first, from, before, received_before, trial })
-    }
-
-    /// Goes on behind an event that an earlier page ended with.
-    fn resume(&mut self, last: u64) {
-        if self.newest_first {
-            self.before = self.before.min(last);
-        } else {
-            self.from = self.from.max(last.saturating_add(1));
-        }
-    }
-
-    async fn next(&self, log: &dyn EventLog) -> Result<Vec<Arc<Entry>>, Status> {
-        if self.before <= self.from {
-            return Ok(Vec::new());
-        }
-        let entries = if self.newest_first {
-            let before = Sequence::new(self.before).expect("above `from`, which is at least 1");
-            log.read_back(before, READ).await
-        } else {
-            log.read(ReadRange { after: self.from - 1, limit: READ }).await
-        };
-        let mut entries = entries.map_err(|error| status::read_failed(&error))?;
-        entries.retain(|entry| (self.from..self.before).contains(&entry.event.sequence.get()));
-        Ok(entries)
-    }
-
-    async fn takes(&self, log: &dyn EventLog, entry: &Entry) -> Result<bool, Status> {
-        if self.received_before.is_some_and(|before| before <= entry.event.received_at) {
-            return Ok(false);
-        }
-        self.trial.takes(log, entry).await
-    }
-}
-
-async fn position(log: &dyn EventLog, time: Timestamp) -> Result<u64, Status> {
-    let position = log.position_at(time).await.map_err(|error| status::read_failed(&error))?;
-    Ok(position.get())
-}
 
 pub(super) async fn list(
     shared: &Shared,
@@ -94,43 +25,103 @@ pub(super) async fn list(
     let token = std::mem::take(&mut request.page_token);
     // The rest of the request is what a token belongs to; a page may have another size.
     let query = format!("{:?}", v1::ListEventsRequest { page_size: None, ..request.clone() });
-    let mut walk = Walk::read(log, &request).await?;
+    let trial = Trial::of_list(&request)?;
+    let mut walk = walk(log, &request, &trial).await?;
     if let Some(place) = page::place(&token, &query)? {
         let last = place.parse().map_err(|_| status::invalid("page_token", "not a token"))?;
-        walk.resume(last);
+        walk.range = walk.rest_behind(last);
     }
-    let mut page = v1::ListEventsResponse::default();
-    let (mut bytes, mut looked_at) = (0, 0);
-    loop {
-        let entries = walk.next(log).await?;
-        if entries.is_empty() {
-            return Ok(page);
+    let mut page = Page { log, trial, view, size, events: Vec::new(), bytes: 0 };
+    while !walk.range.is_empty() && 0 < walk.work && page.events.len() < size {
+        walk.limit.count = page.wanted();
+        let found = log.select(walk.clone()).await;
+        let found = found.map_err(|error| status::read_failed(&error))?;
+        page.take(&mut walk, found).await?;
+        if PAGE_BYTES_MAX < page.bytes {
+            break;
         }
-        for entry in entries {
-            if walk.takes(log, &entry).await? {
-                let event = convert::event(log, &entry, view).await;
-                let event = event.map_err(|error| status::read_failed(&error))?;
-                bytes += event.encoded_len();
-                if !page.events.is_empty() && PAGE_BYTES_MAX < bytes {
-                    page.next_page_token = token_behind(&page.events, &query);
-                    return Ok(page);
-                }
-                page.events.push(event);
-            }
-            let sequence = entry.event.sequence.get();
-            walk.resume(sequence);
-            looked_at += 1;
-            if page.events.len() == size || looked_at == LIST_LOOKED_AT_MAX {
-                if walk.from < walk.before {
-                    page.next_page_token = page::token(&sequence.to_string(), &query);
-                }
-                return Ok(page);
-            }
-        }
+    }
+    let next_page_token = match walk.range.is_empty() {
+        true => String::new(),
+        false => page::token(&place_of(&walk).to_string(), &query),
+    };
+    Ok(v1::ListEventsResponse { events: page.events, next_page_token })
+}
+
+/// Returns the walk of the first page. Both ends of its range are found by index, and the end is fixed by the log as it is.
+async fn walk(
+    log: &dyn EventLog,
+    request: &v1::ListEventsRequest,
+    trial: &Trial,
+) -> Result<Walk, Status> {
+    let head = *log.head().borrow();
+    let mut from = request.start_sequence.unwrap_or(1).max(1);
+    let mut before = request.end_sequence.unwrap_or(u64::MAX).min(head.saturating_add(1));
+    if let Some(time) = &request.start_time {
+        from = from.max(position(log, fields::timestamp("start_time", time)?).await?);
+    }
+    if let Some(time) = &request.end_time {
+        before = before.min(position(log, fields::timestamp("end_time", time)?).await?);
+    }
+    let direction = if request.newest_first { Direction::Backward } else { Direction::Forward };
+    let limit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_BYTES };
+    let selection = std::sync::Arc::clone(&trial.selection);
+    Ok(Walk { range: from..before, direction, selection, limit, work: LIST_WORK_MAX })
+}
+
+/// Returns the sequence behind which the rest of a walk lies.
+fn place_of(walk: &Walk) -> u64 {
+    match walk.direction {
+        Direction::Forward => walk.range.start - 1,
+        Direction::Backward => walk.range.end,
     }
 }
 
-fn token_behind(events: &[v1::Event], query: &str) -> String {
-    let last = events.last().map_or(0, |event| event.sequence);
-    page::token(&last.to_string(), query)
+async fn position(log: &dyn EventLog, time: Timestamp) -> Result<u64, Status> {
+    let position = log.position_at(time).await.map_err(|error| status::read_failed(&error))?;
+    Ok(position.get())
+}
+
+/// A page that is being filled.
+struct Page<'a> {
+    log: &'a dyn EventLog,
+    trial: Trial,
+    view: View,
+    size: usize,
+    events: Vec<v1::Event>,
+    bytes: usize,
+}
+
+impl Page<'_> {
+    /// Returns how many events to look for at once.
+    fn wanted(&self) -> usize {
+        let room = self.size - self.events.len();
+        if self.trial.has_filter() { LIST_READ_ENTRIES } else { room.min(LIST_READ_ENTRIES) }
+    }
+
+    /// Takes what was found as far as there is room and work to be done, and moves the walk behind it.
+    async fn take(&mut self, walk: &mut Walk, found: Found) -> Result<(), Status> {
+        walk.work = walk.work.saturating_sub(found.work);
+        for entry in found.entries {
+            let is_taken = self.trial.takes(self.log, &entry).await?;
+            if self.trial.has_filter() {
+                walk.work = walk.work.saturating_sub(LIST_FILTER_WORK);
+            }
+            if is_taken {
+                let event = convert::event(self.log, &entry, self.view).await;
+                let event = event.map_err(|error| status::read_failed(&error))?;
+                self.bytes += event.encoded_len();
+                if PAGE_BYTES_MAX < self.bytes && !self.events.is_empty() {
+                    return Ok(());
+                }
+                self.events.push(event);
+            }
+            walk.range = walk.rest_behind(entry.event.sequence.get());
+            if self.events.len() == self.size || walk.work == 0 {
+                return Ok(());
+            }
+        }
+        walk.range = found.rest;
+        Ok(())
+    }
 }

@@ -1,34 +1,71 @@
-//! Patterns and a filter by which events are listed, watched or counted.
+//! The conditions by which events are listed, watched or counted.
 
-use hookline_core::{filter::Filter, pattern::PatternSet};
+use std::sync::Arc;
+
+use hookline_core::filter::Filter;
+use hookline_proto::v1;
 use tonic::Status;
 
 use crate::{
     broker::{Judge, Judgement},
     grpc::{fields, status},
-    store::{Entry, EventLog, ReadError},
+    limits::TEXT_BYTES_MAX,
+    store::{Entry, EventLog, ReadError, select::Selection},
 };
 
-/// What is tried: patterns (none: all events) and a filter (none: all that they take).
+/// What is tried: what an index can tell, and a filter (none: all that is selected).
 pub(super) struct Trial {
-    patterns: Option<PatternSet>,
+    pub(super) selection: Arc<Selection>,
     filter: Option<Filter>,
 }
 
 impl Trial {
     pub(super) fn read(patterns: &[String], filter: &str) -> Result<Self, Status> {
         let patterns = fields::patterns("patterns", patterns)?;
-        Ok(Self { patterns, filter: fields::filter("filter", filter)? })
+        let selection = Selection { patterns, ..Selection::default() };
+        Self::new(selection, filter)
     }
 
+    /// Reads the conditions of a list.
+    pub(super) fn of_list(request: &v1::ListEventsRequest) -> Result<Self, Status> {
+        let selection = Selection {
+            patterns: fields::patterns("patterns", &request.patterns)?,
+            resource_type: text("resource_type", &request.resource_type)?,
+            resource_id: text("resource_id", &request.resource_id)?,
+            actor: text("actor", &request.actor)?,
+        };
+        Self::new(selection, &request.filter)
+    }
+
+    fn new(selection: Selection, filter: &str) -> Result<Self, Status> {
+        let filter = fields::filter("filter", filter)?;
+        Ok(Self { selection: Arc::new(selection), filter })
+    }
+
+    /// Whether an event that is selected may still be refused.
+    pub(super) fn has_filter(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// Judges an event by all conditions, with the reason for which it is not taken if that is asked for.
     pub(super) async fn judge(
         &self,
         log: &dyn EventLog,
         entry: &Entry,
         explains: bool,
     ) -> Result<Judgement, ReadError> {
-        let mut judge = Judge::of(log, entry);
-        judge.try_out(self.patterns.as_ref(), self.filter.as_ref(), explains).await
+        if !self.selection.takes(&entry.event.content) {
+            return Ok(Judgement::Skipped(explains.then(|| self.why_not_selected(entry))));
+        }
+        Judge::of(log, entry).try_out(None, self.filter.as_ref(), explains).await
+    }
+
+    fn why_not_selected(&self, entry: &Entry) -> String {
+        let content = &entry.event.content;
+        if self.selection.takes_subject(&content.source, &content.event_type) {
+            return "its resource or its actor is another".to_owned();
+        }
+        format!("no pattern takes its subject `{}`", entry.event.subject())
     }
 
     /// Whether they take an event. One that the filter fails on they don't.
@@ -36,4 +73,13 @@ impl Trial {
         let judged = self.judge(log, entry, false).await;
         Ok(judged.map_err(|error| status::read_failed(&error))? == Judgement::Taken)
     }
+}
+
+/// Reads a text that must be an event's own; `None` if it is empty: any.
+fn text(field: &str, text: &str) -> Result<Option<String>, Status> {
+    if TEXT_BYTES_MAX < text.len() {
+        let problem = format!("has {} bytes, at most {TEXT_BYTES_MAX} are allowed", text.len());
+        return Err(status::invalid(field, problem));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod log;
+mod select;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -33,8 +33,13 @@ pub(super) fn body_fingerprint(event: &NewEvent) -> Option<u64> {
 }
 
 fn fingerprint_of(event: &NewEvent, separator: &[u8], key: &str) -> u64 {
-    // FNV-1a, then the finalizer of MurmurHash3, which spreads its high bits. A source's name has no zero byte.
-    let bytes = event.source.as_str().bytes().chain(separator.iter().copied()).chain(key.bytes());
+    // A source's name has no zero byte.
+    hash(event.source.as_str().bytes().chain(separator.iter().copied()).chain(key.bytes()))
+}
+
+/// Returns a hash of 64 bits, all of them spread. Stored: it never changes.
+pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    // FNV-1a, then the finalizer of MurmurHash3, which spreads its high bits.
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

@@ -12,6 +12,7 @@
 //! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
 //! | 4 `Bodies` | as 3 | per event of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
 //! | 5 `Weight` | `s` | how many bytes of events were ever appended before `s`, `u64`; one row for each MiB | until trimmed |
+//! | 6 `Index` | block `u64` | message: subject, resource and actor of each of the events `block * 512 ..`, in short; see `index.rs` | until trimmed |
 //! | 16 `Config` | `c` | message: the subscription as created, or changed last | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
 //! | 18 `Position` | `c` | floor `u64`, scanned `u64`; then what `ledger.rs` says | until deleted |
@@ -44,6 +45,7 @@ pub(super) enum Kind {
     Fingerprints = 3,
     Bodies = 4,
     Weight = 5,
+    Index = 6,
     Config = 16,
     Epoch = 17,
     Position = 18,

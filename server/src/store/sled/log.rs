@@ -10,8 +10,14 @@ use hookline_core::{
 };
 
 use super::{
-    super::{Entry, Packed, ReadError, ReadLimit, codec, codec::damaged, payload},
+    super::{
+        Entry, Packed, ReadError, ReadLimit, codec,
+        codec::damaged,
+        payload,
+        select::{Direction, Found, INDEX_WORK, Walk},
+    },
     db_error, dedupe, draft,
+    index::{self, Marks},
     keys::{self, Kind},
     pack::{Encoded, Pack},
     tail::{Room, take_within},
@@ -39,6 +45,7 @@ pub(super) struct Prepared {
     pub(super) weight: u64,
     pub(super) fingerprint: Option<u64>,
     pub(super) body_fingerprint: Option<u64>,
+    pub(super) marks: Marks,
     pub(super) random: [u8; 10],
 }
 
@@ -85,7 +92,7 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
     let weight = u64::try_from(weight).expect("a length fits 64 bits");
     let fingerprint = dedupe::fingerprint(&content);
     let body_fingerprint = dedupe::body_fingerprint(&content);
-    let random = random();
+    let (marks, random) = (Marks::of(&content), random());
     Prepared {
         content,
         payload_size,
@@ -95,6 +102,7 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
         weight,
         fingerprint,
         body_fingerprint,
+        marks,
         random,
     }
 }
@@ -196,6 +204,107 @@ impl Reader<'_> {
             next = pack.first - 1;
         }
         Ok(taken)
+    }
+
+    /// Walks through a range for what is wanted of it; notes the complete blocks that have no row of the index.
+    pub(super) fn select(&self, walk: &Walk, unindexed: &mut Vec<u64>) -> Result<Found, ReadError> {
+        let mut found = Found { entries: Vec::new(), rest: walk.range.clone(), work: 0 };
+        found.rest.start = found.rest.start.max(self.first.get());
+        found.rest.end = found.rest.end.min(self.head.saturating_add(1));
+        let mut bytes = 0;
+        while !found.rest.is_empty() && found.work < walk.work {
+            let block = index::block_of(match walk.direction {
+                Direction::Forward => found.rest.start,
+                Direction::Backward => found.rest.end - 1,
+            });
+            let all = index::sequences_of(block);
+            let range = found.rest.start.max(all.start)..found.rest.end.min(all.end);
+            found.work += INDEX_WORK;
+            let candidates = match self.index_row(block)? {
+                Some(row) => row.candidates(block, &range, &walk.selection),
+                None => {
+                    if all.end <= self.head.saturating_add(1) && self.first.get() <= all.start {
+                        unindexed.push(block);
+                    }
+                    range.clone().collect()
+                }
+            };
+            if self.take_candidates(walk, candidates, &mut found, &mut bytes)? == Room::Full {
+                return Ok(found);
+            }
+            match walk.direction {
+                Direction::Forward => found.rest.start = range.end,
+                Direction::Backward => found.rest.end = range.start,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes of these what is wanted; says whether there is room for more. If not, `found.rest` is what lies behind the last.
+    fn take_candidates(
+        &self,
+        walk: &Walk,
+        mut candidates: Vec<u64>,
+        found: &mut Found,
+        bytes: &mut usize,
+    ) -> Result<Room, ReadError> {
+        if walk.direction == Direction::Backward {
+            candidates.reverse();
+        }
+        let mut candidates = candidates.into_iter().peekable();
+        while let Some(first) = candidates.peek().copied() {
+            let pack = self.pack_of(first)?.ok_or_else(|| Self::missing(first))?;
+            let entries = pack.entries()?;
+            found.work += entries.len();
+            while let Some(sequence) =
+                candidates.next_if(|of| (pack.first..=pack.last()).contains(of))
+            {
+                let place = usize::try_from(sequence - pack.first).ok();
+                let entry = place.and_then(|place| entries.get(place));
+                let entry = entry.ok_or_else(|| Self::missing(sequence))?;
+                if !walk.selection.takes(&entry.event.content) {
+                    continue;
+                }
+                let one = std::iter::once(Arc::clone(entry));
+                if take_within(one, walk.limit, &mut found.entries, bytes) == Room::Full {
+                    found.rest =
+                        Walk { range: found.rest.clone(), ..walk.clone() }.rest_behind(sequence);
+                    return Ok(Room::Full);
+                }
+            }
+        }
+        Ok(Room::Left)
+    }
+
+    /// Returns the row of the index for a block; `None` if there is none that can be read.
+    fn index_row(&self, block: u64) -> Result<Option<index::Row>, ReadError> {
+        let row = draft::get(self.db, &keys::key(Kind::Index, &[block]));
+        match row.and_then(|row| row.map(index::Row::decode_from).transpose()) {
+            // The events themselves tell: a row is made anew.
+            Err(ReadError::Damaged(_)) => Ok(None),
+            read => read,
+        }
+    }
+
+    /// Returns the row of the index for a block, made of its events; `None` if not all of them are there.
+    pub(super) fn make_index_row(&self, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut filling = index::Filling::default();
+        let mut next = index::sequences_of(block).start;
+        while next < index::sequences_of(block).end {
+            let Some(pack) = self.pack_of(next)? else { return Ok(None) };
+            for entry in pack.entries()? {
+                let sequence = entry.event.sequence.get();
+                if sequence < next {
+                    continue;
+                }
+                let content = &entry.event.content;
+                if let Some(row) = filling.push(sequence, content, Marks::of(content)) {
+                    return Ok(Some(row));
+                }
+                next = sequence + 1;
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the position of the first event received at or after `time`: times never go back, so it is searched

@@ -14,6 +14,8 @@ mod pack;
 
 mod dedupe;
 
+mod index;
+
 mod tail;
 
 mod draft;
@@ -58,6 +60,7 @@ use self::{
 use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
     Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
+    select::{self, Found, Walk},
 };
 use crate::limits::STORE_CACHE_BYTES_DEFAULT;
 
@@ -267,6 +270,34 @@ impl EventLog for SledStore {
         limit: ReadLimit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
         Box::pin(self.blocking(move |reader, _| reader.read_back(before, limit)))
+    }
+
+    fn select(&self, walk: Walk) -> BoxFuture<'_, Result<Found, ReadError>> {
+        Box::pin(async move {
+            if walk.selection.is_everything() {
+                return select::scan(self, walk).await;
+            }
+            let (found, rows) = self
+                .blocking(move |reader, _| {
+                    let mut unindexed = Vec::new();
+                    let found = reader.select(&walk, &mut unindexed)?;
+                    let mut rows = Vec::with_capacity(unindexed.len());
+                    for block in unindexed {
+                        rows.extend(reader.make_index_row(block)?.map(|row| (block, row)));
+                    }
+                    Ok((found, rows))
+                })
+                .await?;
+            for (block, row) in rows {
+                // Whether it is written, nobody waits to know: without it the block is read again.
+                let (reply, _) = oneshot::channel();
+                let bytes = row.len();
+                if self.queue.push(Command::Index { block, row, reply }, bytes).await.is_err() {
+                    break;
+                }
+            }
+            Ok(found)
+        })
     }
 
     fn payload(&self, entry: &Entry) -> BoxFuture<'_, Result<Bytes, ReadError>> {

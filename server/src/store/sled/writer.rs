@@ -50,6 +50,12 @@ pub(super) enum Command {
         received_at: Timestamp,
         reply: Reply<Vec<Appended>, AppendError>,
     },
+    /// Writes a row of the index that was made of what lies in the log.
+    Index {
+        block: u64,
+        row: Vec<u8>,
+        reply: Reply<(), AppendError>,
+    },
     Trim {
         before: Sequence,
         reply: Reply<(), AppendError>,
@@ -355,7 +361,7 @@ fn refuse(command: Command, group: &mut Group) {
         Command::Append { events: _, received_at: _, reply } => {
             group.answer(reply, Err(AppendError::Closed), AppendError::Unavailable);
         }
-        Command::Trim { before: _, reply } => {
+        Command::Index { block: _, row: _, reply } | Command::Trim { before: _, reply } => {
             group.answer(reply, Err(AppendError::Closed), AppendError::Unavailable);
         }
         Command::Create { config: _, reply } => {

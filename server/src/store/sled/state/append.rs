@@ -10,7 +10,7 @@ use hookline_core::{
 use super::{
     super::{
         super::{AppendError, Appended, Entry, ReadError, codec},
-        Shared, dedupe,
+        Shared, dedupe, index,
         keys::{self, Kind},
         log::{self, Prepared, Reader},
         pack::Filling,
@@ -167,6 +167,11 @@ impl Opened {
         self.weigh(sequence, &event, group);
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
         pack.push(&event.encoded, id, sequence, received_at);
+        let row = self.index.push(sequence.get(), &event.content, event.marks);
+        if let Some(row) = row {
+            let block = index::block_of(sequence.get());
+            group.draft.put(keys::key(Kind::Index, &[block]), &[&row]);
+        }
         let day = dedupe::day(received_at);
         let at = (day, sequence.get());
         if let Some(fingerprint) = event.fingerprint {

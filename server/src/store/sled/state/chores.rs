@@ -12,6 +12,7 @@ use super::{
         super::ReadError,
         db_error,
         draft::Draft,
+        index,
         keys::{self, Kind, Meta},
         pack::Pack,
         writer::{Failure, Group},
@@ -85,6 +86,7 @@ impl Opened {
             chore(keys::between(Kind::Pack, &[], 0..packs_before)),
             chore(keys::between(Kind::Chunk, &[], 0..before)),
             chore(keys::between(Kind::Weight, &[], 0..before)),
+            chore(keys::between(Kind::Index, &[], 0..index::block_of(before))),
         ];
         for creation in self.configs.keys() {
             for kind in [Kind::Settled, Kind::History] {

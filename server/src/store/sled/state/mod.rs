@@ -26,6 +26,7 @@ use super::{
     Shared, db_error,
     dedupe::{self, Dedupe},
     draft::{self, Draft},
+    index,
     keys::{self, Kind, Meta},
     ledger::Facts,
     open::{Disk, OpenError, panic_text},
@@ -63,6 +64,8 @@ pub(super) struct Opened {
     pub(super) configs_changed: bool,
     epochs: BTreeMap<Creation, Epoch>,
     ledgers: BTreeMap<Creation, Facts>,
+    /// The block of the index that the next events belong to.
+    index: index::Filling,
     chores: VecDeque<Chore>,
 }
 
@@ -148,6 +151,7 @@ impl Opened {
             configs_changed: false,
             epochs: BTreeMap::new(),
             ledgers: BTreeMap::new(),
+            index: index::Filling::default(),
             chores: VecDeque::new(),
             db,
             disk,
@@ -222,6 +226,13 @@ impl Opened {
                     self.append(events, received_at, group, shared)?
                 };
                 group.answer(reply, result, AppendError::Unavailable);
+            }
+            Command::Index { block, row, reply } => {
+                // What was trimmed meanwhile needs none.
+                if self.first <= index::sequences_of(block).start {
+                    group.draft.put(keys::key(Kind::Index, &[block]), &[&row]);
+                }
+                group.answer(reply, Ok(()), AppendError::Unavailable);
             }
             Command::Trim { before, reply } => {
                 let result = self.trim(before, group)?;
