@@ -11,6 +11,9 @@ use tonic::{Code, Status};
 
 use super::CommandError;
 
+/// Over what every command has of its own.
+const HEADING: &str = "Connection";
+
 /// Which hub.
 #[derive(Debug, clap::Args)]
 pub(super) struct Address {
@@ -19,17 +22,18 @@ pub(super) struct Address {
         long,
         env = "HOOKLINE_ADDRESS",
         value_name = "URL",
+        help_heading = HEADING,
         default_value = "http://127.0.0.1:4160"
     )]
     address: String,
     /// Who may have signed the certificate of an `https://` address, in PEM [default: whom the system trusts]
-    #[arg(long, env = "HOOKLINE_CA_CERT", value_name = "FILE")]
+    #[arg(long, env = "HOOKLINE_CA_CERT", value_name = "FILE", help_heading = HEADING)]
     ca_cert: Option<PathBuf>,
     /// The certificate to show to a hub that asks for one, in PEM
-    #[arg(long, env = "HOOKLINE_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
+    #[arg(long, env = "HOOKLINE_CLIENT_CERT", value_name = "FILE", requires = "client_key", help_heading = HEADING)]
     client_cert: Option<PathBuf>,
     /// Its private key, in PEM
-    #[arg(long, env = "HOOKLINE_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
+    #[arg(long, env = "HOOKLINE_CLIENT_KEY", value_name = "FILE", requires = "client_cert", help_heading = HEADING)]
     client_key: Option<PathBuf>,
 }
 
