@@ -210,6 +210,8 @@ pub const LIST_READ_BYTES: usize = MIB;
 pub const LIST_WORK_MAX: usize = 20_000;
 /// What judging an event by a filter counts there: its payload may have to be unpacked and parsed.
 pub const LIST_FILTER_WORK: usize = 8;
+/// How many dead letters one call of ListDeadLetters looks at: a page that its selector takes little of ends here, with a token.
+pub const DEAD_LETTERS_LOOKED_AT_MAX: usize = 10_000;
 /// How many events one call of TestFilter looks at, so that no call reads for minutes.
 pub const LIST_LOOKED_AT_MAX: usize = 100_000;
 /// How many samples TestFilter returns when the request does not say: a screen of them.

@@ -83,6 +83,10 @@ pub struct Selector {
     pub died_from: Option<Timestamp>,
     /// Given up before this time.
     pub died_before: Option<Timestamp>,
+    /// With this cause, as a summary says it.
+    pub cause: Option<String>,
+    /// With this class of error.
+    pub error_type: Option<String>,
 }
 
 /// What a redrive did.
@@ -109,7 +113,9 @@ pub enum DeadLetterError {
 }
 
 impl Selector {
-    fn takes(&self, row: &DeadRow) -> bool {
+    /// Whether it takes a dead letter, but for whose it is.
+    #[must_use]
+    pub fn takes(&self, row: &DeadRow) -> bool {
         let content = &row.entry.event.content;
         let id = DeadLetterId::of(row);
         (self.ids.is_empty() || self.ids.contains(&id))
@@ -120,6 +126,16 @@ impl Selector {
                 .is_none_or(|set| set.matches(&content.source, &content.event_type))
             && self.died_from.is_none_or(|from| from <= row.letter.died_at)
             && self.died_before.is_none_or(|before| row.letter.died_at < before)
+            && self.takes_cause(row)
+    }
+
+    fn takes_cause(&self, row: &DeadRow) -> bool {
+        if self.cause.is_none() && self.error_type.is_none() {
+            return true;
+        }
+        let (cause, _) = Cause::of(row);
+        self.cause.as_ref().is_none_or(|wanted| *wanted == cause.text)
+            && self.error_type.as_ref().is_none_or(|wanted| *wanted == cause.error_type)
     }
 }
 

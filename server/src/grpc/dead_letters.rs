@@ -11,7 +11,10 @@ use tonic::{Request, Response, Status};
 use super::{Shared, convert, fields, page, status};
 use crate::{
     broker::{DeadLetterId, DeadLetterMode, Selector},
-    limits::{PAGE_BYTES_MAX, REDRIVE_DEFAULT, REDRIVE_MAX, SETTLE_BATCH_MAX},
+    limits::{
+        DEAD_LETTERS_LOOKED_AT_MAX, PAGE_BYTES_MAX, REDRIVE_DEFAULT, REDRIVE_MAX,
+        REDRIVE_READ_ENTRIES, SETTLE_BATCH_MAX,
+    },
     store::ReadLimit,
 };
 
@@ -27,23 +30,25 @@ impl DeadLetterService for Service {
         let request = request.into_inner();
         let broker = &self.0.broker;
         let view = fields::view(request.payload_view, request.max_payload_bytes)?;
-        let name = match request.subscription.as_str() {
-            "" => None,
-            name => Some(fields::subscription_name("subscription", name)?),
-        };
-        if let Some(name) = &name
+        let size = page::size(request.page_size);
+        let query = format!("dead letters {} {:?}", request.subscription, request.selector);
+        let is_narrow = request.selector.as_ref().is_some_and(is_narrow);
+        let selector = selector_of_list(&request.subscription, request.selector)?;
+        let name = &selector.subscription;
+        if let Some(name) = name
             && broker.identity(name).is_none()
         {
             return Err(status::unknown_subscription(name.as_str()));
         }
-        let size = page::size(request.page_size);
-        let query = format!("dead letters {}", request.subscription);
         let mut after = place(&request.page_token, &query)?;
         let mut page = v1::ListDeadLettersResponse::default();
-        let mut bytes = 0;
+        let (mut bytes, mut looked_at) = (0, 0);
         loop {
             // One more than the page still holds tells whether there is another.
-            let count = size + 1 - page.dead_letters.len();
+            let count = match is_narrow {
+                true => REDRIVE_READ_ENTRIES,
+                false => size + 1 - page.dead_letters.len(),
+            };
             let limit = ReadLimit { count, bytes: PAGE_BYTES_MAX };
             let rows = broker.dead_letters(name.as_ref(), after, limit).await;
             let rows = rows.map_err(|error| status::read_failed(&error))?;
@@ -51,6 +56,16 @@ impl DeadLetterService for Service {
                 return Ok(Response::new(page));
             }
             for (identity, row) in rows {
+                looked_at += 1;
+                if !selector.takes(&row) {
+                    after = Some((row.creation, row.entry.event.sequence));
+                    if looked_at >= DEAD_LETTERS_LOOKED_AT_MAX {
+                        page.next_page_token =
+                            page::token(&DeadLetterId::of(&row).to_string(), &query);
+                        return Ok(Response::new(page));
+                    }
+                    continue;
+                }
                 let letter = convert::dead_letter(&**broker.log(), &identity, &row, view).await;
                 let letter = letter.map_err(|error| status::read_failed(&error))?;
                 bytes += letter.encoded_len();
@@ -130,6 +145,31 @@ impl DeadLetterService for Service {
     }
 }
 
+/// Whether a selector takes some of a subscription's dead letters only.
+fn is_narrow(selector: &v1::DeadLetterSelector) -> bool {
+    let subscription = selector.subscription.clone();
+    *selector != v1::DeadLetterSelector { subscription, ..v1::DeadLetterSelector::default() }
+}
+
+/// Reads which dead letters a list is about.
+fn selector_of_list(
+    subscription: &str,
+    proto: Option<v1::DeadLetterSelector>,
+) -> Result<Selector, Status> {
+    let name = match subscription {
+        "" => None,
+        name => Some(fields::subscription_name("subscription", name)?),
+    };
+    let selector = selector(proto)?;
+    if let (Some(name), Some(other)) = (&name, &selector.subscription)
+        && name != other
+    {
+        let problem = format!("is `{other}`, and `subscription` is `{name}`");
+        return Err(status::invalid("selector.subscription", problem));
+    }
+    Ok(Selector { subscription: name.or(selector.subscription), ..selector })
+}
+
 /// Reads the token of a page: the place behind which it begins.
 fn place(token: &str, query: &str) -> Result<Option<(Creation, Sequence)>, Status> {
     let Some(place) = page::place(token, query)? else { return Ok(None) };
@@ -194,6 +234,8 @@ fn selector(selector: Option<v1::DeadLetterSelector>) -> Result<Selector, Status
         patterns: fields::patterns("selector.patterns", &selector.patterns)?,
         died_from: time("selector.start_time", selector.start_time)?,
         died_before: time("selector.end_time", selector.end_time)?,
+        cause: fields::text("selector.cause", &selector.cause)?,
+        error_type: fields::text("selector.error_type", &selector.error_type)?,
     })
 }
 

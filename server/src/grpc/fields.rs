@@ -15,7 +15,7 @@ use tonic::Status;
 use super::status::invalid;
 use crate::{
     broker::{Broker, CreateError, Identity, Start},
-    limits::{IN_FLIGHT_MAX, PAYLOAD_BYTES_DEFAULT},
+    limits::{IN_FLIGHT_MAX, PAYLOAD_BYTES_DEFAULT, TEXT_BYTES_MAX},
 };
 
 /// How the payloads of an answer are returned.
@@ -64,6 +64,15 @@ pub(super) fn patterns(field: &str, patterns: &[String]) -> Result<Option<Patter
             invalid(field, error)
         }
     })
+}
+
+/// Reads a text that something must have as its own; `None` if it is empty: any.
+pub(super) fn text(field: &str, text: &str) -> Result<Option<String>, Status> {
+    if TEXT_BYTES_MAX < text.len() {
+        let problem = format!("has {} bytes, at most {TEXT_BYTES_MAX} are allowed", text.len());
+        return Err(invalid(field, problem));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 /// Reads a filter; `None` if it is empty.

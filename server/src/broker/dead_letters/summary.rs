@@ -30,6 +30,25 @@ pub struct Cause {
     pub text: String,
 }
 
+impl Cause {
+    /// Returns the cause of a dead letter, and what it failed with as it was said.
+    #[must_use]
+    pub fn of(row: &DeadRow) -> (Self, &str) {
+        let last = row.letter.history.last();
+        // The attempts of before a redrive are not what a filter failed with.
+        let (text, error_type) = match row.letter.reason {
+            Reason::FilterError => (row.letter.detail.as_str(), ""),
+            // What retention says is said of many, by one of them.
+            Reason::MaxAttempts | Reason::Rejected | Reason::Retention => last
+                .map_or_else(Default::default, |last| {
+                    (last.reason.as_str(), last.error_type.as_str())
+                }),
+        };
+        let reason = row.letter.reason;
+        (Self { reason, error_type: error_type.to_owned(), text: cause(text) }, text)
+    }
+}
+
 /// Dead letters with one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CauseGroup {
@@ -97,21 +116,7 @@ struct Groups {
 
 impl Groups {
     fn add(&mut self, subscription: &SubscriptionName, row: &DeadRow) {
-        let last = row.letter.history.last();
-        // The attempts of before a redrive are not what a filter failed with.
-        let (text, error_type) = match row.letter.reason {
-            Reason::FilterError => (row.letter.detail.as_str(), ""),
-            // What retention says is said of many, by one of them.
-            Reason::MaxAttempts | Reason::Rejected | Reason::Retention => last
-                .map_or_else(Default::default, |last| {
-                    (last.reason.as_str(), last.error_type.as_str())
-                }),
-        };
-        let cause = Cause {
-            reason: row.letter.reason,
-            error_type: error_type.to_owned(),
-            text: cause(text),
-        };
+        let (cause, text) = Cause::of(row);
         let Self { places, groups, rest } = self;
         let group = match places.get(&cause) {
             Some(place) => groups.get_mut(*place).expect("a place is one of a group"),

@@ -6,7 +6,7 @@ use hookline_client::{
 };
 use tonic::Status;
 
-use super::selector::reason;
+use super::selector::{Conditions, reason};
 use crate::cli::{
     CommandError,
     event_json::{DeadLetterJson, line},
@@ -23,6 +23,9 @@ Examples:
   # What agents have given up, of all subscriptions
   hookline dead-letters list
 
+  # Those of today that failed as the summary says
+  hookline dead-letters list --since 2026-11-23T00:00:00Z --cause 'the ledger said <n>'
+
   # The last error of each, by machine
   hookline dead-letters list --subscription reviewer --json | jq -r '.attempts[-1].reason'";
 
@@ -37,6 +40,8 @@ pub(in crate::cli) struct Args {
     /// Only those of this subscription
     #[arg(long, short, value_name = "NAME")]
     subscription: Option<String>,
+    #[command(flatten)]
+    conditions: Conditions,
     /// Show at most so many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100,
         value_parser = clap::value_parser!(u64).range(1..))]
@@ -89,6 +94,7 @@ impl Pages {
             page_token: std::mem::take(&mut self.token),
             payload_view: view.into(),
             max_payload_bytes: None,
+            selector: Some(args.conditions.proto(args.subscription.as_deref())),
         };
         let page = self.client.dead_letters().list_dead_letters(request).await?.into_inner();
         self.token.clone_from(&page.next_page_token);

@@ -42,6 +42,12 @@ pub(super) struct Conditions {
     /// Only those given up before this time
     #[arg(long, value_name = "TIME", value_parser = read_time)]
     until: Option<Timestamp>,
+    /// Only those with this cause, as `dead-letters summary` shows it
+    #[arg(long, value_name = "CAUSE", default_value = "", hide_default_value = true)]
+    cause: String,
+    /// Only those whose last attempt failed with this class of error
+    #[arg(long, value_name = "CLASS", default_value = "", hide_default_value = true)]
+    error_type: String,
 }
 
 /// Why a delivery was given up.
@@ -98,6 +104,8 @@ impl Conditions {
             patterns: self.patterns.clone(),
             start_time: self.since.map(time),
             end_time: self.until.map(time),
+            cause: self.cause.clone(),
+            error_type: self.error_type.clone(),
         }
     }
 }
@@ -132,7 +140,7 @@ mod tests {
     fn every_flag_gets_into_the_selector() {
         let selector = parse(
             "--subscription s --id a b --id c --reason max-attempts --pattern x/y \
-             --since 1970-01-01T00:00:01.5Z --until 2",
+             --since 1970-01-01T00:00:01.5Z --until 2 --cause no-<n> --error-type E",
         );
         let at = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
         let expected = DeadLetterSelector {
@@ -142,6 +150,8 @@ mod tests {
             patterns: vec!["x/y".to_owned()],
             start_time: at(1, 500_000_000),
             end_time: at(2, 0),
+            cause: "no-<n>".to_owned(),
+            error_type: "E".to_owned(),
         };
         assert_eq!(selector.unwrap().proto(), expected);
     }

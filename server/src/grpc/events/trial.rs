@@ -9,7 +9,6 @@ use tonic::Status;
 use crate::{
     broker::{Judge, Judgement},
     grpc::{fields, status},
-    limits::TEXT_BYTES_MAX,
     store::{Entry, EventLog, ReadError, select::Selection},
 };
 
@@ -30,9 +29,9 @@ impl Trial {
     pub(super) fn of_list(request: &v1::ListEventsRequest) -> Result<Self, Status> {
         let selection = Selection {
             patterns: fields::patterns("patterns", &request.patterns)?,
-            resource_type: text("resource_type", &request.resource_type)?,
-            resource_id: text("resource_id", &request.resource_id)?,
-            actor: text("actor", &request.actor)?,
+            resource_type: fields::text("resource_type", &request.resource_type)?,
+            resource_id: fields::text("resource_id", &request.resource_id)?,
+            actor: fields::text("actor", &request.actor)?,
         };
         Self::new(selection, &request.filter)
     }
@@ -73,13 +72,4 @@ impl Trial {
         let judged = self.judge(log, entry, false).await;
         Ok(judged.map_err(|error| status::read_failed(&error))? == Judgement::Taken)
     }
-}
-
-/// Reads a text that must be an event's own; `None` if it is empty: any.
-fn text(field: &str, text: &str) -> Result<Option<String>, Status> {
-    if TEXT_BYTES_MAX < text.len() {
-        let problem = format!("has {} bytes, at most {TEXT_BYTES_MAX} are allowed", text.len());
-        return Err(status::invalid(field, problem));
-    }
-    Ok((!text.is_empty()).then(|| text.to_owned()))
 }

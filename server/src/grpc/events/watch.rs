@@ -11,8 +11,11 @@ use tonic::Status;
 use super::trial::Trial;
 use crate::{
     grpc::{Shared, convert, fields, fields::View, status},
-    limits::{WATCH_READ_BYTES, WATCH_READ_ENTRIES},
-    store::{Entry, EventLog, ReadLimit, ReadRange},
+    limits::{LIST_WORK_MAX, WATCH_READ_BYTES, WATCH_READ_ENTRIES},
+    store::{
+        Entry, EventLog, ReadLimit,
+        select::{Direction, Walk},
+    },
 };
 
 /// How much of the log one read takes.
@@ -25,7 +28,7 @@ struct Watcher {
     stop: CancellationToken,
     trial: Trial,
     view: View,
-    /// Everything up to here was looked at.
+    /// Everything up to here was looked at, or is ahead.
     after: u64,
     ahead: VecDeque<Arc<Entry>>,
 }
@@ -56,25 +59,27 @@ impl Watcher {
     async fn next(&mut self) -> Result<v1::Event, Status> {
         loop {
             while let Some(entry) = self.ahead.pop_front() {
-                self.after = entry.event.sequence.get();
                 if self.trial.takes(&*self.log, &entry).await? {
                     let event = convert::event(&*self.log, &entry, self.view).await;
                     return event.map_err(|error| status::read_failed(&error));
                 }
             }
             self.wait().await?;
-            let range = ReadRange { after: self.after, limit: READ };
-            let entries = self.log.read(range).await;
-            let entries = entries.map_err(|error| status::read_failed(&error))?;
-            if entries.is_empty() {
-                // What lay here was trimmed in the meantime; or the store can't show it yet.
-                let kept = self.log.first().get() - 1;
-                if kept <= self.after {
-                    return Err(status::unavailable("the log can't be read here yet"));
-                }
-                self.after = kept;
+            let walk = Walk {
+                range: self.after + 1..u64::MAX,
+                direction: Direction::Forward,
+                selection: Arc::clone(&self.trial.selection),
+                limit: READ,
+                work: LIST_WORK_MAX,
+            };
+            let found = self.log.select(walk).await;
+            let found = found.map_err(|error| status::read_failed(&error))?;
+            // What is skipped is not wanted, or was trimmed in the meantime.
+            if found.rest.start <= self.after + 1 {
+                return Err(status::unavailable("the log can't be read here yet"));
             }
-            self.ahead.extend(entries);
+            self.after = found.rest.start - 1;
+            self.ahead.extend(found.entries);
         }
     }
 

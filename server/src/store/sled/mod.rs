@@ -60,7 +60,7 @@ use self::{
 use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
     Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
-    select::{self, Found, Walk},
+    select::{self, Direction, Found, Walk},
 };
 use crate::limits::STORE_CACHE_BYTES_DEFAULT;
 
@@ -274,7 +274,10 @@ impl EventLog for SledStore {
 
     fn select(&self, walk: Walk) -> BoxFuture<'_, Result<Found, ReadError>> {
         Box::pin(async move {
-            if walk.selection.is_everything() {
+            // What is in memory is judged faster than an index is read.
+            let is_in_memory =
+                walk.direction == Direction::Forward && self.shared.tail.reaches(walk.range.start);
+            if is_in_memory || walk.selection.is_everything() {
                 return select::scan(self, walk).await;
             }
             let (found, rows) = self

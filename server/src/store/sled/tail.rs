@@ -80,6 +80,11 @@ impl Tail {
         Some(taken)
     }
 
+    /// Whether all that the log holds from here on is here.
+    pub(super) fn reaches(&self, sequence: u64) -> bool {
+        self.0.read().first().is_some_and(|first| first <= sequence)
+    }
+
     /// Returns one entry, if it is here.
     pub(super) fn entry(&self, sequence: u64) -> Option<Arc<Entry>> {
         let state = self.0.read();
