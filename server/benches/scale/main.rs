@@ -6,12 +6,13 @@
 //!
 //! - `backlog`: a million events wait on one subscription and 100,000 retries on another, beside a hub with 10,000 and as
 //!   many retries, and one with 10,000 and 1,000;
+//! - `list`: first pages of a log of 50,000 events, beside reading all of it;
 //! - `resource`: 30,000 events wait behind one resource of an ordered subscription, beside one with none;
 //! - `retention`: disk and memory while many times as much is sent as may be kept. Needs the same as `subscriptions`;
 //! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10. Needs `wrk` and bodies, see
 //!   the bench `ingest`.
 //!
-//! `cargo bench -p hookline-server --bench scale -- backlog|resource|retention|subscriptions [--rounds N]`
+//! `cargo bench -p hookline-server --bench scale -- backlog|list|resource|retention|subscriptions [--rounds N]`
 
 #![expect(
     clippy::print_stdout,
@@ -21,6 +22,7 @@
 
 mod backlog;
 mod latency;
+mod list;
 #[path = "../ingest/load.rs"]
 mod load;
 mod resource;
@@ -46,10 +48,15 @@ fn main() -> Outcome {
     let rounds = number("--rounds", 5);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let named = |part: &str| args.iter().any(|arg| arg == part);
-    let all = !["backlog", "resource", "retention", "subscriptions"].iter().any(|part| named(part));
+    let all = !["backlog", "list", "resource", "retention", "subscriptions"]
+        .iter()
+        .any(|part| named(part));
     if all || named("backlog") {
         let (waiting, retries) = (number("--waiting", 1_000_000), number("--retries", 100_000));
         runtime.block_on(backlog::run(rounds, (waiting, retries)))?;
+    }
+    if all || named("list") {
+        runtime.block_on(list::run(rounds))?;
     }
     if all || named("resource") {
         runtime.block_on(resource::run(rounds))?;
