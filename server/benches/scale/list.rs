@@ -95,7 +95,7 @@ fn questions() -> Vec<(&'static str, ListEventsRequest)> {
         ("absent resource", about("octo/hello#99999")),
         ("actor (167)", by("actor-77")),
         ("absent actor", by("nobody")),
-        ("a minute in the midst", minute.clone()),
+        ("a minute in the midst", minute),
         (
             "pattern, resource and time",
             ListEventsRequest {

@@ -12,7 +12,9 @@ use crate::cli::{
     event_json::{DeadLetterJson, line},
     hub::Address,
     put, say_error,
-    text::{self, Align, Columns},
+    screen::Screen,
+    table::{Cell, Head, Table},
+    text::{self, Align},
 };
 
 /// The most dead letters of one page.
@@ -56,25 +58,30 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
     let mut pages = Pages { client, token: String::new() };
     let mut left = args.limit;
     let mut shown = 0;
-    let mut columns = columns();
-    loop {
+    let mut table = Table::new(&HEAD);
+    let is_cut = loop {
         let page = pages.next(&args, left.min(PAGE_SIZE)).await;
         let page = page.map_err(|status| args.address.refused("list dead letters", status))?;
         let more = !page.next_page_token.is_empty();
         let letters = page.dead_letters;
         let count = u64::try_from(letters.len()).unwrap_or(u64::MAX);
-        print(&letters, args.json, &mut columns)?;
+        if args.json {
+            letters.iter().try_for_each(|letter| put(&line(&DeadLetterJson::new(letter))))?;
+        } else {
+            letters.iter().for_each(|letter| table.push(cells(letter)));
+        }
         (left, shown) = (left.saturating_sub(count), shown + count);
-        if !more {
-            break;
+        if !more || left == 0 {
+            break more;
         }
-        if left == 0 {
-            say_error(&format!("there are more than {}: see --limit", args.limit));
-            break;
-        }
-    }
+    };
     if shown == 0 && !args.json {
         put("there are no dead letters")?;
+    } else if !args.json {
+        table.lines(Screen::of_stdout()).iter().try_for_each(|line| put(line))?;
+    }
+    if is_cut {
+        say_error(&format!("there are more than {}: see --limit", args.limit));
     }
     Ok(())
 }
@@ -102,32 +109,28 @@ impl Pages {
     }
 }
 
-fn print(letters: &[DeadLetter], json: bool, columns: &mut Columns) -> std::io::Result<()> {
-    if json {
-        return letters.iter().try_for_each(|letter| put(&line(&DeadLetterJson::new(letter))));
-    }
-    let rows: Vec<_> = letters.iter().map(cells).collect();
-    rows.iter().for_each(|row| columns.fit(row));
-    rows.iter().try_for_each(|row| put(&columns.row(row)))
-}
+const HEAD: [Head; 7] = [
+    ("ID", Align::Left),
+    ("DIED", Align::Left),
+    ("SUBSCRIPTION", Align::Left),
+    ("SUBJECT", Align::Left),
+    ("REASON", Align::Left),
+    ("ATTEMPTS", Align::Right),
+    ("LAST ERROR", Align::Left),
+];
 
-/// Id, when, subscription, subject, reason, attempts, last error.
-fn columns() -> Columns {
-    let left = (Align::Left, 1);
-    Columns::new(&[left, left, left, left, left, (Align::Right, 1), left])
-}
-
-fn cells(letter: &DeadLetter) -> Vec<String> {
+fn cells(letter: &DeadLetter) -> Vec<Cell> {
     let subject = letter.event.as_ref().map(hookline_client::subject).unwrap_or_default();
     let last = letter.attempts.last();
     vec![
-        text::cell(&letter.id, 48),
-        text::time(letter.died_at.as_ref()).unwrap_or_else(|| "-".to_owned()),
-        text::cell(&letter.subscription, 64),
-        text::cell(&subject, 64),
-        reason(letter.reason()).to_owned(),
-        last.map_or(0, |attempt| attempt.number).to_string(),
-        text::cell(last.map_or("", |attempt| attempt.reason.trim()), 100),
+        // Needed whole, to ask for it.
+        Cell::new(&letter.id).whole(),
+        text::time(letter.died_at.as_ref()).unwrap_or_default().into(),
+        Cell::new(&letter.subscription),
+        subject.into(),
+        Cell::new(reason(letter.reason())),
+        Cell::count(last.map_or(0, |attempt| attempt.number.into())),
+        text::cell(last.map_or("", |attempt| attempt.reason.trim()), 100).into(),
     ]
 }
 
@@ -136,6 +139,12 @@ mod tests {
     use hookline_client::{Attempt, Event, proto::DeadLetterReason};
 
     use super::*;
+
+    fn lines(letter: &DeadLetter) -> Vec<String> {
+        let mut table = Table::new(&HEAD);
+        table.push(cells(letter));
+        table.lines(Screen::PLAIN)
+    }
 
     #[test]
     fn a_dead_letter_is_one_line_with_its_last_error() {
@@ -159,15 +168,19 @@ mod tests {
             detail: String::new(),
         };
         assert_eq!(
-            columns().row(&cells(&letter)),
-            "dl-1  2018-08-02T10:10:20.000Z  billing  stripe/invoice.paid  max-attempts  3  \
-             503\\nfrom the ledger"
+            lines(&letter),
+            [
+                "ID    DIED                      SUBSCRIPTION  SUBJECT              REASON        ATTEMPTS  LAST ERROR",
+                "dl-1  2018-08-02T10:10:20.000Z  billing       stripe/invoice.paid  max-attempts         3  \
+                 503\\nfrom the ledger"
+            ]
         );
     }
 
     #[test]
     fn a_dead_letter_without_anything_is_still_a_line() {
-        let row = columns().row(&cells(&DeadLetter::default()));
-        assert_eq!(row, "-  -  -  -  unknown  0  -");
+        let row = lines(&DeadLetter::default()).remove(1);
+        let words: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(words, ["-", "-", "-", "-", "unknown", "0", "-"]);
     }
 }

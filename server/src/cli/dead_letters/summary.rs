@@ -8,7 +8,9 @@ use crate::cli::{
     event_json::{CauseJson, line},
     hub::Address,
     put, say_error,
-    text::{self, Align, Columns},
+    screen::Screen,
+    table::{Cell, Head, Table},
+    text::{self, Align},
 };
 
 const EXAMPLES: &str = "\
@@ -54,10 +56,9 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
     } else if answer.groups.is_empty() {
         put("there are no dead letters")?;
     } else {
-        let rows: Vec<_> = answer.groups.iter().map(cells).collect();
-        let mut columns = columns();
-        rows.iter().for_each(|row| columns.fit(row));
-        rows.iter().try_for_each(|row| put(&columns.row(row)))?;
+        let mut table = Table::new(&HEAD);
+        answer.groups.iter().for_each(|group| table.push(cells(group)));
+        table.lines(Screen::of_stdout()).iter().try_for_each(|line| put(line))?;
     }
     if answer.is_partial {
         say_error(&format!("there are more than the {} that were read", answer.total_count));
@@ -65,26 +66,31 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Count, reason, class of the error, subscriptions, when the newest was given up, an id, cause.
-fn columns() -> Columns {
-    let left = (Align::Left, 1);
-    Columns::new(&[(Align::Right, 1), left, left, left, left, left, left])
-}
+const HEAD: [Head; 7] = [
+    ("COUNT", Align::Right),
+    ("REASON", Align::Left),
+    ("ERROR TYPE", Align::Left),
+    ("SUBSCRIPTIONS", Align::Left),
+    ("NEWEST DIED", Align::Left),
+    ("FOR EXAMPLE", Align::Left),
+    ("CAUSE", Align::Left),
+];
 
-fn cells(group: &DeadLetterGroup) -> Vec<String> {
+fn cells(group: &DeadLetterGroup) -> Vec<Cell> {
     let (reason, cause) = if group.is_rest {
         ("-", "all others")
     } else {
         (reason(group.reason()), group.cause.as_str())
     };
     vec![
-        group.count.to_string(),
-        reason.to_owned(),
-        text::cell(&group.error_type, 32),
-        text::cell(&group.subscriptions.join(","), 48),
-        text::time(group.newest_died_at.as_ref()).unwrap_or_else(|| "-".to_owned()),
-        text::cell(group.sample_ids.first().map_or("", String::as_str), 48),
-        text::cell(cause, 256),
+        Cell::count(group.count),
+        Cell::new(reason),
+        text::cell(&group.error_type, 32).into(),
+        text::cell(&group.subscriptions.join(","), 48).into(),
+        text::time(group.newest_died_at.as_ref()).unwrap_or_default().into(),
+        // Needed whole, to ask for it; and the cause, to choose by it.
+        Cell::new(group.sample_ids.first().map_or("", String::as_str)).whole(),
+        Cell::new(cause).whole(),
     ]
 }
 
@@ -93,6 +99,18 @@ mod tests {
     use hookline_client::proto::DeadLetterReason;
 
     use super::*;
+
+    /// The columns of the only line below the head.
+    fn words(group: &DeadLetterGroup) -> Vec<String> {
+        let mut table = Table::new(&HEAD);
+        table.push(cells(group));
+        let lines = table.lines(Screen::PLAIN);
+        lines[1]
+            .split("  ")
+            .filter(|word| !word.is_empty())
+            .map(|word| word.trim().to_owned())
+            .collect()
+    }
 
     #[test]
     fn a_group_is_one_line_with_its_cause() {
@@ -110,11 +128,18 @@ mod tests {
             is_rest: false,
         };
         assert_eq!(
-            columns().row(&cells(&group)),
-            "17  max-attempts  HttpError  billing,reviewer  2018-08-02T10:10:20.000Z  dl-1-42-0  \
-             status 503 after <n>s"
+            words(&group),
+            [
+                "17",
+                "max-attempts",
+                "HttpError",
+                "billing,reviewer",
+                "2018-08-02T10:10:20.000Z",
+                "dl-1-42-0",
+                "status 503 after <n>s"
+            ]
         );
         group = DeadLetterGroup { is_rest: true, count: 2, ..DeadLetterGroup::default() };
-        assert_eq!(columns().row(&cells(&group)), "2  -  -  -  -  -  all others");
+        assert_eq!(words(&group), ["2", "-", "-", "-", "-", "-", "all others"]);
     }
 }
