@@ -133,6 +133,13 @@ impl Delivery {
         serde_json::from_slice(&self.event.payload)
     }
 
+    /// Returns the place of this attempt in a trace (W3C Trace Context), for spans of your own to hang
+    /// below; `None` if the event belongs to no trace.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        Some(self.message.traceparent.as_str()).filter(|text| !text.is_empty())
+    }
+
     /// Returns the number of this attempt, from 1.
     #[must_use]
     pub const fn attempt(&self) -> u32 {

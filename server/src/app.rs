@@ -11,9 +11,11 @@ use crate::{
     clock::Clock,
     config::Config,
     grpc, http,
-    store::{EventLog, Ledger},
+    metrics::{Measured, Process},
+    store::{EventLog, Ledger, OfLog},
     tasks::{Failure, Group, Kind, Tasks, Unfinished},
     tls::{self, Protocol, Tls, TlsError},
+    traces::{ExportError, Traces},
 };
 
 /// The part of the shutdown's grace that is left for closing what is still open after the agents' share.
@@ -40,12 +42,14 @@ struct Groups {
     http: Group,
     subscriptions: Group,
     grpc: Group,
+    traces: Group,
 }
 
 impl Groups {
-    /// First nothing more comes in, then agents are let go, then nothing more is answered.
-    fn in_order(&self) -> [&Group; 3] {
-        [&self.http, &self.subscriptions, &self.grpc]
+    /// First nothing more comes in, then agents are let go, then nothing more is answered; what was traced of all that is
+    /// sent at last.
+    fn in_order(&self) -> [&Group; 4] {
+        [&self.http, &self.subscriptions, &self.grpc, &self.traces]
     }
 }
 
@@ -69,6 +73,9 @@ pub enum AppError {
     /// The HTTP port could not be bound.
     #[error("could not start the HTTP front")]
     Http(#[from] http::BindError),
+    /// The export of traces could not be set up.
+    #[error("could not start the traces")]
+    Traces(#[from] ExportError),
     /// The gRPC port could not be bound.
     #[error("could not start the gRPC services")]
     Grpc(#[from] grpc::BindError),
@@ -89,6 +96,7 @@ impl App {
             http: tasks.group("http"),
             subscriptions: tasks.group("subscriptions"),
             grpc: tasks.group("grpc"),
+            traces: tasks.group("traces"),
         };
         let started = Self::build(config, foundation, &tasks, &groups).await;
         if started.is_err() {
@@ -104,9 +112,11 @@ impl App {
         groups: &Groups,
     ) -> Result<Self, AppError> {
         let Foundation { log, ledger, clock } = foundation;
-        let subscriptions = groups.subscriptions.clone();
+        let traces = Traces::start(&config.traces, &groups.traces)?;
+        let parts = (Arc::clone(&log), ledger, Arc::clone(&clock));
         let broker =
-            Broker::start(Arc::clone(&log), ledger, Arc::clone(&clock), subscriptions).await?;
+            Broker::start(parts.0, parts.1, parts.2, groups.subscriptions.clone(), traces.clone())
+                .await?;
         broker.start_retention(Retention {
             max_age: config.retention.max_age,
             open_max_age: config.retention.open_max_age,
@@ -115,9 +125,19 @@ impl App {
         });
         let (readiness, counts) =
             (http::Readiness::default(), Arc::new(http::Counts::new(&config.sources)));
+        let calls = Arc::new(grpc::Calls::default());
+        let measured: Vec<Arc<dyn Measured>> = vec![
+            Arc::new(OfLog(Arc::clone(&log))),
+            Arc::new(broker.clone()),
+            Arc::clone(&calls) as _,
+            Arc::new(traces.clone()),
+            Arc::new(Process { started_at: clock.wall() }),
+        ];
         let state = http::State {
             sources: config.sources.clone(),
             log,
+            traces,
+            measured,
             clock: Arc::clone(&clock),
             readiness: readiness.clone(),
             counts: Arc::clone(&counts),
@@ -137,7 +157,8 @@ impl App {
         };
         let stop = groups.grpc.stopping().clone();
         let services =
-            grpc::Server::bind(config.grpc.listen, grpc_tls, broker.clone(), sources, stop).await?;
+            grpc::Server::bind(config.grpc.listen, grpc_tls, broker.clone(), sources, calls, stop)
+                .await?;
         if !listeners.is_empty() {
             let keeping =
                 tls::keep_fresh(listeners, Arc::clone(&clock), groups.http.stopping().clone());

@@ -73,6 +73,24 @@ fn wall_now() -> Timestamp {
     }
 }
 
+/// Measures how long something takes: for metrics, which decide nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(instant_now())
+    }
+
+    /// Returns how long it has run.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        instant_now().saturating_duration_since(self.0)
+    }
+}
+
 /// Clocks that stand still until they are moved: for tests.
 #[derive(Clone, Debug)]
 pub struct ManualClock {

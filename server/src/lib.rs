@@ -10,6 +10,10 @@ pub mod clock;
 
 pub mod tasks;
 
+pub mod metrics;
+
+pub mod traces;
+
 pub mod tls;
 
 mod transport;

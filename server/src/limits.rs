@@ -235,6 +235,28 @@ pub const STORE_CACHE_BYTES_LEAST: usize = 8 * MIB;
 /// The most that `[store] cache` may be: more than a log of months has.
 pub const STORE_CACHE_BYTES_MOST: usize = 16 * 1_024 * MIB;
 
+// --- Metrics and traces ---
+
+/// How long one part of the hub may take to tell its figures: Prometheus waits for ten seconds by default.
+pub const SCRAPE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How many subscriptions have series of their own, the oldest; the others are told as one: a series takes Prometheus some
+/// KiB, and a subscription has about forty.
+pub const SUBSCRIPTIONS_MEASURED_MAX: usize = 1_000;
+/// How many events one scrape reads to find out how old they are; those beyond it are read by the next one.
+pub const AGES_READ_MAX: usize = 1_000;
+/// How often the files of the store are looked at for their size.
+pub const DISK_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many spans may wait to be sent, about 5 MiB: what comes in a second of an ordinary day. More are dropped, since
+/// nothing waits for traces.
+pub const SPANS_QUEUED_MAX: usize = 8_192;
+/// How many spans are sent together: about 300 KiB, where receivers take 4 MiB.
+pub const SPANS_PER_EXPORT_MAX: usize = 512;
+/// How long a span waits for others to be sent with.
+pub const SPANS_WAIT: Duration = Duration::from_millis(500);
+/// How long a receiver may take for them.
+pub const EXPORT_TIME_MAX: Duration = Duration::from_secs(5);
+
 // --- Configuration and shutdown ---
 
 /// The most bytes of a configuration file.

@@ -6,7 +6,7 @@
 //! What is ignored needs a tool or minutes, and is run by CI. The environment may say where things are:
 //! `HOOKLINE_PAYLOADS` (a folder of real bodies; without it those tests say so and pass), `HOOKLINE_PYTHON` (with
 //! `grpcio`, `grpcio-tools`, and `tests/sdk/python/requirements.txt`), `HOOKLINE_NODE`, `HOOKLINE_NODE_MODULES` (a folder
-//! of `tests/sdk/node/package-lock.json`), `HOOKLINE_GRPCURL`, and `HOOKLINE_KILL_ROUNDS`.
+//! of `tests/sdk/node/package-lock.json`), `HOOKLINE_GRPCURL`, `HOOKLINE_PROMTOOL`, and `HOOKLINE_KILL_ROUNDS`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -41,6 +41,7 @@ mod kinds;
 mod leases;
 mod list;
 mod log;
+mod metrics;
 mod operator;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]
 mod oracle;
@@ -58,5 +59,6 @@ mod strace;
 mod streams;
 mod subscriptions;
 mod tls;
+mod traces;
 mod transcript;
 mod tried;

@@ -289,6 +289,7 @@ mod tests {
         clock::SystemClock,
         store::{EventLog as _, Ledger as _, memory::MemoryStore},
         tasks::Tasks,
+        traces::Traces,
     };
 
     /// Waits for a delivery with so many attempts behind it, and gives it up.
@@ -330,7 +331,7 @@ mod tests {
         let clock = SystemClock::start(store.last_written_at());
         let group = tasks.group("subscriptions");
         let (log, ledger) = (Arc::clone(&store) as _, Arc::clone(&store) as _);
-        let broker = Broker::start(log, ledger, clock, group).await.unwrap();
+        let broker = Broker::start(log, ledger, clock, group, Traces::default()).await.unwrap();
         let new = NewSubscription {
             name: SubscriptionName::parse("work").unwrap(),
             rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: None },

@@ -13,6 +13,8 @@ mod dead_letters;
 
 mod ending;
 
+mod figures;
+
 mod identity;
 
 mod lookup;
@@ -39,10 +41,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
     delivery::{Creation, Epoch, Seal, Snapshot},
-    event::SubscriptionName,
+    event::{Sequence, SubscriptionName},
     filter::FilterError,
+    time::Timestamp,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use self::{
@@ -61,6 +64,7 @@ pub use self::{
 };
 use self::{
     ending::Ending,
+    figures::{Figures, Tally},
     identity::EPHEMERAL,
     router::Tail,
     task::{AheadBudget, Message, Outside, Task, Tools},
@@ -70,6 +74,7 @@ use crate::{
     limits::{SUBSCRIPTION_ANSWER_TIME_MAX, SUBSCRIPTION_MESSAGES_MAX},
     store::{CommitError, EventLog, Ledger, ReadError},
     tasks::{Group, Kind},
+    traces::Traces,
 };
 
 /// What a subscription is, also after it was changed.
@@ -93,6 +98,8 @@ struct Handle {
     identity: watch::Receiver<Arc<Identity>>,
     mailbox: mpsc::Sender<Message>,
     leased: watch::Receiver<u64>,
+    /// What the task tells about it.
+    figures: Arc<Figures>,
     /// Held while the subscription is changed, or its position moved.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -136,12 +143,17 @@ struct Inner {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     group: Group,
+    traces: Traces,
     seal: Seal,
     /// Nudges the announcer.
     died: Arc<Notify>,
     tail: Arc<Tail>,
     ahead: Arc<AheadBudget>,
     registry: RwLock<Registry>,
+    /// What all ephemeral subscriptions did, also those that are gone.
+    ephemeral_tally: Arc<Mutex<Tally>>,
+    /// When the oldest open events were received, as far as a scrape has read it.
+    ages: Mutex<BTreeMap<Sequence, Timestamp>>,
     /// Held while a subscription is created or deleted, so that the ledger and the registry agree.
     changing: tokio::sync::Mutex<()>,
     /// Held from the reading of dead letters until their subscription has answered what it redrove of them.
@@ -190,6 +202,7 @@ impl Broker {
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         group: Group,
+        traces: Traces,
     ) -> Result<Self, StartError> {
         let seal = Seal::new(&ledger.seal_key());
         let tail = Arc::new(Tail::after(*log.head().borrow()));
@@ -198,11 +211,14 @@ impl Broker {
             ledger,
             clock,
             group,
+            traces,
             seal,
             died: Arc::new(Notify::new()),
             tail,
             ahead: Arc::default(),
             registry: RwLock::default(),
+            ephemeral_tally: Arc::default(),
+            ages: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             redriving: tokio::sync::Mutex::default(),
         };
@@ -239,13 +255,22 @@ impl Broker {
         let (leased_by_task, leased) = watch::channel(0);
         let (creation, name) = (identity.creation, identity.name.clone());
         let (identity_of_task, identity) = watch::channel(identity);
-        let outside = Outside { identity: identity_of_task, leased: leased_by_task };
+        let figures = Arc::new(if EPHEMERAL <= creation.0 {
+            Figures::counting_into(Arc::clone(&self.inner.ephemeral_tally))
+        } else {
+            Figures::default()
+        });
+        let outside = Outside {
+            identity: identity_of_task,
+            leased: leased_by_task,
+            figures: Arc::clone(&figures),
+        };
         let task = Task::new(self.tools(), opened, messages, outside);
         let mut ending = Ending::of(self, creation);
         self.inner.group.spawn(Kind::Contained, "subscription", async move {
             ending.ended_with(task.run().await);
         });
-        Handle { creation, name, identity, mailbox, leased, changing: Arc::default() }
+        Handle { creation, name, identity, mailbox, leased, figures, changing: Arc::default() }
     }
 
     fn tools(&self) -> Tools {
@@ -253,6 +278,7 @@ impl Broker {
             log: Arc::clone(&self.inner.log),
             ledger: Arc::clone(&self.inner.ledger),
             clock: Arc::clone(&self.inner.clock),
+            traces: self.inner.traces.clone(),
             died: Arc::clone(&self.inner.died),
             tail: Arc::clone(&self.inner.tail),
             ahead: Arc::clone(&self.inner.ahead),
@@ -270,6 +296,12 @@ impl Broker {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
+    }
+
+    /// Returns where spans go.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.inner.traces
     }
 
     /// Returns what seals lease ids.

@@ -17,6 +17,10 @@ mod recovery;
 
 mod replies;
 
+mod spans;
+
+mod reading;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hookline_core::{
@@ -24,7 +28,7 @@ use hookline_core::{
         Backgrounds, Epoch, Hold, Input, LeaseId, NackAction, Snapshot, StreamId, Subscription,
         Ticket,
     },
-    event::{EventId, Sequence},
+    event::{EventId, Sequence, SourceName},
     time::Timestamp,
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -35,9 +39,10 @@ pub(super) use self::{
     ahead::AheadBudget,
     messages::{Message, Retired},
 };
-use self::{ahead::ReadAhead, moves::Move, recovery::recovered, replies::Replies};
+use self::{ahead::ReadAhead, moves::Move, recovery::recovered, replies::Replies, spans::Spans};
 use super::{
     Extension, Identity,
+    figures::{Figures, Tally},
     router::{Feed, Tail},
     stream::{Bell, End, Inbox, Item, Outbox, Position, channel},
 };
@@ -45,6 +50,7 @@ use crate::{
     clock::Clock,
     limits::{HEARTBEAT_INTERVAL, SUBSCRIPTION_MESSAGES_AT_ONCE},
     store::{BoxFuture, CommitError, EventLog, Ledger},
+    traces::Traces,
 };
 
 /// What a task works with.
@@ -53,6 +59,7 @@ pub(super) struct Tools {
     pub(super) log: Arc<dyn EventLog>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) traces: Traces,
     /// Nudged after each commit that made dead letters.
     pub(super) died: Arc<Notify>,
     pub(super) tail: Arc<Tail>,
@@ -67,6 +74,8 @@ pub(super) struct Outside {
     pub(super) identity: watch::Sender<Arc<Identity>>,
     /// How many leases run and answers are owed; watched by whoever waits for them to end.
     pub(super) leased: watch::Sender<u64>,
+    /// For metrics.
+    pub(super) figures: Arc<Figures>,
 }
 
 /// One subscription's task.
@@ -86,6 +95,8 @@ pub(super) struct Task {
     ahead: ReadAhead,
     /// What else is known of the events under leases.
     handed_out: BTreeMap<Sequence, HandedOut>,
+    /// What will be a span once its lease has ended.
+    spans: Spans,
     /// Leases whose events could not be read: given back when it is time to try again.
     unreadable: Vec<LeaseId>,
     /// When that is; in the past if there are none.
@@ -93,6 +104,10 @@ pub(super) struct Task {
     /// Set once the hub stops: how long streams have.
     draining: Option<Duration>,
     commit: Option<BoxFuture<'static, (Ticket, Result<(), CommitError>)>>,
+    /// What the commit that is out will have done.
+    tally: Tally,
+    /// How many dead letters there are, as of the last commit that changed it.
+    dead_count: u64,
     fetch: Option<BoxFuture<'static, scan::Fetched>>,
     /// What the machine asked for and was not brought yet: after, through, how many.
     fetch_asked: Option<(u64, u64, usize)>,
@@ -116,6 +131,8 @@ pub(super) struct Task {
 struct HandedOut {
     /// For the log.
     event_id: EventId,
+    /// For the log.
+    source: SourceName,
     /// What the consumer said about its progress.
     progress: String,
 }
@@ -144,9 +161,13 @@ impl Task {
         let (epoch, snapshot) = opened;
         let identity = Arc::clone(&outside.identity.borrow());
         let now = tools.clock.steady();
-        Self {
-            looked_back: snapshot.looked_back,
-            core: recovered(&identity, epoch, snapshot, &*tools.clock),
+        let looked_back = snapshot.looked_back;
+        let core = recovered(&identity, epoch, snapshot, &*tools.clock);
+        let task = Self {
+            looked_back,
+            dead_count: core.dead_count(),
+            tally: Tally::default(),
+            core,
             epoch,
             mailbox,
             outside,
@@ -157,6 +178,7 @@ impl Task {
             replies: Replies::default(),
             ahead: ReadAhead::new(Arc::clone(&tools.ahead)),
             handed_out: BTreeMap::new(),
+            spans: Spans::of(&tools),
             unreadable: Vec::new(),
             reread_at: now,
             draining: None,
@@ -172,7 +194,9 @@ impl Task {
             next_heartbeat: now + HEARTBEAT_INTERVAL,
             identity,
             tools,
-        }
+        };
+        task.publish_reading();
+        task
     }
 
     /// Runs until the subscription is deleted, fenced or the hub stops; returns which.
@@ -215,6 +239,7 @@ impl Task {
             }
         }
         self.publish_leased();
+        self.publish_reading();
         let timeout = self.core.poll_timeout().unwrap_or(self.next_heartbeat);
         let mut deadline = timeout.min(self.next_heartbeat);
         if !self.unreadable.is_empty() {
@@ -307,6 +332,7 @@ impl Task {
                 let requests = self.replies.expect_settles(settles.len(), reply);
                 for ((lease, settle), request) in settles.into_iter().zip(requests) {
                     self.log_settle(&lease, &settle);
+                    self.spans.heard(&lease);
                     self.handle(match settle {
                         Settle::Ack => Input::Ack { request, lease },
                         Settle::Nack(nack) => Input::Nack { request, lease, nack },
@@ -360,6 +386,7 @@ impl Task {
         let LeaseId { sequence, attempt, consumer, .. } = lease;
         let out = self.handed_out.get(sequence);
         let event_id = out.map(|out| tracing::field::display(out.event_id));
+        let source = out.map(|out| tracing::field::display(&out.source));
         let said = match settle {
             Settle::Ack => "ack",
             Settle::Nack(nack) => match nack.action {
@@ -369,7 +396,8 @@ impl Task {
             },
         };
         tracing::debug!(
-            event_id, subscription = %self.identity.name, %consumer, %sequence, attempt, said, "settle",
+            event_id, source, subscription = %self.identity.name, %consumer, %sequence, attempt, said,
+            "settle",
         );
     }
 
@@ -436,6 +464,7 @@ impl Task {
         self.commit = None;
         match result {
             Ok(()) => {
+                self.outside.figures.count(&std::mem::take(&mut self.tally));
                 self.handle(Input::Persisted { ticket });
                 Turn::Again
             }

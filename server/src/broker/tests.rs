@@ -22,6 +22,7 @@ use crate::{
         memory::{Fault, MemoryStore},
     },
     tasks::Tasks,
+    traces::Traces,
 };
 
 const ALL: ReadRange =
@@ -41,7 +42,13 @@ impl Hub {
         let tasks = Tasks::new();
         let clock = SystemClock::start(store.last_written_at());
         let group = tasks.group("subscriptions");
-        let broker = Broker::start(Arc::clone(&store) as _, Arc::clone(&store) as _, clock, group);
+        let broker = Broker::start(
+            Arc::clone(&store) as _,
+            Arc::clone(&store) as _,
+            clock,
+            group,
+            Traces::default(),
+        );
         Self { broker: broker.await.unwrap(), store, _tasks: tasks }
     }
 

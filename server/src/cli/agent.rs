@@ -40,7 +40,7 @@ What the program gets:
   Standard input: the event as one JSON object, as of `hookline tail --json`; the body is `.payload`.
   HOOKLINE_EVENT_ID, HOOKLINE_SUBJECT, HOOKLINE_SEQUENCE, HOOKLINE_ACTOR, HOOKLINE_RESOURCE_TYPE,
   HOOKLINE_RESOURCE_ID, HOOKLINE_SUBSCRIPTION, HOOKLINE_CONSUMER, HOOKLINE_ATTEMPT (from 1),
-  HOOKLINE_MAX_ATTEMPTS, HOOKLINE_LEASE_ID, HOOKLINE_ADDRESS.
+  HOOKLINE_MAX_ATTEMPTS, HOOKLINE_LEASE_ID, HOOKLINE_ADDRESS; TRACEPARENT, if the event belongs to a trace.
 
 How its end is understood:
   0      done (ack)

@@ -223,6 +223,12 @@ pub enum Problem {
     /// Not an address on the web.
     #[error("`{0}` is not an address: write one such as `https://hooks.example.com`")]
     Url(String),
+    /// Not the address of a server without TLS.
+    #[error("must be an address without TLS, path or user, such as `http://127.0.0.1:4317`")]
+    PlainUrl,
+    /// Not a part of a whole.
+    #[error("must be a number from 0 to 1")]
+    Ratio,
     /// Not a time.
     #[error("`{0}` is not a time: write one such as `2026-12-01T00:00:00Z`")]
     Time(String),

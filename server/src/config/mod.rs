@@ -72,6 +72,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The log.
     pub log: Log,
+    /// Where traces go.
+    pub traces: Traces,
     /// Who may post, by name.
     pub sources: Vec<Source>,
 }
@@ -163,6 +165,23 @@ pub struct Shutdown {
     pub grace: Duration,
 }
 
+/// `[traces]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// `otlp`: the receiver of spans over OTLP by gRPC, such as `http://127.0.0.1:4317`. Without TLS: a collector on this
+    /// machine or in its network. Unset: no traces. `OTEL_EXPORTER_OTLP_ENDPOINT` is not read: it is often set for other
+    /// programs, and nothing of a hub leaves the machine unless its own configuration says so.
+    pub otlp: Option<String>,
+    /// `ratio`: which part of the webhooks is traced whose sender does not decide it, from 0 to 1. Default 1.
+    pub ratio: f64,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self { otlp: None, ratio: 1.0 }
+    }
+}
+
 /// What was said on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -247,6 +266,13 @@ impl Config {
         };
         section.finish(errors);
 
+        let mut section = root.section("traces", errors);
+        let traces = Traces {
+            otlp: section.plain_url("otlp", errors),
+            ratio: section.ratio("ratio", Traces::default().ratio, errors),
+        };
+        section.finish(errors);
+
         let sources = {
             let section = root.section("sources", errors);
             source::read(section, http.public_url.as_deref(), environment, errors)
@@ -256,7 +282,7 @@ impl Config {
         if http.listen == grpc.listen && http.listen.port() != 0 {
             errors.push(ConfigError::at("grpc.listen", Problem::SameAddress(http.listen)));
         }
-        Self { http, grpc, store, retention, shutdown: Shutdown { grace }, log, sources }
+        Self { http, grpc, store, retention, shutdown: Shutdown { grace }, log, traces, sources }
     }
 }
 

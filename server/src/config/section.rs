@@ -18,6 +18,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("retention", &["max_age", "open_max_age", "dead_letters_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
     ("log", &["level", "format"]),
+    ("traces", &["otlp", "ratio"]),
 ];
 
 /// One table, from which keys are taken.
@@ -119,6 +120,44 @@ impl Section {
             if is_address { Ok(text) } else { Err(Problem::Url(text)) }
         };
         self.read(key, errors, read)
+    }
+
+    /// Takes the address of a server without TLS.
+    pub(super) fn plain_url(
+        &mut self,
+        key: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<String> {
+        let read = |value| {
+            let text = text_of(value, "an address, such as \"http://127.0.0.1:4317\"")?;
+            let url: Result<http::Uri, _> = text.parse();
+            let is_plain = |url: &http::Uri| {
+                url.scheme_str() == Some("http") && url.authority().is_some() && url.path() == "/"
+            };
+            let is_plain = !text.contains(['@', '?', '#']) && url.as_ref().is_ok_and(is_plain);
+            if is_plain { Ok(text) } else { Err(Problem::PlainUrl) }
+        };
+        self.read(key, errors, read)
+    }
+
+    /// Takes a part of a whole.
+    pub(super) fn ratio(
+        &mut self,
+        key: &'static str,
+        default: f64,
+        errors: &mut Vec<ConfigError>,
+    ) -> f64 {
+        let read = |value| {
+            let found = match value {
+                Value::Toml(toml::Value::Float(found)) => Some(found),
+                Value::Toml(toml::Value::Integer(found)) => u8::try_from(found).ok().map(f64::from),
+                other @ (Value::Table(_) | Value::Toml(_) | Value::Text(_)) => {
+                    text_of(other, "a number from 0 to 1")?.parse().ok()
+                }
+            };
+            found.filter(|found| (0.0..=1.0).contains(found)).ok_or(Problem::Ratio)
+        };
+        self.read(key, errors, read).unwrap_or(default)
     }
 
     /// Takes one of several words.

@@ -5,6 +5,8 @@
 
 mod accept;
 
+mod calls;
+
 mod fields;
 
 mod policy;
@@ -41,8 +43,13 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::layer::util::{Identity, Stack};
 
-use self::accept::{Patient, connections};
+pub use self::calls::Calls;
+use self::{
+    accept::{Patient, connections},
+    calls::Layer,
+};
 use crate::{
     broker::Broker,
     http::Counts,
@@ -80,6 +87,8 @@ struct Shared {
     stop: CancellationToken,
 }
 
+type Router = tonic::transport::server::Router<Stack<Layer, Identity>>;
+
 /// The gRPC server, bound to its port.
 #[derive(Debug)]
 pub struct Server {
@@ -88,7 +97,7 @@ pub struct Server {
     address: SocketAddr,
     shared: Shared,
     health: HealthReporter,
-    router: tonic::transport::server::Router,
+    router: Router,
 }
 
 /// Why the gRPC server did not start.
@@ -118,6 +127,7 @@ impl Server {
         tls: Option<Arc<Tls>>,
         broker: Broker,
         sources: Sources,
+        calls: Arc<Calls>,
         stop: CancellationToken,
     ) -> Result<Self, BindError> {
         let listen = |source| BindError::Listen { address, source };
@@ -125,7 +135,7 @@ impl Server {
         let bound = listener.local_addr().map_err(listen)?;
         let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let shared = Shared { broker, sources, stop };
-        let (health, router) = router(&shared)?;
+        let (health, router) = router(&shared, calls)?;
         Ok(Self { incoming, tls, address: bound, shared, health, router })
     }
 
@@ -164,9 +174,7 @@ pub async fn stop_serving(health: &HealthReporter) {
     }
 }
 
-fn router(
-    shared: &Shared,
-) -> Result<(HealthReporter, tonic::transport::server::Router), BindError> {
+fn router(shared: &Shared, calls: Arc<Calls>) -> Result<(HealthReporter, Router), BindError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -182,6 +190,7 @@ fn router(
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(Layer(calls))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         // Older grpcurl and Python's grpcio-reflection ask only for this one.

@@ -20,10 +20,12 @@ use tonic::{Request, Response, Status};
 use super::{Shared, convert, fields, fields::View, policy, status};
 use crate::{
     broker::{
-        Broker, CreateError, Current, End, Extension, Identity, Inbox, Item, LeaseOutcome,
-        NewSubscription, Rule, Settle, Start,
+        Background, Broker, CreateError, Current, End, Extension, Identity, Inbox, Item,
+        LeaseOutcome, NewSubscription, Rule, Settle, Start,
     },
     limits::{HELD_BYTES_MAX, PROGRESS_BYTES_MAX, SETTLE_BATCH_MAX},
+    store::Entry,
+    traces::TRACEPARENT,
 };
 
 #[derive(Debug)]
@@ -189,7 +191,7 @@ impl Opened {
                 consumer: self.consumer.as_ref().into(),
                 policy: Some(convert::policy(&identity.policy)),
                 position: Some(convert::position(position)),
-                held: convert::held(self.broker.seal(), &identity, &held, HELD_BYTES_MAX),
+                held: self.held(&identity, &held),
                 ignored_fields: self.ignored_fields.clone(),
             }),
             Item::Delivery { grant, entry, background } => {
@@ -201,7 +203,9 @@ impl Opened {
                     }
                 };
                 let seal = self.broker.seal();
-                Message::Delivery(convert::delivery(seal, &identity, &grant, &background, event))
+                let mut delivery = convert::delivery(seal, &identity, &grant, &background, event);
+                delivery.traceparent = self.traceparent(&grant, &entry);
+                Message::Delivery(delivery)
             }
             Item::Newer { lease, event_id, newest, count } => Message::Newer(v1::Newer {
                 lease_id: self.broker.seal().seal(&lease),
@@ -232,6 +236,24 @@ impl Opened {
             }
         };
         Ok(v1::SubscribeResponse { message: Some(message) })
+    }
+
+    fn held(
+        &self,
+        identity: &Identity,
+        held: &[(delivery::Grant, Arc<Entry>, Background)],
+    ) -> Vec<v1::Delivery> {
+        let mut deliveries = convert::held(self.broker.seal(), identity, held, HELD_BYTES_MAX);
+        for (delivery, (grant, entry, _)) in deliveries.iter_mut().zip(held) {
+            delivery.traceparent = self.traceparent(grant, entry);
+        }
+        deliveries
+    }
+
+    /// Returns the place in a trace of what an agent does in an attempt.
+    fn traceparent(&self, grant: &delivery::Grant, entry: &Entry) -> String {
+        let of_event = entry.event.content.metadata.get(TRACEPARENT);
+        self.broker.traces().of_attempt(of_event, &grant.lease)
     }
 
     /// Gives a delivery back that could not be made into a message: the consumer never saw it, so it counts nothing.
@@ -380,7 +402,10 @@ fn results(
 ) -> Vec<v1::SettleResult> {
     let result = |(lease_id, outcome): (String, LeaseOutcome<delivery::Outcome>)| {
         let (outcome, message) = explain(outcome);
-        tracing::debug!(outcome = outcome.as_str_name(), "{what}");
+        // What was applied is told with its event, by the subscription.
+        if outcome != v1::Outcome::Applied {
+            tracing::debug!(lease_id, outcome = outcome.as_str_name(), what, "nothing was settled");
+        }
         v1::SettleResult { lease_id, outcome: outcome.into(), message: message.to_owned() }
     };
     lease_ids.into_iter().zip(outcomes).map(result).collect()

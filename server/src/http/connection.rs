@@ -1,6 +1,6 @@
 //! One connection: HTTP/1 with limits on its headers, answers that reach a sender who still sends, and an end.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, net::IpAddr};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -16,12 +16,30 @@ use tower::ServiceExt;
 use super::{answer, stall::Guarded};
 use crate::limits;
 
-/// Serves a connection until either side ends it, or shortly after `closing`.
-pub(super) async fn serve<I>(io: I, router: Router, closing: CancellationToken)
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// This machine, which may be a proxy on it.
+    Local,
+    /// Another one.
+    Remote,
+}
+
+impl Peer {
+    /// Tells whose an address is; one that is not known is another machine's.
+    pub(super) fn at(address: Option<IpAddr>) -> Self {
+        let is_local = address.is_some_and(|address| address.to_canonical().is_loopback());
+        if is_local { Self::Local } else { Self::Remote }
+    }
+}
+
+/// Serves a connection until either side ends it, or shortly after `closing`. Each request is told whose it is.
+pub(super) async fn serve<I>(io: I, peer: Peer, router: Router, closing: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         Box::pin(router.clone().oneshot(request.map(Body::new)))
     });
     let mut connection = http1::Builder::new()

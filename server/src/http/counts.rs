@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
 
 use hookline_core::{event::SourceName, source::Source, time::Timestamp, verify::VerifyError};
+use parking_lot::Mutex;
 
-use crate::{limits, store::Appended};
+use crate::{limits, metrics::Histogram, store::Appended};
 
 /// Why a post to a known source was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,6 +128,8 @@ impl From<&Appended> for Outcome {
 #[derive(Debug)]
 pub struct Counts {
     sources: BTreeMap<SourceName, OfSource>,
+    /// How long requests to sources took.
+    durations: Histogram,
     /// Posts to names that are no source. Not by name: that is a stranger's text.
     unknown: AtomicU64,
 }
@@ -134,6 +138,8 @@ pub struct Counts {
 struct OfSource {
     refused: BTreeMap<Cause, Counter>,
     taken: BTreeMap<Outcome, AtomicU64>,
+    /// By HTTP status, of which the front has about ten.
+    answers: Mutex<BTreeMap<u16, u64>>,
     /// When the newest event came, in microseconds since the epoch; 0: none yet.
     last_event_at: AtomicI64,
 }
@@ -151,6 +157,7 @@ impl OfSource {
         Self {
             refused: Cause::ALL.into_iter().map(|cause| (cause, counter())).collect(),
             taken: Outcome::ALL.into_iter().map(|it| (it, AtomicU64::new(0))).collect(),
+            answers: Mutex::default(),
             last_event_at: AtomicI64::new(0),
         }
     }
@@ -160,7 +167,8 @@ impl Counts {
     /// Makes counters for these sources, all at zero.
     pub fn new<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Self {
         let sources = sources.into_iter().map(|source| (source.name().clone(), OfSource::new()));
-        Self { sources: sources.collect(), unknown: AtomicU64::new(0) }
+        let (durations, unknown) = (Histogram::default(), AtomicU64::new(0));
+        Self { sources: sources.collect(), durations, unknown }
     }
 
     /// Returns how often a source was refused for a cause; 0 for a source that is not known.
@@ -192,6 +200,27 @@ impl Counts {
     /// Returns the names of the sources.
     pub fn sources(&self) -> impl Iterator<Item = &SourceName> {
         self.sources.keys()
+    }
+
+    /// Returns how often a source was answered with which HTTP status.
+    #[must_use]
+    pub fn answers(&self, source: &SourceName) -> Vec<(u16, u64)> {
+        let answers = self.sources.get(source).map(|of| of.answers.lock());
+        answers.iter().flat_map(|of| of.iter()).map(|(status, count)| (*status, *count)).collect()
+    }
+
+    /// Returns how long requests to sources took.
+    #[must_use]
+    pub const fn durations(&self) -> &Histogram {
+        &self.durations
+    }
+
+    /// Counts an answer.
+    pub(super) fn add_answer(&self, source: &SourceName, status: u16, took: Duration) {
+        if let Some(of) = self.sources.get(source) {
+            *of.answers.lock().entry(status).or_default() += 1;
+        }
+        self.durations.observe(took);
     }
 
     pub(super) fn add_unknown(&self) {

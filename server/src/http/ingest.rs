@@ -19,8 +19,8 @@ use http::{Method, request::Parts, uri::PathAndQuery};
 use tokio::time::sleep;
 use tracing::Level;
 
-use super::{Front, answer, body, counts::Cause};
-use crate::{limits, store::Appended};
+use super::{Front, answer, body, counts::Cause, traced::Traced};
+use crate::{clock::Stopwatch, limits, store::Appended};
 
 /// Takes a post, whatever its method and source.
 pub(super) async fn post(
@@ -38,11 +38,20 @@ pub(super) async fn post(
         tracing::debug!(source = ?name, "webhook to an unknown source");
         return answer::unknown();
     };
+    let watch = Stopwatch::start();
+    let answer = handle(&front, source, request).await;
+    front.counts.add_answer(source.name(), answer.status().as_u16(), watch.elapsed());
+    answer
+}
+
+/// Takes a request to a source.
+async fn handle(front: &Front, source: &Arc<Source>, request: Request) -> Response {
     if !source.kind().takes(request.method()) {
         return answer::not_allowed(source.kind(), request.method());
     }
     let method = request.method().clone();
-    match take(&front, source, request).await {
+    let mut traced = Traced::begin(front, request.headers());
+    let answer = match take(front, source, request, traced.as_mut()).await {
         Ok(Taken::Events(appended, reply)) => answer::taken(&appended, reply),
         Ok(Taken::Handshake(answer)) => {
             front.counts.add_handshake(source.name());
@@ -50,10 +59,14 @@ pub(super) async fn post(
         }
         Ok(Taken::NoHandshake) => answer::not_allowed(source.kind(), &method),
         Err(refusal) => {
-            note(&front, source, &refusal);
+            note(front, source, &refusal);
             answer::refused(refusal.cause)
         }
+    };
+    if let Some(traced) = traced {
+        traced.answered(front, source, method.as_str(), answer.status().as_u16());
     }
+    answer
 }
 
 /// A refusal, with what an operator may want to know and a sender must not.
@@ -84,7 +97,12 @@ enum Taken {
     NoHandshake,
 }
 
-async fn take(front: &Front, source: &Arc<Source>, request: Request) -> Result<Taken, Refusal> {
+async fn take(
+    front: &Front,
+    source: &Arc<Source>,
+    request: Request,
+    mut traced: Option<&mut Traced>,
+) -> Result<Taken, Refusal> {
     if body::is_declared_above(front.body_bytes_max, request.headers()) {
         return Err(Cause::BodyTooLarge.into());
     }
@@ -99,14 +117,26 @@ async fn take(front: &Front, source: &Arc<Source>, request: Request) -> Result<T
     if parts.method != Method::POST {
         return shake_hands(source, &parts);
     }
+    let watch = Stopwatch::start();
     let held = read(front, body).await?;
+    let read = watch.elapsed();
     let received_at = front.clock.wall();
-    let (events, reply) = match judge(source, parts, held.bytes.clone(), received_at).await? {
+    let judged = judge(source, parts, held.bytes.clone(), received_at).await?;
+    if let Some(traced) = &mut traced {
+        traced.verified(front, (read, watch.elapsed().saturating_sub(read)));
+    }
+    let (mut events, reply) = match judged {
         Received::Events { events, reply } => (events, reply),
         Received::Answer(answer) => return Ok(Taken::Handshake(answer)),
     };
     let told = tracing::enabled!(Level::DEBUG).then(|| labels(&events));
+    let context = traced.as_ref().map(|traced| traced.mark(&mut events));
+    let watch = Stopwatch::start();
     let appended = front.log.append(events, received_at).await;
+    if let (Some(traced), Some(context)) = (traced, context) {
+        let durable = appended.as_deref().unwrap_or_default();
+        traced.appended(front, source, (context, watch.elapsed()), durable);
+    }
     let appended = appended
         .map_err(|error| Refusal { cause: Cause::Store, detail: Some(error.to_string()) })?;
     front.counts.add_taken(source.name(), &appended, received_at);

@@ -1,7 +1,7 @@
-//! `/metrics`: what came of requests, in the text format of Prometheus. For who asks this machine directly: what a proxy
-//! passes on is answered 404. A proxy that adds no header is not known as one, so let a proxy pass on `/webhooks/` alone.
+//! `/metrics`: the figures of the hub, in the text format of Prometheus. For who asks from this machine, and directly: what
+//! comes from another one, or a proxy passes on, is answered 404. A proxy that adds no header is not known as one, so let a proxy pass on `/webhooks/` alone.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract,
@@ -9,7 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Cause, Counts, Front, Outcome, answer};
+use super::{Cause, Counts, Front, Outcome, Peer, answer};
+use crate::{
+    metrics::{CONTENT_TYPE, Measured, Text, family, scrape},
+    store::BoxFuture,
+};
 
 /// What proxies add to requests (RFC 7239, RFC 9110 section 7.6.3, and the older customs).
 const PROXIED: [HeaderName; 4] = [
@@ -18,79 +22,51 @@ const PROXIED: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-real-ip"),
 ];
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn metrics(
     extract::State(front): extract::State<Arc<Front>>,
+    extract::Extension(peer): extract::Extension<Peer>,
     headers: HeaderMap,
 ) -> Response {
-    if PROXIED.iter().any(|name| headers.contains_key(name)) {
+    if !may_read(peer, &headers) {
         return answer::unknown();
     }
-    ([(header::CONTENT_TYPE, TEXT)], text(&front.counts)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], scrape(&front.measured).await).into_response()
 }
 
-/// Returns all counters. Their labels are names of sources and words of ours, which need no escapes.
-fn text(counts: &Counts) -> String {
-    let mut text = String::new();
-    let events = Family {
-        name: "hookline_webhook_events_total",
-        kind: "counter",
-        help: "Events of verified webhooks by what became of them, and handshakes.",
-    };
-    let taken = counts.sources().flat_map(|source| {
-        Outcome::ALL.into_iter().map(move |outcome| {
-            let labels = format!("{{source=\"{source}\",outcome=\"{}\"}}", outcome.as_str());
-            (labels, counts.taken(source, outcome).to_string())
-        })
-    });
-    events.write(&mut text, taken);
-    let refused = Family {
-        name: "hookline_webhooks_refused_total",
-        kind: "counter",
-        help: "Webhooks that were refused, by cause.",
-    };
-    let by_cause = counts.sources().flat_map(|source| {
-        Cause::ALL.into_iter().map(move |cause| {
-            let labels = format!("{{source=\"{source}\",cause=\"{}\"}}", cause.as_str());
-            (labels, counts.refused(source, cause).to_string())
-        })
-    });
-    refused.write(&mut text, by_cause);
-    let unknown = Family {
-        name: "hookline_webhooks_unknown_source_total",
-        kind: "counter",
-        help: "Requests to sources that are not configured.",
-    };
-    let count = counts.unknown_source_count().to_string();
-    unknown.write(&mut text, std::iter::once((String::new(), count)));
-    let last = Family {
-        name: "hookline_webhook_last_event_timestamp_seconds",
-        kind: "gauge",
-        help: "When the newest event of a source came, in seconds since the epoch.",
-    };
-    let times = counts.sources().filter_map(|source| {
-        let secs = counts.last_event_at(source)?.as_millis().div_euclid(1_000);
-        Some((format!("{{source=\"{source}\"}}"), secs.to_string()))
-    });
-    last.write(&mut text, times);
-    text
+/// Whether a request may see the figures. The one place that decides it.
+fn may_read(peer: Peer, headers: &HeaderMap) -> bool {
+    peer == Peer::Local && !PROXIED.iter().any(|name| headers.contains_key(name))
 }
 
-/// Samples of one name.
-struct Family {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-}
-
-impl Family {
-    fn write(&self, text: &mut String, samples: impl Iterator<Item = (String, String)>) {
-        let Self { name, kind, help } = self;
-        // Writing to a string does not fail.
-        write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n").ok();
-        for (labels, value) in samples {
-            writeln!(text, "{name}{labels} {value}").ok();
+impl Measured for Counts {
+    fn measure<'a>(&'a self, text: &'a mut Text) -> BoxFuture<'a, ()> {
+        let mut answers = text.family(&family::WEBHOOK_ANSWERS);
+        for source in self.sources() {
+            for (status, count) in self.answers(source) {
+                answers.add(&[source.as_str(), &status.to_string()], count);
+            }
         }
+        let mut events = text.family(&family::WEBHOOK_EVENTS);
+        for source in self.sources() {
+            for outcome in Outcome::ALL {
+                events.add(&[source.as_str(), outcome.as_str()], self.taken(source, outcome));
+            }
+        }
+        let mut refused = text.family(&family::WEBHOOKS_REFUSED);
+        for source in self.sources() {
+            for cause in Cause::ALL {
+                refused.add(&[source.as_str(), cause.as_str()], self.refused(source, cause));
+            }
+        }
+        text.single(&family::WEBHOOKS_UNKNOWN_SOURCE, self.unknown_source_count());
+        let mut last = text.family(&family::WEBHOOK_LAST_EVENT);
+        for source in self.sources() {
+            if let Some(at) = self.last_event_at(source) {
+                last.add(&[source.as_str()], at.as_millis().div_euclid(1_000));
+            }
+        }
+        text.histogram(&family::WEBHOOK_DURATION, self.durations());
+        Box::pin(std::future::ready(()))
     }
 }

@@ -13,6 +13,7 @@ mod health;
 mod ingest;
 mod metrics;
 mod stall;
+mod traced;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::connection::Peer;
 pub use self::{
     counts::{Cause, Counts, Outcome},
     health::Readiness,
@@ -37,9 +39,11 @@ pub use self::{
 use crate::{
     clock::Clock,
     limits,
+    metrics::Measured,
     store::EventLog,
     tasks::{Group, Kind},
     tls::Tls,
+    traces::Traces,
     transport::Transport,
 };
 
@@ -56,6 +60,10 @@ pub struct State {
     pub readiness: Readiness,
     /// Where it is counted what came of requests.
     pub counts: Arc<Counts>,
+    /// Where spans go.
+    pub traces: Traces,
+    /// What else `/metrics` shows.
+    pub measured: Vec<Arc<dyn Measured>>,
     /// The most bytes of a body, at most [`limits::BODY_BYTES_MOST`].
     pub body_bytes_max: usize,
 }
@@ -68,6 +76,9 @@ struct Front {
     clock: Arc<dyn Clock>,
     readiness: Readiness,
     counts: Arc<Counts>,
+    traces: Traces,
+    /// What `/metrics` shows, in this order.
+    measured: Vec<Arc<dyn Measured>>,
     body_bytes_max: usize,
     /// A permit for each post in work.
     posts: Arc<Semaphore>,
@@ -80,12 +91,15 @@ struct Front {
 impl Front {
     fn new(state: State) -> Self {
         let named = |source: Source| (source.name().clone(), Arc::new(source));
+        let counts = Arc::clone(&state.counts) as Arc<dyn Measured>;
         Self {
             sources: state.sources.into_iter().map(named).collect(),
             log: state.log,
             clock: state.clock,
             readiness: state.readiness,
             counts: state.counts,
+            traces: state.traces,
+            measured: std::iter::once(counts).chain(state.measured).collect(),
             body_bytes_max: state.body_bytes_max.min(limits::BODY_BYTES_MOST),
             posts: Arc::new(Semaphore::new(limits::POSTS_MAX)),
             budget: Arc::new(Semaphore::new(limits::BODY_BUDGET_BYTES)),
@@ -167,10 +181,11 @@ impl Server {
             };
             let (stream, permit) = accepted;
             let (router, closing, tls) = (router.clone(), closing.clone(), tls.clone());
+            let peer = Peer::at(stream.peer_addr().ok().map(|address| address.ip()));
             group.spawn(Kind::Contained, "http connection", async move {
                 let opening = Transport::open(stream, tls.as_deref());
                 if let Some(Some(io)) = closing.run_until_cancelled(opening).await {
-                    connection::serve(io, router, closing).await;
+                    connection::serve(io, peer, router, closing).await;
                 }
                 drop(permit);
             });

@@ -15,6 +15,8 @@ mod payload;
 
 mod codec;
 
+mod measures;
+
 #[cfg(test)]
 mod conformance;
 
@@ -31,6 +33,7 @@ use hookline_core::{
 };
 use tokio::sync::watch;
 
+pub use self::measures::{DiskUse, Latencies, OfLog};
 use self::select::{Found, Walk};
 
 /// What an async method of a store returns: a boxed future, so that the traits can be used as objects.
@@ -92,6 +95,17 @@ pub trait EventLog: Debug + Send + Sync + 'static {
 
     /// Removes the events before `before`.
     fn trim(&self, before: Sequence) -> BoxFuture<'_, Result<(), AppendError>>;
+
+    /// Returns how long writes took since the start, if it is measured.
+    fn latencies(&self) -> Option<&Latencies> {
+        None
+    }
+
+    /// Returns what the store takes of its disk, as it was a few seconds ago at most; `None` where it has no disk, or that
+    /// can't be looked at.
+    fn disk(&self) -> BoxFuture<'_, Option<DiskUse>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// The durable facts of subscriptions.

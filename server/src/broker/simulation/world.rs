@@ -29,6 +29,7 @@ use crate::{
     clock::Clock as _,
     store::{AppendError, Appended, BoxFuture, Ledger as _, memory::MemoryStore},
     tasks::{Group, Tasks},
+    traces::Traces,
 };
 
 /// One run's world.
@@ -146,7 +147,7 @@ impl World {
             let group = tasks.group("subscriptions");
             let (log, ledger) = (Arc::clone(&self.store) as _, Arc::clone(&self.store) as _);
             let clock = Arc::new(self.clock.clone());
-            let start = Broker::start(log, ledger, clock, group.clone());
+            let start = Broker::start(log, ledger, clock, group.clone(), Traces::default());
             match self.drive(start).await.expect("a start comes to an end") {
                 Ok(broker) => {
                     self.hub = Some(Hub { broker, tasks, group });

@@ -11,7 +11,7 @@ use hookline_core::{
 
 use super::{End, HandedOut, Item, Retired, Task, Tools, moves::Move};
 use crate::{
-    broker::{lookup::read_one, stream::Background},
+    broker::{figures::Tally, lookup::read_one, stream::Background},
     limits::RETRY_DELAY,
     store::{Commit, CommitError, Entry, ReadError},
 };
@@ -48,15 +48,24 @@ impl Task {
     }
 
     fn begin_commit(&mut self, ticket: Ticket, changes: Vec<Change>) {
-        self.forget_ended(&changes);
         if self.identity.is_ephemeral() {
-            for (sequence, reason) in newly_dead(&changes) {
-                tracing::warn!(subscription = %self.identity.name, %sequence, ?reason, "dropped an event that was given up");
-            }
+            self.log_dropped(&changes);
+        }
+        self.forget_ended(&changes);
+        let ended = self.spans.ended(&changes, &self.identity.name);
+        self.tally = Tally::of(&changes);
+        if self.tally.moves_dead_letters() && !self.identity.is_ephemeral() {
+            self.dead_count = self.core.dead_count();
+        }
+        if self.identity.is_ephemeral() {
             for change in &changes {
                 self.backgrounds.apply(change);
             }
-            self.commit = Some(Box::pin(async move { (ticket, Ok(())) }));
+            let tools = self.tools.clone();
+            self.commit = Some(Box::pin(async move {
+                ended.send(&tools).await;
+                (ticket, Ok(()))
+            }));
             return;
         }
         let becomes = changes
@@ -86,8 +95,24 @@ impl Task {
             if any_died && result.is_ok() {
                 tools.died.notify_one();
             }
+            if result.is_ok() {
+                ended.send(&tools).await;
+            }
             (ticket, result)
         }));
+    }
+
+    /// Logs what an ephemeral subscription gives up: it has no dead letters.
+    fn log_dropped(&self, changes: &[Change]) {
+        for (sequence, reason) in newly_dead(changes) {
+            let out = self.handed_out.get(&sequence);
+            let event_id = out.map(|out| tracing::field::display(out.event_id));
+            let source = out.map(|out| tracing::field::display(&out.source));
+            tracing::warn!(
+                event_id, source, subscription = %self.identity.name, %sequence, ?reason,
+                "dropped an event that was given up",
+            );
+        }
     }
 
     /// Drops what was kept of events whose leases have ended with these changes.
@@ -124,7 +149,7 @@ impl Task {
         for grant in grants {
             match self.entry(&grant).await {
                 Ok((entry, background)) => {
-                    self.hand_out(&entry);
+                    self.hand_out(&grant, &entry);
                     held.push((grant, entry, background));
                 }
                 Err(error) => {
@@ -159,16 +184,21 @@ impl Task {
             return self.handle(Input::Unwritten { lease: grant.lease });
         };
         let LeaseId { sequence, attempt, .. } = grant.lease;
+        self.outside.figures.count_started(attempt == 1);
         tracing::debug!(
-            event_id = %entry.event.id, subscription = %self.identity.name, consumer = %open.consumer,
-            %sequence, attempt, "deliver",
+            event_id = %entry.event.id, source = %entry.event.content.source,
+            subscription = %self.identity.name, consumer = %open.consumer, %sequence, attempt,
+            "deliver",
         );
-        open.outbox.push(Item::Delivery { grant, entry: Arc::clone(&entry), background });
-        self.hand_out(&entry);
+        let item = Item::Delivery { grant: grant.clone(), entry: Arc::clone(&entry), background };
+        open.outbox.push(item);
+        self.hand_out(&grant, &entry);
     }
 
-    fn hand_out(&mut self, entry: &Entry) {
-        let out = HandedOut { event_id: entry.event.id, progress: String::new() };
+    fn hand_out(&mut self, grant: &Grant, entry: &Entry) {
+        self.spans.began(grant, entry, self.tools.clock.steady());
+        let source = entry.event.content.source.clone();
+        let out = HandedOut { event_id: entry.event.id, source, progress: String::new() };
         self.handed_out.insert(entry.event.sequence, out);
     }
 
@@ -183,9 +213,14 @@ impl Task {
         if open.outbox.retract(&lease) {
             return;
         }
-        let event_id = self.handed_out.remove(&lease.sequence);
-        let event_id = event_id.map_or_else(String::new, |out| out.event_id.to_string());
-        tracing::debug!(event_id, subscription = %self.identity.name, consumer = %open.consumer, ?reason, "lease lost");
+        self.outside.figures.count_lost(reason);
+        let out = self.handed_out.remove(&lease.sequence);
+        let source = out.as_ref().map(|out| tracing::field::display(&out.source));
+        let event_id = out.as_ref().map_or_else(String::new, |out| out.event_id.to_string());
+        tracing::debug!(
+            event_id, source, subscription = %self.identity.name, consumer = %open.consumer,
+            sequence = %lease.sequence, attempt = lease.attempt, ?reason, "lease lost",
+        );
         open.outbox.push(Item::LeaseLost { lease, event_id, reason });
     }
 

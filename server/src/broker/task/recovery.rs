@@ -21,6 +21,7 @@ impl Task {
         }
         self.ahead.clear();
         self.handed_out.clear();
+        self.spans.clear();
         self.unreadable.clear();
         (self.commit, self.fetch, self.fetch_asked) = (None, None, None);
         (self.moving, self.looking_back, self.must_recover) = (None, None, false);
@@ -33,6 +34,7 @@ impl Task {
                     self.looked_back = snapshot.looked_back;
                     let clock = &*self.tools.clock;
                     self.core = recovered(&self.identity, epoch, snapshot, clock);
+                    self.dead_count = self.core.dead_count();
                     self.epoch = epoch;
                     // What a commit made that was answered as failed has not been told to anybody.
                     self.tools.died.notify_one();

@@ -203,7 +203,10 @@ fn variables_of(delivery: &Delivery) -> Vec<(&'static str, String)> {
         ("HOOKLINE_MAX_ATTEMPTS", delivery.max_attempts().to_string()),
         ("HOOKLINE_LEASE_ID", delivery.lease_id().to_owned()),
     ];
-    variables.map(|(name, text)| (name, variable(&text))).to_vec()
+    // Where OpenTelemetry's libraries for programs look for it.
+    let trace = delivery.traceparent().map(|text| ("TRACEPARENT", text.to_owned()));
+    let variables = variables.into_iter().chain(trace);
+    variables.map(|(name, text)| (name, variable(&text))).collect()
 }
 
 /// Returns a text as a variable can have it: without NUL, and not too long.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     app::{App, AppError, Foundation},
     clock::SystemClock,
-    config::{Config, Grpc, Http, Retention, Shutdown, Store},
+    config::{Config, Grpc, Http, Retention, Shutdown, Store, Traces},
     limits,
     store::{
         Ledger as _,
@@ -141,6 +141,7 @@ fn config(folder: &Path, secrets: &Secrets) -> Config {
         store: Store { path: folder.join("data"), cache: limits::STORE_CACHE_BYTES_DEFAULT },
         retention: Retention::default(),
         shutdown: Shutdown { grace: GRACE },
+        traces: Traces::default(),
         log: Log::default(),
         sources: secrets.sources(),
     }

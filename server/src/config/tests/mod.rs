@@ -535,6 +535,28 @@ fn the_keys_that_guesses_are_made_from_are_those_that_are_read() {
 }
 
 #[test]
+fn traces_go_to_a_plain_address_and_a_part_of_them_only() {
+    let of = |text: &str| Fake::new().toml(&format!("[traces]\n{text}"));
+    let off = Fake::new().load().unwrap().traces;
+    assert_eq!((off.otlp, off.ratio), (None, 1.0));
+    let on = of("otlp = \"http://127.0.0.1:4317\"\nratio = 0.25").load().unwrap().traces;
+    assert_eq!((on.otlp.as_deref(), on.ratio), (Some("http://127.0.0.1:4317"), 0.25));
+    let by_variable = Fake::new().variable("HOOKLINE_TRACES__RATIO", "0.5").load().unwrap();
+    assert_eq!(by_variable.traces.ratio, 0.5);
+    for bad in ["https://c.example:4317", "http://u:p@c:4317", "c:4317", "http://c:4317/v1/traces"]
+    {
+        let mistakes = of(&format!("otlp = \"{bad}\"")).mistakes();
+        let want = "traces.otlp (hub.toml): must be an address without TLS";
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(want), "{mistakes:?}");
+        assert!(!mistakes[0].contains(bad), "it may hold a password: {mistakes:?}");
+    }
+    for bad in ["-0.1", "1.1", "2", "\"all\"", "nan"] {
+        let want = "traces.ratio (hub.toml): must be a number from 0 to 1";
+        assert_eq!(of(&format!("ratio = {bad}")).mistakes(), [want]);
+    }
+}
+
+#[test]
 fn tables_and_values_in_each_others_place_are_told() {
     assert_eq!(
         Fake::new().toml("http = 5\nsources = []").mistakes(),

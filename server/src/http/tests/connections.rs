@@ -106,7 +106,7 @@ async fn a_sender_that_does_not_read_its_answer_is_given_up() {
     // Too small for an answer.
     let (mut io, server) = tokio::io::duplex(64);
     let router = router(Arc::clone(&hub.front));
-    let served = connection::serve(server, router, CancellationToken::new());
+    let served = connection::serve(server, Peer::Local, router, CancellationToken::new());
     #[expect(clippy::disallowed_methods, reason = "the paused clock of the test's runtime")]
     let began = Instant::now();
     tokio::join!(write_post(&hub, &mut io, BODY), served);

@@ -167,6 +167,8 @@ fn state_of(sources: Vec<Source>) -> (State, Arc<FakeLog>, ManualClock) {
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         clock: Arc::new(clock.clone()),
         readiness: Readiness::default(),
+        traces: Traces::default(),
+        measured: Vec::new(),
         body_bytes_max: limits::BODY_BYTES_DEFAULT,
     };
     (state, log, clock)
@@ -225,7 +227,7 @@ impl Hub {
     pub(super) fn connect(&self) -> (DuplexStream, impl Future<Output = ()> + use<>) {
         let (client, server) = tokio::io::duplex(1 << 20);
         let router = router(Arc::clone(&self.front));
-        (client, connection::serve(server, router, CancellationToken::new()))
+        (client, connection::serve(server, Peer::Local, router, CancellationToken::new()))
     }
 
     pub(super) fn refused(&self, cause: Cause) -> u64 {

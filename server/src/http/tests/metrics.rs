@@ -3,10 +3,17 @@
 use axum::{body::Body, http::Request};
 use http::HeaderValue;
 
-use super::kit::{BODY, Hub};
+use super::{
+    super::connection::Peer,
+    kit::{BODY, Hub},
+};
+
+fn request(peer: Peer) -> Request<Body> {
+    Request::get("/metrics").extension(peer).body(Body::empty()).unwrap()
+}
 
 async fn metrics(hub: &Hub) -> String {
-    let answer = hub.send(Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    let answer = hub.send(request(Peer::Local)).await;
     assert_eq!(answer.status, 200);
     answer.body
 }
@@ -40,8 +47,24 @@ async fn metrics_count_what_came_of_requests_by_source() {
 async fn metrics_are_not_shown_through_a_proxy() {
     let hub = Hub::new();
     for name in ["forwarded", "via", "x-forwarded-for", "x-real-ip"] {
-        let mut request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let mut request = request(Peer::Local);
         request.headers_mut().insert(name, HeaderValue::from_static("203.0.113.7"));
         hub.send(request).await.assert_error(404);
     }
+}
+
+#[tokio::test]
+async fn metrics_are_for_this_machine_alone() {
+    let hub = Hub::new();
+    hub.send(request(Peer::Remote)).await.assert_error(404);
+    for (address, peer) in [
+        ("127.0.0.1", Peer::Local),
+        ("::1", Peer::Local),
+        ("::ffff:127.0.0.1", Peer::Local),
+        ("192.0.2.1", Peer::Remote),
+        ("::ffff:192.0.2.1", Peer::Remote),
+    ] {
+        assert_eq!(Peer::at(Some(address.parse().unwrap())), peer, "{address}");
+    }
+    assert_eq!(Peer::at(None), Peer::Remote);
 }

@@ -33,7 +33,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -58,11 +58,15 @@ use self::{
     writer::{Command, Writer},
 };
 use super::{
-    AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
-    Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
+    AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, DiskUse, Entry,
+    EventLog, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig,
+    payload,
     select::{self, Direction, Found, Walk},
 };
-use crate::limits::STORE_CACHE_BYTES_DEFAULT;
+use crate::{
+    clock::Stopwatch,
+    limits::{DISK_LOOK_INTERVAL, STORE_CACHE_BYTES_DEFAULT},
+};
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +113,10 @@ struct Shared {
     /// How many bytes of events were ever appended, as far as it is known.
     appended_bytes: AtomicU64,
     full: AtomicBool,
+    latencies: Latencies,
+    path: PathBuf,
+    /// What the store took of its disk when it was last looked.
+    disk: tokio::sync::Mutex<Option<(Stopwatch, DiskUse)>>,
     configs: RwLock<BTreeMap<Creation, SubscriptionConfig>>,
     seal_key: [u8; 32],
 }
@@ -244,10 +252,14 @@ impl EventLog for SledStore {
                     .map_err(|error| AppendError::Unavailable(error.to_string().into()))?
             };
             let bytes = prepared.iter().map(log::Prepared::bytes).sum();
-            self.ask(bytes, AppendError::Closed, AppendError::Unavailable, |reply| {
-                Command::Append { events: prepared, received_at, reply }
-            })
-            .await
+            let watch = Stopwatch::start();
+            let appended = self
+                .ask(bytes, AppendError::Closed, AppendError::Unavailable, |reply| {
+                    Command::Append { events: prepared, received_at, reply }
+                })
+                .await;
+            self.shared.latencies.append.observe(watch.elapsed());
+            appended
         })
     }
 
@@ -359,6 +371,32 @@ impl EventLog for SledStore {
             Command::Trim { before, reply }
         }))
     }
+
+    fn latencies(&self) -> Option<&Latencies> {
+        Some(&self.shared.latencies)
+    }
+
+    fn disk(&self) -> BoxFuture<'_, Option<DiskUse>> {
+        Box::pin(async move {
+            // Held while it is looked, so that one looks for all who ask.
+            let mut known = self.shared.disk.lock().await;
+            if let Some((at, disk)) = *known
+                && at.elapsed() < DISK_LOOK_INTERVAL
+            {
+                return Some(DiskUse { is_full: self.shared.full.load(Ordering::Acquire), ..disk });
+            }
+            let shared = Arc::clone(&self.shared);
+            let looking = tokio::task::spawn_blocking(move || {
+                let used = shared.db().ok()?.size_on_disk().ok()?;
+                let (free, size) = open::space(&shared.path).ok()?;
+                let is_full = shared.full.load(Ordering::Acquire);
+                Some(DiskUse { used, free, size, is_full })
+            });
+            let found = looking.await.ok()??;
+            *known = Some((Stopwatch::start(), found));
+            Some(found)
+        })
+    }
 }
 
 impl Ledger for SledStore {
@@ -406,12 +444,19 @@ impl Ledger for SledStore {
     ) -> BoxFuture<'_, Result<(), CommitError>> {
         let commit = ledger::prepare(commit);
         let bytes = commit.bytes();
-        Box::pin(self.commit_command(bytes, move |reply| Command::Commit {
-            creation,
-            epoch,
-            commit,
-            reply,
-        }))
+        Box::pin(async move {
+            let watch = Stopwatch::start();
+            let committed = self
+                .commit_command(bytes, move |reply| Command::Commit {
+                    creation,
+                    epoch,
+                    commit,
+                    reply,
+                })
+                .await;
+            self.shared.latencies.commit.observe(watch.elapsed());
+            committed
+        })
     }
 
     fn past(

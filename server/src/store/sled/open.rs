@@ -90,10 +90,16 @@ impl Disk {
 
 /// Returns how much of a folder's disk is free, in percent, and in bytes.
 pub(super) fn free(folder: &Path) -> io::Result<(u8, u64)> {
+    let (free, size) = space(folder)?;
+    let percent = free.saturating_mul(100) / size.max(1);
+    Ok((u8::try_from(percent).unwrap_or(100), free))
+}
+
+/// Returns the free bytes and all bytes of a folder's disk.
+pub(super) fn space(folder: &Path) -> io::Result<(u64, u64)> {
     let disk = rustix::fs::statvfs(folder)?;
-    let percent = disk.f_bavail.saturating_mul(100) / disk.f_blocks.max(1);
-    let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-    Ok((u8::try_from(percent).unwrap_or(100), bytes))
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
 }
 
 /// Opens or makes the database in `path`.

@@ -20,7 +20,9 @@ use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::{
-    super::{AppendError, Appended, CommitError, CreateError, Entry, SubscriptionConfig},
+    super::{
+        AppendError, Appended, CommitError, CreateError, Entry, Latencies, SubscriptionConfig,
+    },
     Options, Shared,
     draft::Draft,
     keys,
@@ -143,6 +145,8 @@ pub(super) struct Group {
     pub(super) entries: Vec<Arc<Entry>>,
     /// Ranges of rows to remove once this group is committed.
     pub(super) chores: Vec<Chore>,
+    /// How long its commits waited for the disk.
+    pub(super) syncs: Vec<Duration>,
     answers: Vec<Answer>,
     rooms: Vec<OwnedSemaphorePermit>,
 }
@@ -196,6 +200,9 @@ impl Writer {
             last_written_at: AtomicI64::new(last_written_at.as_micros()),
             appended_bytes: AtomicU64::new(opened.appended_bytes()),
             full: AtomicBool::new(false),
+            latencies: Latencies::default(),
+            path: path.to_path_buf(),
+            disk: tokio::sync::Mutex::default(),
             configs: RwLock::new(opened.configs.clone()),
             seal_key,
         });
@@ -255,6 +262,9 @@ impl Writer {
                     tracing::error!(error = %why, "a commit failed: the store refuses until it is opened again");
                 }
             }
+        }
+        for synced in group.syncs {
+            self.shared.latencies.sync.observe(synced);
         }
         for answer in group.answers {
             answer(result.clone());

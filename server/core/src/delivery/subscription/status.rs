@@ -1,5 +1,7 @@
 //! Looking at a subscription without changing it.
 
+use std::collections::BTreeSet;
+
 use super::{
     BreakerState, Subscription,
     board::{Queue, State},
@@ -145,14 +147,32 @@ impl Subscription {
     /// Returns how many deliveries are in which state.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let (ready, leased, waiting) = self.open_counts();
+        Counts { ready, leased, waiting, dead: self.dead_count() }
+    }
+
+    /// Returns how many of the ready deliveries could not be leased now whatever room there is: their resource is busy, or
+    /// what happened to them is being written.
+    #[must_use]
+    pub fn parked(&self) -> u64 {
+        let queues = &self.board.queues;
+        let shunned: usize = queues.shunned.values().map(BTreeSet::len).sum();
+        let offered = queues.fresh.len() + queues.retries.len() + shunned;
+        u64::try_from(self.board.ready().saturating_sub(offered)).unwrap_or(u64::MAX)
+    }
+
+    /// Returns how many deliveries were given up, and not redriven. Counts pages of sequences: for now and then.
+    #[must_use]
+    pub fn dead_count(&self) -> u64 {
+        self.dead.count()
+    }
+
+    /// Returns how many deliveries are ready, leased and waiting, at once.
+    #[must_use]
+    pub fn open_counts(&self) -> (u64, u64, u64) {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let queues = &self.board.queues;
-        Counts {
-            ready: count(self.board.ready()),
-            leased: count(queues.leased),
-            waiting: count(queues.waiting),
-            dead: self.dead.count(),
-        }
+        (count(self.board.ready()), count(queues.leased), count(queues.waiting))
     }
 
     /// Whether a lease runs.

@@ -11,6 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::atomic::Ordering,
+    time::Duration,
 };
 
 use hookline_core::{
@@ -33,6 +34,7 @@ use super::{
     pack::Pack,
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
 };
+use crate::clock::Stopwatch;
 
 /// How often a row is asked for after it was written. sled looks at a part of its cache once it was asked for something
 /// of it 64 times, and a page holds 16 rows or more.
@@ -273,16 +275,18 @@ impl Opened {
         Ok(())
     }
 
-    /// Writes a batch and waits until it is on the disk.
-    fn write(&self, draft: Draft) -> Result<(), Failure> {
+    /// Writes a batch and waits until it is on the disk; returns for how long, if there was anything to write.
+    fn write(&self, draft: Draft) -> Result<Option<Duration>, Failure> {
         let keys = draft.keys();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let failed = |error: ::sled::Error| Failure(error.to_string().into());
         self.db.apply_batch(draft.into_batch()).map_err(failed)?;
+        let syncing = Stopwatch::start();
         self.db.flush().map_err(failed)?;
         self.disk.sync().map_err(|error| Failure(error.to_string().into()))?;
+        let synced = syncing.elapsed();
         // sled collects its garbage, and looks at what its cache holds, by how often it is asked for something: a batch
         // asks once, so that memory would grow far above the cache. Asking for what was written, page by page, keeps
         // it flat.
@@ -291,7 +295,7 @@ impl Opened {
                 self.db.get(key).map_err(failed)?;
             }
         }
-        Ok(())
+        Ok(Some(synced))
     }
 
     /// Writes what the group has so far.
@@ -299,7 +303,9 @@ impl Opened {
         seal_pack(group);
         group.fingerprints.seal(Kind::Fingerprints, &mut group.draft);
         group.bodies.seal(Kind::Bodies, &mut group.draft);
-        self.write(std::mem::take(&mut group.draft))
+        let synced = self.write(std::mem::take(&mut group.draft))?;
+        group.syncs.extend(synced);
+        Ok(())
     }
 
     fn commit_when_large(&self, group: &mut Group) -> Result<(), Failure> {
