@@ -41,6 +41,7 @@ mod kinds;
 mod leases;
 mod list;
 mod log;
+mod logs;
 mod metrics;
 mod operator;
 #[path = "../../server/core/tests/it/ingest_oracle.rs"]

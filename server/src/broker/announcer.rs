@@ -65,7 +65,10 @@ impl Broker {
         if !events.is_empty() {
             let appended = self.inner.log.append(events, self.inner.clock.wall()).await?;
             for event in appended {
-                tracing::info!(event_id = %event.id, sequence = %event.sequence, "dead letter announced");
+                tracing::info!(
+                    event_id = %event.id, source = DEAD_LETTER_SOURCE, sequence = %event.sequence,
+                    "dead letter announced",
+                );
             }
         }
         let marks =
@@ -80,7 +83,8 @@ impl Broker {
         let event = &row.entry.event;
         let Some(handle) = self.by_creation(row.creation) else { return Ok(None) };
         tracing::warn!(
-            event_id = %event.id, subscription = %handle.name, reason = ?row.letter.reason,
+            event_id = %event.id, source = %event.content.source, subscription = %handle.name,
+            sequence = %event.sequence, reason = ?row.letter.reason,
             attempts = row.letter.attempts, "dead letter",
         );
         if event.content.source.as_str() == DEAD_LETTER_SOURCE {
@@ -91,7 +95,8 @@ impl Broker {
                 Ok(payload) => Some(payload),
                 // The rest can be told; and one that can't be read must not hold up the others.
                 Err(error @ ReadError::Damaged(_)) => {
-                    tracing::error!(event_id = %event.id, %error, "announced without its payload");
+                    let (id, source) = (event.id, &event.content.source);
+                    tracing::error!(event_id = %id, %source, subscription = %handle.name, %error, "announced without its payload");
                     None
                 }
                 Err(error @ ReadError::Unavailable(_)) => return Err(error),

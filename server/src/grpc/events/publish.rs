@@ -39,12 +39,13 @@ pub(super) async fn publish(
         delivery_key: text("delivery_key", request.delivery_key)?,
         replay_window: None,
     };
-    let subject = format!("{}/{}", event.source, event.event_type);
+    let (source, subject) =
+        (event.source.clone(), format!("{}/{}", event.source, event.event_type));
     let appended = broker.log().append(vec![event], now).await;
     let appended = appended.map_err(|error| status::append_failed(&error))?;
     let appended = appended.first().expect("an append answers for each event");
     tracing::info!(
-        event_id = %appended.id, sequence = %appended.sequence, %subject,
+        event_id = %appended.id, sequence = %appended.sequence, %source, %subject,
         duplicate = appended.duplicate, "event published",
     );
     Ok(v1::PublishEventResponse {
