@@ -401,3 +401,74 @@ impl Measured for Broker {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hookline_core::delivery::{Death, Epoch, Record, Stamp};
+
+    use super::*;
+
+    fn attempt(end: AttemptEnd) -> Attempt {
+        Attempt {
+            number: 1,
+            consumer: "one".to_owned(),
+            started_at: Timestamp::EPOCH,
+            ended_at: Timestamp::EPOCH,
+            end,
+            reason: String::new(),
+            error_type: String::new(),
+        }
+    }
+
+    fn dead(reason: Reason, attempt: Option<Attempt>) -> Change {
+        let death = Death {
+            generation: 0,
+            reason,
+            attempts: 0,
+            died_at: Timestamp::EPOCH,
+            detail: String::new(),
+            redriven: false,
+        };
+        Change::Dead { sequence: Sequence::FIRST, death, attempt }
+    }
+
+    fn value<const N: usize>(words: [&str; N], counted: &Counted<N>, word: &str) -> u64 {
+        counted.0[words.iter().position(|of| *of == word).unwrap()]
+    }
+
+    #[test]
+    fn a_commit_is_counted_by_what_ended_in_it() {
+        let (sequence, record) = (Sequence::FIRST, Record::default());
+        let ended = Some(Stamp { epoch: Epoch(1), counter: 1 });
+        let given_back = Record { fence: ended, give_backs: 1, ..record.clone() };
+        let expired = attempt(AttemptEnd::LeaseExpired);
+        let tally = Tally::of(&[
+            Change::Failed { sequence, record: record.clone(), attempt: expired },
+            dead(Reason::MaxAttempts, Some(attempt(AttemptEnd::ConsumerLost))),
+            dead(Reason::FilterError, None),
+            Change::Open { sequence, record: given_back },
+            // Only written down.
+            Change::Open { sequence, record },
+            Change::Superseded { sequences: vec![sequence; 3], by: sequence, at: Timestamp::EPOCH },
+            Change::Purged { sequences: vec![sequence; 2] },
+        ]);
+        let mut sum = Tally::default();
+        sum.add(&tally);
+        sum.add(&tally);
+        for (outcome, count) in [
+            ("lease_expired", 2),
+            ("consumer_lost", 2),
+            ("filter_error", 2),
+            ("released", 2),
+            ("superseded", 6),
+            ("acked", 0),
+        ] {
+            assert_eq!(value(OUTCOMES, &sum.ended, outcome), count, "{outcome}");
+        }
+        assert_eq!(value(LOSSES, &sum.lost, "expired"), 2);
+        assert_eq!(value(LOSSES, &sum.lost, "consumer_lost"), 2);
+        assert_eq!(value(REASONS, &sum.dead, "max_attempts"), 2);
+        assert_eq!((sum.purged, sum.redriven, sum.started), (4, 0, 0));
+        assert!(sum.moves_dead_letters() && !Tally::default().moves_dead_letters());
+    }
+}

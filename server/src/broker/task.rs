@@ -332,7 +332,7 @@ impl Task {
                 let requests = self.replies.expect_settles(settles.len(), reply);
                 for ((lease, settle), request) in settles.into_iter().zip(requests) {
                     self.log_settle(&lease, &settle);
-                    self.spans.heard(&lease);
+                    self.note_unknown(&lease);
                     self.handle(match settle {
                         Settle::Ack => Input::Ack { request, lease },
                         Settle::Nack(nack) => Input::Nack { request, lease, nack },

@@ -100,6 +100,7 @@ pub(super) fn delivery(
         superseded: background.superseded.iter().map(ToString::to_string).collect(),
         superseded_count: background.superseded_count,
         checkpoint: background.checkpoint.clone(),
+        // Said by the stream, which knows where spans go.
         traceparent: String::new(),
     }
 }

@@ -86,6 +86,21 @@ fn a_program_gets_the_event_and_its_variables_and_zero_acks() {
 }
 
 #[test]
+fn a_program_gets_the_place_of_its_event_in_a_trace() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let hub = Hub::serve();
+    hub.told(&["subscriptions", "create", "work", "github", "--from", "earliest"]);
+    let body = hub.file("body.json", PULL_REQUEST);
+    let header = format!("traceparent: {trace}");
+    assert!(hub.send(&body, &["--header", &header]).status.success());
+    // The hub of these tests traces nothing: what the sender said is handed on.
+    let script = r#"cat >/dev/null; echo "$TRACEPARENT""#;
+    let mut agent = Agent::begin(&hub, &["--exec", script]);
+    assert_eq!(agent.line(), trace);
+    agent.terminate();
+}
+
+#[test]
 fn a_failure_is_tried_again_with_the_end_of_what_was_said_as_its_reason() {
     let hub = hub();
     let script = r#"echo "attempt $HOOKLINE_ATTEMPT"; yes x | head -c 9000 >&2; echo "no luck" >&2; exit 75"#;

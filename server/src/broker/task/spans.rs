@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hookline_core::{
-    delivery::{Attempt, AttemptEnd, Change, Grant, LeaseId, Reason},
+    delivery::{Attempt, AttemptEnd, Change, Grant, LeaseId, Reason, Status},
     event::{EventId, Sequence, SubscriptionName},
     time::Timestamp,
 };
 
-use super::Tools;
+use super::{Task, Tools};
 use crate::{
     broker::lookup::read_one,
     store::Entry,
@@ -83,18 +83,6 @@ impl Spans {
         }
     }
 
-    /// Notes that a lease is spoken of, which may be one from before a restart.
-    pub(super) fn heard(&mut self, lease: &LeaseId) {
-        if self.traces.are_on() {
-            self.open.entry(lease.sequence).or_insert_with(|| Open {
-                lease: lease.clone(),
-                began_at: Timestamp::EPOCH,
-                is_redriven: false,
-                event: Event::Unread,
-            });
-        }
-    }
-
     /// Drops all: what they stand for has no end that is known.
     pub(super) fn clear(&mut self) {
         self.open.clear();
@@ -124,11 +112,17 @@ impl Spans {
                     self.clear();
                     continue;
                 }
+                Change::Dead { sequence, attempt: None, .. } => {
+                    self.open.remove(sequence);
+                    continue;
+                }
+                Change::Superseded { sequences, .. } => {
+                    sequences.iter().for_each(|sequence| drop(self.open.remove(sequence)));
+                    continue;
+                }
                 Change::Open { .. }
-                | Change::Dead { attempt: None, .. }
                 | Change::Position { .. }
                 | Change::Checkpointed { .. }
-                | Change::Superseded { .. }
                 | Change::LookedBack { .. }
                 | Change::Reconfigured { .. }
                 | Change::Redriven { .. }
@@ -141,6 +135,25 @@ impl Spans {
             ended.push(EndedAttempt { open, subscription, outcome, started_at, ended_at, dead });
         }
         Ended(ended)
+    }
+}
+
+impl Task {
+    /// Notes a lease that is spoken of and not known: one from before a restart, of which no stream has been told. What is
+    /// over has had its span.
+    pub(super) fn note_unknown(&mut self, lease: &LeaseId) {
+        if !self.spans.traces.are_on() || self.spans.open.contains_key(&lease.sequence) {
+            return;
+        }
+        let status = self.core.status(lease.sequence);
+        let is_finished = matches!(status, Status::Done | Status::Dead | Status::Purged);
+        // One that has run out may still be acked, but is over.
+        let is_over = status.record().is_some_and(|record| record.fence == Some(lease.stamp));
+        if !is_finished && !is_over {
+            let (began_at, is_redriven) = (self.tools.clock.steady(), false);
+            let open = Open { lease: lease.clone(), began_at, is_redriven, event: Event::Unread };
+            self.spans.open.insert(lease.sequence, open);
+        }
     }
 }
 
