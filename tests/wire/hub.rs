@@ -142,9 +142,10 @@ impl Hub {
         self.running = Running::start(self.folder.path(), &self.settings).await;
     }
 
-    /// Kills the hub and starts it again on the same data.
+    /// Kills the hub and starts it again on the same data, with which nothing is wrong.
     pub(crate) async fn crash(&mut self) {
         self.kill().await;
+        self.check().await;
         self.start_again().await;
     }
 
@@ -153,6 +154,21 @@ impl Hub {
         self.terminate();
         assert_eq!(self.exited().await.code(), Some(0));
         self.start_again().await;
+    }
+
+    /// Runs a command of the binary to its end.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(HOOKLINE);
+        command.env_clear().args(arguments).kill_on_drop(true).stdin(Stdio::null());
+        soon("the end of a command", command.output()).await.unwrap()
+    }
+
+    /// Reads everything that a hub that has ended has left: nothing is wrong with it.
+    pub(crate) async fn check(&self) {
+        let data = self.folder.path().join("data");
+        let checked = self.command(&["check", "--data", data.to_str().unwrap()]).await;
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(0), "{said}{checked:?}");
     }
 
     pub(crate) fn logged(&self) -> String {

@@ -188,6 +188,7 @@ async fn end_and_start_again(rounds: usize, how: How) {
         while let Some(ended) = soon("the end of the load", load.join_next()).await {
             ended.unwrap();
         }
+        hub.check().await;
         hub.start_again().await;
         check_log(&hub, &confirmed).await;
     }

@@ -340,6 +340,7 @@ async fn kill_and_start_again(rounds: usize) {
         while let Some(ended) = soon("the end of the load", load.join_next()).await {
             ended.unwrap();
         }
+        hub.check().await;
         hub.start_again().await;
     }
     let end = come_to_rest(&hub, &ledger).await;

@@ -106,6 +106,7 @@ async fn kill_under_load(policy: SubscriptionPolicy) -> (Hub, Vec<Note>, BTreeMa
                 .await;
             hub.kill().await;
             load.join_all().await;
+            hub.check().await;
             hub.start_again().await;
         } else {
             agent

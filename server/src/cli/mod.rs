@@ -23,6 +23,8 @@ mod test_filter;
 
 mod dead_letters;
 
+mod check;
+
 mod confirm;
 mod event_json;
 mod hub;
@@ -43,7 +45,7 @@ use std::{
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
-use crate::config::ConfigErrors;
+use crate::{config::ConfigErrors, store::sled::OpenError};
 
 /// The command line or the configuration is wrong.
 pub const EXIT_USAGE: u8 = 64;
@@ -76,6 +78,7 @@ enum Command {
     TestFilter(test_filter::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    Check(check::Args),
     Completions(completions::Args),
 }
 
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
             Command::Events(command) => end(events::run(command).await),
             Command::Deliveries(command) => end(deliveries::run(command).await),
             Command::TestFilter(args) => end(test_filter::run(args).await),
+            Command::Check(args) => end(check::run(args).await),
             Command::Completions(args) => end(completions::run(&args).map_err(Into::into)),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
         }
@@ -160,6 +164,12 @@ enum CommandError {
     /// Not all was done, and how much has been printed.
     #[error("ended before all was done")]
     Interrupted,
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Something is wrong with the store, and what has been printed.
+    #[error("{} found", text::count(*.0, "problem"))]
+    Damaged(u64),
     /// The standard output failed.
     #[error("could not write to the standard output")]
     Output(#[from] io::Error),

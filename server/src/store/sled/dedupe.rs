@@ -28,8 +28,12 @@ pub(super) fn fingerprint(event: &NewEvent) -> Option<u64> {
 
 /// Returns the fingerprint of an event's body, of a source that looks for replays. Stored: it never changes.
 pub(super) fn body_fingerprint(event: &NewEvent) -> Option<u64> {
-    let hash = event.body_hash()?;
-    event.replay_window.map(|_| fingerprint_of(event, &[0, 0], hash))
+    event.replay_window.and_then(|_| fingerprint_of_body(event))
+}
+
+/// As [`body_fingerprint`], of an event of which it is not known whether its source looked for replays.
+pub(super) fn fingerprint_of_body(event: &NewEvent) -> Option<u64> {
+    event.body_hash().map(|hash| fingerprint_of(event, &[0, 0], hash))
 }
 
 fn fingerprint_of(event: &NewEvent, separator: &[u8], key: &str) -> u64 {

@@ -128,6 +128,11 @@ impl Position {
     }
 }
 
+/// Reads the row of a position, for who only wants to know whether it can be read.
+pub(super) fn check_position(row: &[u8]) -> Result<(), ReadError> {
+    Position::decode(row).map(drop)
+}
+
 impl Facts {
     /// Whether the event of a dead letter is stored.
     pub(super) fn has_letter(&self, sequence: Sequence) -> bool {

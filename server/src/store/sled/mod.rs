@@ -28,6 +28,8 @@ mod state;
 
 mod writer;
 
+pub mod check;
+
 #[cfg(test)]
 mod tests;
 

@@ -38,6 +38,12 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// There is none, and none was to be made.
+    #[error("there is no store in `{path}`")]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process, or another store of this one, has it open.
     #[error("the store `{path}` is open elsewhere: only one hub can use it at a time")]
     Locked {
@@ -140,6 +146,14 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(::sled::Db, Disk),
     }
     let handle = File::open(&file).map_err(io(&file))?;
     Ok((db, Disk { db: handle, blobs }))
+}
+
+/// Opens the database in `path` to look at it: none is made where there is none.
+pub(super) fn open_existing(path: &Path) -> Result<::sled::Db, OpenError> {
+    if !path.join("db").is_file() {
+        return Err(OpenError::Missing { path: path.to_path_buf() });
+    }
+    open(path, &Options::default()).map(|(db, _)| db)
 }
 
 fn snapshots(path: &Path) -> io::Result<Vec<PathBuf>> {

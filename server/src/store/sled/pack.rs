@@ -105,7 +105,11 @@ struct PackRow {
 
 impl Pack {
     pub(super) fn read(key: &[u8], value: &[u8]) -> Result<Self, ReadError> {
-        let content = keys::unseal(key, value)?;
+        Self::of_content(key, keys::unseal(key, value)?)
+    }
+
+    /// Reads a pack whose checksum was looked at.
+    pub(super) fn of_content(key: &[u8], content: &[u8]) -> Result<Self, ReadError> {
         let (mut header, entries) =
             content.split_at_checked(HEADER_BYTES).ok_or_else(|| damaged("a pack is too short"))?;
         let pack = Self {

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// After how many bytes of events it is written again how many there were: the bytes of the log are known so closely.
-const WEIGHED_EVERY: u64 = 1024 * 1024;
+pub(in super::super) const WEIGHED_EVERY: u64 = 1024 * 1024;
 
 impl Opened {
     /// The outer error fails the whole group; the inner one this call alone.

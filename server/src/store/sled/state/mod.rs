@@ -20,6 +20,7 @@ use hookline_core::{
     time::Timestamp,
 };
 
+pub(super) use self::append::WEIGHED_EVERY;
 use self::append::seal_pack;
 pub(super) use self::chores::Chore;
 use super::{

@@ -155,7 +155,7 @@ fn i5_flipped_bytes_are_refused_or_told_never_served() {
     assert!(refused + told + cut > 0, "some flips hit what is used");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

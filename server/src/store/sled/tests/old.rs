@@ -131,7 +131,7 @@ fn an_archive_of_this_layout_is_made() {
     fs::write(archive, zstd::encode_all(&bytes[..], 19).unwrap()).unwrap();
 }
 
-fn unpack(folder: &Path) {
+pub(super) fn unpack(folder: &Path) {
     let bytes = zstd::decode_all(fs::File::open(PathBuf::from(ARCHIVE)).unwrap()).unwrap();
     let mut rest = &bytes[..];
     while !rest.is_empty() {
