@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hookline_proto::v1::{
-    dead_letter_service_client::DeadLetterServiceClient, event_service_client::EventServiceClient,
-    source_service_client::SourceServiceClient, subscriber_service_client::SubscriberServiceClient,
+    admin_service_client::AdminServiceClient, dead_letter_service_client::DeadLetterServiceClient,
+    event_service_client::EventServiceClient, source_service_client::SourceServiceClient,
+    subscriber_service_client::SubscriberServiceClient,
     subscription_service_client::SubscriptionServiceClient,
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -117,6 +118,13 @@ impl Client {
     #[must_use]
     pub fn sources(&self) -> SourceServiceClient<Channel> {
         SourceServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
+    }
+
+    /// Returns the generated client of `hookline.v1.AdminService`.
+    #[must_use]
+    pub fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 

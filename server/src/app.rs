@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     grpc, http,
     metrics::{Measured, Process},
-    store::{EventLog, Ledger, OfLog},
+    store::{EventLog, Export, Ledger, OfLog},
     tasks::{Failure, Group, Kind, Tasks, Unfinished},
     tls::{self, Protocol, Tls, TlsError},
     traces::{ExportError, Traces},
@@ -60,6 +60,8 @@ pub struct Foundation {
     pub log: Arc<dyn EventLog>,
     /// The facts of subscriptions.
     pub ledger: Arc<dyn Ledger>,
+    /// What copies both.
+    pub export: Arc<dyn Export>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
 }
@@ -111,7 +113,7 @@ impl App {
         tasks: &Tasks,
         groups: &Groups,
     ) -> Result<Self, AppError> {
-        let Foundation { log, ledger, clock } = foundation;
+        let Foundation { log, ledger, export, clock } = foundation;
         let traces = Traces::start(&config.traces, &groups.traces)?;
         let parts = (Arc::clone(&log), ledger, Arc::clone(&clock));
         let broker =
@@ -156,9 +158,16 @@ impl App {
             counts: Arc::clone(&counts),
         };
         let stop = groups.grpc.stopping().clone();
-        let services =
-            grpc::Server::bind(config.grpc.listen, grpc_tls, broker.clone(), sources, calls, stop)
-                .await?;
+        let services = grpc::Server::bind(
+            config.grpc.listen,
+            grpc_tls,
+            broker.clone(),
+            sources,
+            export,
+            calls,
+            stop,
+        )
+        .await?;
         if !listeners.is_empty() {
             let keeping =
                 tls::keep_fresh(listeners, Arc::clone(&clock), groups.http.stopping().clone());

@@ -22,6 +22,8 @@ pub mod http;
 
 pub mod store;
 
+pub mod backup;
+
 pub mod broker;
 
 pub mod grpc;

@@ -20,6 +20,7 @@
 
 mod agent;
 mod agents;
+mod backup;
 mod bad_calls;
 mod bad_posts;
 mod certs;

@@ -12,12 +12,13 @@ use serde::Serialize;
 use super::{
     CommandError,
     event_json::line,
-    put,
+    put, restore,
     screen::Screen,
     table::{Cell, Table},
     text::{self, Align, Colour},
 };
 use crate::{
+    backup,
     config::STORE_PATH_DEFAULT,
     store::sled::check::{self, Finding, Report, Stage},
 };
@@ -26,6 +27,9 @@ const EXAMPLES: &str = "\
 Examples:
   # The data of a hub that was stopped
   hookline check --data /var/lib/hookline
+
+  # A backup
+  hookline check --data /backups/2026-11-23
 
   # What is wrong, by machine
   hookline check --data /var/lib/hookline --json | jq '.findings[] | {problem, row}'";
@@ -36,11 +40,14 @@ Examples:
 /// large payloads all their parts, delivery keys find their events, subscriptions stand within the log, dead letters have
 /// their events. Nothing is changed. It takes as long as the disk takes to read all of it twice.
 ///
+/// Where the folder is a backup, a store is made of it in the folder for temporary files (TMPDIR), and that is read: it takes
+/// as much room as the backup.
+///
 /// Exit code 0: nothing is wrong. 1: something is, or the store can't be read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The data folder
+    /// The data folder, or a backup
     #[arg(long, value_name = "FOLDER", default_value = STORE_PATH_DEFAULT)]
     data: PathBuf,
     /// Print a JSON object
@@ -49,7 +56,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), CommandError> {
-    let report = check_folder(&args.data).await?;
+    let report = if backup::is_backup(&args.data) {
+        check_backup(&args.data).await?
+    } else {
+        check_folder(&args.data).await?
+    };
     if args.json {
         put(&line(&ReportJson::new(&args.data, &report)))?;
     } else {
@@ -59,6 +70,16 @@ pub(super) async fn run(args: Args) -> Result<(), CommandError> {
     }
     let findings = report.counts.values().sum();
     if report.is_clean() { Ok(()) } else { Err(CommandError::Damaged(findings)) }
+}
+
+/// Checks a backup: its checksums, and the store that it makes.
+async fn check_backup(folder: &Path) -> Result<Report, CommandError> {
+    let scratch = tempfile::Builder::new().prefix("hookline-check-").tempdir()?;
+    let data = scratch.path().join("data");
+    restore::restore(folder, &data).await?;
+    let report = check_folder(&data).await?;
+    scratch.close()?;
+    Ok(report)
 }
 
 /// Checks a store, with a bar on terminals.
@@ -81,10 +102,10 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// A bar on the standard error stream, which shows itself on a terminal only.
-struct Bar(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -98,6 +119,24 @@ impl Bar {
             Stage::Rows => "{spinner} {pos} rows",
             Stage::Events => "{bar:40} {pos}/{len} events, {eta} left",
             Stage::Subscriptions => "{bar:40} {pos}/{len} subscriptions",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
+        if 0 < total {
+            self.0.set_length(total);
+        }
+        self.0.set_position(done);
+    }
+}
+
+impl Bar {
+    /// Shows bytes of as many.
+    pub(super) fn bytes(&self, done: u64, total: u64) {
+        let template = if total == 0 {
+            "{spinner} {bytes}, {bytes_per_sec}"
+        } else {
+            "{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left"
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.0.set_style(style);

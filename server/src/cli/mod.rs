@@ -23,7 +23,9 @@ mod test_filter;
 
 mod dead_letters;
 
+mod backup;
 mod check;
+mod restore;
 
 mod confirm;
 mod event_json;
@@ -45,7 +47,11 @@ use std::{
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
-use crate::{config::ConfigErrors, store::sled::OpenError};
+use crate::{
+    backup::BackupError,
+    config::ConfigErrors,
+    store::sled::{OpenError, restore::RestoreError},
+};
 
 /// The command line or the configuration is wrong.
 pub const EXIT_USAGE: u8 = 64;
@@ -78,6 +84,8 @@ enum Command {
     TestFilter(test_filter::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Check(check::Args),
     Completions(completions::Args),
 }
@@ -108,6 +116,8 @@ pub fn main() -> ExitCode {
             Command::Events(command) => end(events::run(command).await),
             Command::Deliveries(command) => end(deliveries::run(command).await),
             Command::TestFilter(args) => end(test_filter::run(args).await),
+            Command::Backup(args) => end(backup::run(args).await),
+            Command::Restore(args) => end(restore::run(args).await),
             Command::Check(args) => end(check::run(args).await),
             Command::Completions(args) => end(completions::run(&args).map_err(Into::into)),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
@@ -167,6 +177,12 @@ enum CommandError {
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// A backup can't be written or read.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// No store could be made of a backup.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Something is wrong with the store, and what has been printed.
     #[error("{} found", text::count(*.0, "problem"))]
     Damaged(u64),

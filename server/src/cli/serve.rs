@@ -102,6 +102,7 @@ async fn serve(config: Config, mut signals: Signals) -> ExitCode {
     let foundation = Foundation {
         log: Arc::clone(&store) as _,
         ledger: Arc::clone(&store) as _,
+        export: Arc::clone(&store) as _,
         clock: SystemClock::start(store.last_written_at()),
     };
     let app = match App::start(&config, foundation).await {

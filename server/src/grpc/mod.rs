@@ -27,12 +27,15 @@ mod dead_letters;
 
 mod sources;
 
+mod admin;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use hookline_core::source::Source;
 use hookline_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{
+        admin_service_server::AdminServiceServer,
         dead_letter_service_server::DeadLetterServiceServer,
         event_service_server::EventServiceServer, source_service_server::SourceServiceServer,
         subscriber_service_server::SubscriberServiceServer,
@@ -57,16 +60,18 @@ use crate::{
         CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, GRPC_CONNECTIONS_MAX, KEEPALIVE_INTERVAL,
         KEEPALIVE_TIMEOUT, REQUEST_BYTES_MAX,
     },
+    store::Export,
     tls::Tls,
 };
 
 /// The services by their full names, for health.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "hookline.v1.SubscriberService",
     "hookline.v1.SubscriptionService",
     "hookline.v1.EventService",
     "hookline.v1.DeadLetterService",
     "hookline.v1.SourceService",
+    "hookline.v1.AdminService",
 ];
 
 /// Who may post webhooks, and what came of their posts.
@@ -83,6 +88,7 @@ pub struct Sources {
 struct Shared {
     broker: Broker,
     sources: Sources,
+    export: Arc<dyn Export>,
     /// Cancelled when streams that belong to no subscription are to end.
     stop: CancellationToken,
 }
@@ -127,6 +133,7 @@ impl Server {
         tls: Option<Arc<Tls>>,
         broker: Broker,
         sources: Sources,
+        export: Arc<dyn Export>,
         calls: Arc<Calls>,
         stop: CancellationToken,
     ) -> Result<Self, BindError> {
@@ -134,7 +141,7 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
         let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
-        let shared = Shared { broker, sources, stop };
+        let shared = Shared { broker, sources, export, stop };
         let (health, router) = router(&shared, calls)?;
         Ok(Self { incoming, tls, address: bound, shared, health, router })
     }
@@ -186,6 +193,7 @@ fn router(shared: &Shared, calls: Arc<Calls>) -> Result<(HealthReporter, Router)
     let events = EventServiceServer::new(events::Service(shared.clone()));
     let dead_letters = DeadLetterServiceServer::new(dead_letters::Service(shared.clone()));
     let sources = SourceServiceServer::new(sources::Service(shared.clone()));
+    let admin = AdminServiceServer::new(admin::Service(shared.clone()));
     let router = tonic::transport::Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -208,6 +216,7 @@ fn router(shared: &Shared, calls: Arc<Calls>) -> Result<(HealthReporter, Router)
                 .max_decoding_message_size(CALL_BYTES_MAX)
                 .max_encoding_message_size(usize::MAX),
         )
-        .add_service(sources.max_decoding_message_size(CALL_BYTES_MAX));
+        .add_service(sources.max_decoding_message_size(CALL_BYTES_MAX))
+        .add_service(admin.max_decoding_message_size(CALL_BYTES_MAX));
     Ok((health, router))
 }

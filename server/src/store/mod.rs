@@ -9,6 +9,7 @@ pub mod sled;
 
 pub mod memory;
 
+pub mod export;
 pub mod select;
 
 mod payload;
@@ -33,8 +34,11 @@ use hookline_core::{
 };
 use tokio::sync::watch;
 
-pub use self::measures::{DiskUse, Latencies, OfLog};
 use self::select::{Found, Walk};
+pub use self::{
+    export::Export,
+    measures::{DiskUse, Latencies, OfLog},
+};
 
 /// What an async method of a store returns: a boxed future, so that the traits can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

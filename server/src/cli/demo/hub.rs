@@ -92,6 +92,7 @@ impl Hub {
         let foundation = Foundation {
             log: Arc::clone(&store) as _,
             ledger: Arc::clone(&store) as _,
+            export: Arc::clone(&store) as _,
             clock: SystemClock::start(store.last_written_at()),
         };
         match App::start(&config, foundation).await {

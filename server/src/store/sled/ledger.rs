@@ -133,6 +133,13 @@ pub(super) fn check_position(row: &[u8]) -> Result<(), ReadError> {
     Position::decode(row).map(drop)
 }
 
+/// Returns the row of a position, with all leases up to this one fenced.
+pub(super) fn fence_position(row: &[u8], fence: Stamp) -> Result<Bytes, ReadError> {
+    let position = Position::decode(row)?;
+    let fence = position.fence.max(Some(fence));
+    Ok(Position { fence, ..position }.encode().into())
+}
+
 impl Facts {
     /// Whether the event of a dead letter is stored.
     pub(super) fn has_letter(&self, sequence: Sequence) -> bool {

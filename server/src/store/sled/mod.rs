@@ -28,7 +28,11 @@ mod state;
 
 mod writer;
 
+mod capture;
+
 pub mod check;
+
+pub mod restore;
 
 #[cfg(test)]
 mod tests;
@@ -61,7 +65,9 @@ use self::{
 };
 use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, DiskUse, Entry,
-    EventLog, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig,
+    EventLog, Export, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange,
+    SubscriptionConfig,
+    export::{ExportError, Exporting},
     payload,
     select::{self, Direction, Found, Walk},
 };
@@ -397,6 +403,17 @@ impl EventLog for SledStore {
             let found = looking.await.ok()??;
             *known = Some((Stopwatch::start(), found));
             Some(found)
+        })
+    }
+}
+
+impl Export for SledStore {
+    fn export(&self) -> BoxFuture<'_, Result<Exporting, ExportError>> {
+        Box::pin(async move {
+            let closed = ExportError::Unavailable("the store is closed".into());
+            let begin = |reply| Command::Export { reply };
+            let capture = self.ask(0, closed, ExportError::Unavailable, begin).await?;
+            Ok(capture::exporting(Arc::clone(&self.shared), capture))
         })
     }
 }

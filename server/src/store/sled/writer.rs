@@ -22,8 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::{
     super::{
         AppendError, Appended, CommitError, CreateError, Entry, Latencies, SubscriptionConfig,
+        export::ExportError,
     },
     Options, Shared,
+    capture::Capture,
     draft::Draft,
     keys,
     ledger::{Facts, PreparedCommit},
@@ -90,6 +92,10 @@ pub(super) enum Command {
     MarkAnnounced {
         rows: Vec<(Creation, Sequence, u32)>,
         reply: Reply<(), CommitError>,
+    },
+    /// Begins a copy of what is durable; writes nothing.
+    Export {
+        reply: Reply<Arc<Capture>, ExportError>,
     },
 }
 
@@ -227,8 +233,7 @@ impl Writer {
             let timeout = match &self.opened {
                 None => Some(PROBE_EVERY),
                 Some(opened) if opened.has_chores() => Some(Duration::ZERO),
-                Some(_) if self.shared.full.load(Ordering::Acquire) => Some(PROBE_EVERY),
-                Some(_) => None,
+                Some(_) => Some(PROBE_EVERY),
             };
             if self.queue.wait(timeout) == Woken::Drained {
                 break;
@@ -248,7 +253,11 @@ impl Writer {
     /// Refuses events while the disk is too full, and takes them again.
     fn probe_space(&self) {
         let percent = open::free(&self.path).map_or(100, |(percent, _)| percent);
-        self.shared.full.store(percent < self.options.free_percent_min, Ordering::Release);
+        let is_full = percent < self.options.free_percent_min;
+        self.shared.full.store(is_full, Ordering::Release);
+        if let Some(opened) = &self.opened {
+            opened.captured.look_after(is_full);
+        }
     }
 
     /// Takes what waits, writes it, and answers.
@@ -385,6 +394,10 @@ fn refuse(command: Command, group: &mut Group) {
         | Command::Commit { creation: _, epoch: _, commit: _, reply }
         | Command::MarkAnnounced { rows: _, reply } => {
             group.answer(reply, Err(closed()), CommitError::Unavailable);
+        }
+        Command::Export { reply } => {
+            let closed = ExportError::Unavailable("the store is closed".into());
+            group.answer(reply, Err(closed), ExportError::Unavailable);
         }
     }
 }

@@ -145,10 +145,6 @@ impl Ledger<'_> {
             let detail = format!("delivery `{sequence}` is open, and counted as finished");
             self.report.find(Problem::State, &key, detail);
         }
-        if snapshot.dead.contains(sequence) {
-            let detail = format!("delivery `{sequence}` is open, and dead");
-            self.report.find(Problem::State, &key, detail);
-        }
         if snapshot.top_generation < record.generation {
             let detail = format!("generation `{}` was never given", record.generation);
             self.report.find(Problem::State, &key, detail);
@@ -160,7 +156,7 @@ impl Ledger<'_> {
         self.db.contains_key(self.key(kind, sequence)).map_err(db_error)
     }
 
-    /// What is finished lies above the floor and in the log; what is dead above the floor is finished.
+    /// What is finished lies above the floor and in the log. (What is dead may be open again, after a seek.)
     fn finished(&mut self, snapshot: &Snapshot) {
         let wrong = snapshot
             .finished
@@ -173,14 +169,6 @@ impl Ledger<'_> {
                 format!("delivery `{sequence}` is finished below the floor, or beyond the log");
             self.report.find(Problem::State, &key, detail);
         }
-        for (kind, set) in [(Kind::Letter, &snapshot.dead), (Kind::Purged, &snapshot.purged)] {
-            for sequence in set.iter().filter(|sequence| snapshot.floor < sequence.get()) {
-                if !snapshot.finished.contains(sequence) {
-                    let detail = format!("delivery `{sequence}` is given up, and not finished");
-                    self.report.find(Problem::State, &self.key(kind, sequence), detail);
-                }
-            }
-        }
     }
 
     /// Dead letters are whole, and what belongs to them belongs to one that is there.
@@ -189,10 +177,10 @@ impl Ledger<'_> {
             let Ok(sequence) = keys::number(&key, 1).and_then(codec::sequence) else { continue };
             let Some(row) = log::content(self.db, &key) else { continue };
             let Ok((letter, redriven)) = codec::decode_letter(row) else { continue };
-            let is_open = snapshot.records.contains_key(&sequence);
-            if redriven != is_open {
-                let is = |what| if what { "is" } else { "is not" };
-                let detail = format!("it {} redriven, and {} open", is(redriven), is(is_open));
+            // One that was not redriven may be delivered again all the same, after a seek.
+            let record = snapshot.records.get(&sequence);
+            if redriven != record.is_some_and(|record| record.redriven) {
+                let detail = "it is redriven without an open delivery that says so, or the reverse";
                 self.report.find(Problem::State, &key, detail);
             }
             if snapshot.purged.contains(sequence) {

@@ -8,7 +8,7 @@ use hookline_core::{event::Sequence, time::Timestamp};
 use super::{
     super::{
         super::{Entry, Packed, ReadError, codec, payload},
-        db_error, dedupe, draft,
+        db_error, dedupe, draft, index,
         keys::{self, Kind, Meta},
         log::Reader,
         pack::Pack,
@@ -71,6 +71,7 @@ pub(super) fn check(
         keys: Pairs::of(db, Kind::Fingerprints),
         bodies: Pairs::of(db, Kind::Bodies),
         weights: Weights::of(db, bounds.first),
+        index: index::Filling::default(),
         unfound: None,
         last_received: Timestamp::EPOCH,
     };
@@ -111,6 +112,8 @@ struct Walk<'a> {
     keys: Pairs<'a>,
     bodies: Pairs<'a>,
     weights: Weights<'a>,
+    /// The block of the index that is compared.
+    index: index::Filling,
     /// A run of events that are not found by their keys.
     unfound: Option<(u64, u64)>,
     last_received: Timestamp,
@@ -148,6 +151,19 @@ impl Walk<'_> {
         let stored = self.payload(key, entry);
         self.weights.event(sequence, weight(entry, stored), self.report);
         self.index(sequence, entry);
+        self.block(sequence, entry);
+    }
+
+    /// Compares a block of the index with its events, if it has a row: it may do without.
+    fn block(&mut self, sequence: u64, entry: &Entry) {
+        let content = &entry.event.content;
+        let Some(row) = self.index.push(sequence, content, index::Marks::of(content)) else {
+            return;
+        };
+        let key = keys::key(Kind::Index, &[index::block_of(sequence)]);
+        if self::content(self.db, &key).is_some_and(|found| found != row) {
+            self.report.find(Problem::IndexStray, &key, "its events are others");
+        }
     }
 
     /// Reads a payload; returns how many bytes its chunks have.
@@ -197,6 +213,11 @@ impl Walk<'_> {
     /// What is left of the indexes lies beyond the log.
     fn end(mut self) {
         tell_unfound(self.unfound.take(), self.report);
+        let after = index::block_of(self.bounds.head + 1);
+        for key in self.db.range(keys::between(Kind::Index, &[], after..u64::MAX)).keys().flatten()
+        {
+            self.report.find(Problem::IndexStray, &key, "it is of events that are not there yet");
+        }
         for pairs in [&mut self.keys, &mut self.bodies] {
             if let Some(pair) = pairs.upto(u64::MAX, self.bounds, self.report) {
                 pair.stray(self.report);

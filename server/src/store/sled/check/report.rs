@@ -50,7 +50,7 @@ pub enum Problem {
     Filter,
     /// A record of an event that neither the log nor a dead letter keeps.
     RecordOrphan,
-    /// A delivery is open and finished at once, or dead and open.
+    /// A delivery is open and finished at once, or redriven without a dead letter.
     State,
     /// A dead letter lacks its event, or a part of it.
     LetterIncomplete,

@@ -1,10 +1,11 @@
 //! The kinds of rows as a check knows them: a row here for each kind of `keys.rs`.
 
 use bytes::Bytes;
-use hookline_core::event::Sequence;
+use hookline_core::{delivery::Past, event::Sequence};
 
 use super::super::{
     super::{ReadError, codec, codec::damaged},
+    index,
     keys::{self, Kind},
     ledger,
     pack::Pack,
@@ -70,6 +71,9 @@ pub(in super::super) const TABLE: &[RowKind] = &[
     of_log(Kind::Fingerprints, "fingerprints", BY_DAY, LOG_BY_DAY, pairs),
     of_log(Kind::Bodies, "bodies", BY_DAY, LOG_BY_DAY, pairs),
     of_log(Kind::Weight, "weight", ONE, LOG, integer),
+    of_log(Kind::Index, "index", ONE, Lasting::Changing, |_, content| {
+        index::Row::decode_from(content).map(drop)
+    }),
     of_ledger(Kind::Config, "config", ONE, |_, content| codec::decode_config(content).map(drop)),
     of_ledger(Kind::Epoch, "epoch", ONE, integer),
     of_ledger(Kind::Position, "position", ONE, |_, content| ledger::check_position(&content)),
@@ -92,6 +96,9 @@ pub(in super::super) const TABLE: &[RowKind] = &[
     }),
     of_ledger(Kind::Checkpoint, "checkpoint", TWO, |_, _| Ok(())),
     of_ledger(Kind::Purged, "purged", TWO, bitmap),
+    of_ledger(Kind::History, "history", SETTLED, |_, content| {
+        codec::decode_histories(content, Sequence::FIRST, &mut Past::default())
+    }),
 ];
 
 /// Returns what is known of the kind of a key.
@@ -109,6 +116,11 @@ impl RowKind {
     /// Reads a row's content.
     pub(super) fn decode(&self, key: &[u8], content: Bytes) -> Result<(), ReadError> {
         (self.decode)(key, content)
+    }
+
+    /// Whether its rows are written once.
+    pub(in super::super) fn is_written_once(&self) -> bool {
+        self.lasting != Lasting::Changing
     }
 
     /// Returns the sequence that a row belongs to, of a kind that is never written again.

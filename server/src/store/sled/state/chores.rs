@@ -97,17 +97,20 @@ impl Opened {
         Ok(chores)
     }
 
-    /// Whether rows are left to remove.
+    /// Whether there are rows that can be removed now.
     pub(in super::super) fn has_chores(&self) -> bool {
-        !self.chores.is_empty()
+        !self.chores.is_empty() && !self.captured.holds_the_log()
     }
 
     pub(in super::super) fn add_chores(&mut self, chores: Vec<Chore>) {
         self.chores.extend(chores);
     }
 
-    /// Removes some rows.
+    /// Removes some rows, unless a copy is being made that has still to read them.
     pub(in super::super) fn do_chores(&mut self, draft: &mut Draft) -> Result<(), Failure> {
+        if self.captured.holds_the_log() {
+            return Ok(());
+        }
         let mut room = CHORE_ROWS;
         while room > 0 {
             let Some(chore) = self.chores.front_mut() else { break };

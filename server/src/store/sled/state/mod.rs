@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -24,8 +24,13 @@ pub(super) use self::append::WEIGHED_EVERY;
 use self::append::seal_pack;
 pub(super) use self::chores::Chore;
 use super::{
-    super::{AppendError, CommitError, ReadError, codec},
-    Shared, db_error,
+    super::{
+        AppendError, CommitError, ReadError, codec,
+        export::{ExportError, Mark},
+    },
+    Shared,
+    capture::{Capture, Captured},
+    db_error,
     dedupe::{self, Dedupe},
     draft::{self, Draft},
     index,
@@ -70,6 +75,8 @@ pub(super) struct Opened {
     /// The block of the index that the next events belong to.
     index: index::Filling,
     chores: VecDeque<Chore>,
+    /// The copy that is being made.
+    pub(super) captured: Captured,
 }
 
 /// What opening finds.
@@ -156,6 +163,7 @@ impl Opened {
             ledgers: BTreeMap::new(),
             index: index::Filling::default(),
             chores: VecDeque::new(),
+            captured: Captured::default(),
             db,
             disk,
         };
@@ -272,8 +280,28 @@ impl Opened {
                     result.map_err(|error| CommitError::Unavailable(error.to_string().into()));
                 group.answer(reply, result, CommitError::Unavailable);
             }
+            Command::Export { reply } => {
+                let result = self.begin_export(group)?;
+                group.answer(reply, result, ExportError::Unavailable);
+            }
         }
         Ok(())
+    }
+
+    /// Begins a copy of what is written now.
+    fn begin_export(
+        &self,
+        group: &mut Group,
+    ) -> Result<Result<Arc<Capture>, ExportError>, Failure> {
+        // With what earlier commands of the group write: the mark lies between two batches.
+        self.commit(group)?;
+        let Ok(first) = codec::sequence(self.first) else {
+            return Ok(Err(ExportError::Damaged("the log begins with 0".into())));
+        };
+        let subscription_count = u64::try_from(self.configs.len()).unwrap_or(u64::MAX);
+        let layout_version = keys::LAYOUT_VERSION;
+        let mark = Mark { layout_version, head: self.next - 1, first, subscription_count };
+        Ok(self.captured.begin(mark))
     }
 
     /// Writes a batch and waits until it is on the disk; returns for how long, if there was anything to write.
@@ -283,7 +311,8 @@ impl Opened {
             return Ok(None);
         }
         let failed = |error: ::sled::Error| Failure(error.to_string().into());
-        self.db.apply_batch(draft.into_batch()).map_err(failed)?;
+        let write = || self.db.apply_batch(draft.into_batch());
+        self.captured.writing(&self.db, &keys, write).map_err(failed)?;
         let syncing = Stopwatch::start();
         self.db.flush().map_err(failed)?;
         self.disk.sync().map_err(|error| Failure(error.to_string().into()))?;

@@ -52,7 +52,7 @@ fn attempt() -> Attempt {
     }
 }
 
-/// Makes a store that has a row of every kind but those that wait to be removed: 60 events, of which 20 and 40 are large,
+/// Makes a store that has a row of every kind but those that wait to be removed: 520 events, of which 20, 40 and 60 are large,
 /// and a subscription with deliveries in each state: 3 and 20 are dead, 5 was purged, 6 is redriven, 10 has failed.
 fn make(folder: &Path) {
     runtime().block_on(async {
@@ -66,6 +66,9 @@ fn make(folder: &Path) {
             }
             store.append(vec![event], at(0)).await.unwrap();
         }
+        // A block of the index, and some more.
+        let small = (61..=520).map(|_| event("", "x"));
+        store.append(small.collect(), at(0)).await.unwrap();
         let creation = store.create(config("prs")).await.unwrap();
         let (epoch, _) = store.open(creation).await.unwrap();
         let entry = async |n: u64| {
@@ -101,6 +104,8 @@ fn make(folder: &Path) {
                 dead(20),
                 Change::Failed { sequence: sequence(10), record: record(1), attempt: attempt() },
                 Change::Checkpointed { sequence: sequence(10), checkpoint: "half".into() },
+                Change::Failed { sequence: sequence(11), record: record(1), attempt: attempt() },
+                done(11),
                 Change::Position { floor: 3, scanned: 30 },
             ],
             dead_events: vec![entry(3).await, entry(5).await, entry(6).await, entry(20).await],
@@ -155,9 +160,9 @@ fn a_store_that_was_only_used_is_clean_and_has_each_kind_of_row() {
     let folder = tempfile::tempdir().unwrap();
     make(folder.path());
     let report = assert_clean(folder.path());
-    assert_eq!((report.first, report.head, report.events), (1, 60, 60));
+    assert_eq!((report.first, report.head, report.events), (1, 520, 520));
     assert_eq!((report.subscriptions, report.left_over), (1, 0));
-    assert_eq!(report.payload_bytes, 57 * 40_000 + 3 * 200_000);
+    assert_eq!(report.payload_bytes, 57 * 40_000 + 3 * 200_000 + 460);
     let absent = report.kinds.iter().filter(|kind| kind.rows == 0);
     assert_eq!(absent.map(|kind| kind.name).collect::<Vec<_>>(), ["deleting"]);
 }
@@ -172,7 +177,7 @@ fn a_store_that_was_trimmed_and_lost_a_subscription_is_clean() {
         store.close().await;
     });
     let report = assert_clean(folder.path());
-    assert_eq!((report.first, report.events), (10, 51));
+    assert_eq!((report.first, report.events), (10, 511));
     runtime().block_on(async {
         let store = open(folder.path());
         store.delete(C).await.unwrap();
@@ -228,11 +233,13 @@ fn each_damage_is_found_by_its_name() {
         ),
         (
             put(
-                keys::fingerprints(Kind::Fingerprints, day, 61),
-                &[7_u64, 61].map(u64::to_be_bytes).concat(),
+                keys::fingerprints(Kind::Fingerprints, day, 521),
+                &[7_u64, 521].map(u64::to_be_bytes).concat(),
             ),
             Problem::IndexStray,
         ),
+        (put(keys::key(Kind::Index, &[0]), b""), Problem::IndexStray),
+        (put(keys::key(Kind::Index, &[1]), b""), Problem::IndexStray),
         (remove(keys::meta(Meta::SealKey)), Problem::MetaMissing),
         (put(vec![99, 1, 2], b""), Problem::UnknownKind),
         (put(keys::key(Kind::Record, &[1]), b""), Problem::MalformedKey),
@@ -241,10 +248,10 @@ fn each_damage_is_found_by_its_name() {
         (remove(keys::key(Kind::Epoch, &[1])), Problem::LedgerIncomplete),
         (remove(keys::key(Kind::Position, &[1])), Problem::LedgerIncomplete),
         (
-            put(keys::key(Kind::Position, &[1]), &[61_u64, 61].map(u64::to_be_bytes).concat()),
+            put(keys::key(Kind::Position, &[1]), &[521_u64, 521].map(u64::to_be_bytes).concat()),
             Problem::Position,
         ),
-        (put(of(Kind::Record, 77), b""), Problem::RecordOrphan),
+        (put(of(Kind::Record, 777), b""), Problem::RecordOrphan),
         (put(of(Kind::Record, 2), b""), Problem::State),
         (remove(of(Kind::Record, 6)), Problem::State),
         (remove(of(Kind::LetterEvent, 3)), Problem::LetterIncomplete),
