@@ -2,8 +2,17 @@
 //!
 //! What a test replaces is an argument: the store and the clock; ports are 0 where none is wanted.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -12,6 +21,7 @@ use crate::{
     config::Config,
     grpc, http,
     metrics::{Measured, Process},
+    reload::Reload,
     store::{EventLog, Export, Ledger, OfLog},
     tasks::{Failure, Group, Kind, Tasks, Unfinished},
     tls::{self, Protocol, Tls, TlsError},
@@ -34,6 +44,47 @@ pub struct App {
     counts: Arc<http::Counts>,
     health: HealthReporter,
     grace: Duration,
+    reload: Reload,
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        max_age: config.retention.max_age,
+        open_max_age: config.retention.open_max_age,
+        dead_letters_max_age: config.retention.dead_letters_max_age,
+        max_bytes: config.retention.max_bytes.map(|bytes| bytes as u64),
+    }
+}
+
+/// Says what of a configuration can be taken while the hub runs: for requests from then on.
+fn add_parts(
+    reload: &Reload,
+    directory: &http::Directory,
+    counts: &Arc<http::Counts>,
+    body_bytes_max: &Arc<AtomicUsize>,
+    bounds: watch::Sender<Retention>,
+) {
+    let (directory, counts) = (directory.clone(), Arc::clone(counts));
+    reload.add("sources", move |config| {
+        let (directory, counts) = (directory.clone(), Arc::clone(&counts));
+        let sources = config.sources.clone();
+        Ok(Box::new(move || {
+            // Counters first: a post may come at once.
+            counts.add_sources(&sources);
+            directory.replace(sources);
+        }))
+    });
+    let body_bytes_max = Arc::clone(body_bytes_max);
+    reload.add("http.max_body", move |config| {
+        let (body_bytes_max, most) = (Arc::clone(&body_bytes_max), config.http.max_body);
+        Ok(Box::new(move || body_bytes_max.store(most, Ordering::Release)))
+    });
+    reload.add("retention", move |config| {
+        let (bounds, new) = (bounds.clone(), retention(config));
+        Ok(Box::new(move || {
+            bounds.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
+        }))
+    });
 }
 
 /// The parts of the hub that run, and stop one after the other.
@@ -119,12 +170,8 @@ impl App {
         let broker =
             Broker::start(parts.0, parts.1, parts.2, groups.subscriptions.clone(), traces.clone())
                 .await?;
-        broker.start_retention(Retention {
-            max_age: config.retention.max_age,
-            open_max_age: config.retention.open_max_age,
-            dead_letters_max_age: config.retention.dead_letters_max_age,
-            max_bytes: config.retention.max_bytes.map(|bytes| bytes as u64),
-        });
+        let (retention, bounds) = watch::channel(retention(config));
+        broker.start_retention(bounds);
         let (readiness, counts) =
             (http::Readiness::default(), Arc::new(http::Counts::new(&config.sources)));
         let calls = Arc::new(grpc::Calls::default());
@@ -135,15 +182,19 @@ impl App {
             Arc::new(traces.clone()),
             Arc::new(Process { started_at: clock.wall() }),
         ];
+        let directory = http::Directory::new(config.sources.clone());
+        let body_bytes_max = Arc::new(AtomicUsize::new(config.http.max_body));
+        let reload = Reload::new(config.clone());
+        add_parts(&reload, &directory, &counts, &body_bytes_max, retention);
         let state = http::State {
-            sources: config.sources.clone(),
+            sources: directory.clone(),
             log,
             traces,
             measured,
             clock: Arc::clone(&clock),
             readiness: readiness.clone(),
             counts: Arc::clone(&counts),
-            body_bytes_max: config.http.max_body,
+            body_bytes_max: Arc::clone(&body_bytes_max),
         };
         let open = |files: &Option<tls::Files>, protocol| {
             let tls = files.clone().map(|files| Tls::open(files, protocol));
@@ -153,10 +204,7 @@ impl App {
         let grpc_tls = open(&config.grpc.tls, Protocol::Http2)?;
         let listeners: Vec<_> = http_tls.iter().chain(&grpc_tls).cloned().collect();
         let front = http::Server::bind(config.http.listen, http_tls, state).await?;
-        let sources = grpc::Sources {
-            configured: config.sources.as_slice().into(),
-            counts: Arc::clone(&counts),
-        };
+        let sources = grpc::Sources { configured: directory, counts: Arc::clone(&counts) };
         let stop = groups.grpc.stopping().clone();
         let services = grpc::Server::bind(
             config.grpc.listen,
@@ -184,6 +232,7 @@ impl App {
             clock,
             readiness,
             counts,
+            reload,
         };
         app.serve(front, services);
         Ok(app)
@@ -216,6 +265,12 @@ impl App {
     #[must_use]
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// Returns what takes a new configuration while the hub runs.
+    #[must_use]
+    pub fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// Returns what came of webhooks since the start, by source.

@@ -28,6 +28,8 @@ pub mod broker;
 
 pub mod grpc;
 
+pub mod reload;
+
 pub mod app;
 
 pub mod cli;

@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{Subscriber, level_filters::LevelFilter, subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::Directive, fmt::MakeWriter, layer::SubscriberExt,
+    EnvFilter, Layer, Registry, filter::Directive, fmt::MakeWriter, layer::SubscriberExt, reload,
 };
 
 /// What to log, and how.
@@ -112,9 +112,23 @@ pub struct InitError(#[from] subscriber::SetGlobalDefaultError);
 /// # Errors
 ///
 /// If that was done before.
-pub fn init(log: &Log) -> Result<(), InitError> {
+pub fn init(log: &Log) -> Result<Levels, InitError> {
     let colour = if io::stderr().is_terminal() { Colour::On } else { Colour::Off };
-    Ok(subscriber::set_global_default(subscriber_to(log, colour, io::stderr))?)
+    let (subscriber, levels) = subscriber_to(log, colour, io::stderr);
+    subscriber::set_global_default(subscriber)?;
+    Ok(levels)
+}
+
+/// Which lines are logged, while the process runs.
+#[derive(Clone, Debug)]
+pub struct Levels(reload::Handle<EnvFilter, Registry>);
+
+impl Levels {
+    /// Logs these lines from now on.
+    pub fn set(&self, level: &Level) {
+        // It fails once nothing is logged any more.
+        self.0.reload(EnvFilter::new(&level.0)).ok();
+    }
 }
 
 /// Makes what [`init`] sets up for the whole process, plain, to a writer of a test.
@@ -123,7 +137,7 @@ pub(crate) fn to_writer<W>(log: &Log, writer: W) -> impl Subscriber + Send + Syn
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    subscriber_to(log, Colour::Off, writer)
+    subscriber_to(log, Colour::Off, writer).0
 }
 
 /// Whether text is coloured.
@@ -133,17 +147,21 @@ enum Colour {
     Off,
 }
 
-fn subscriber_to<W>(log: &Log, colour: Colour, writer: W) -> impl Subscriber + Send + Sync + use<W>
+fn subscriber_to<W>(
+    log: &Log,
+    colour: Colour,
+    writer: W,
+) -> (impl Subscriber + Send + Sync + use<W>, Levels)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::new(&log.level.0);
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&log.level.0));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match log.format {
         Format::Text => lines.with_ansi(colour == Colour::On).boxed(),
         Format::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
-    Registry::default().with(lines.with_filter(filter))
+    (Registry::default().with(lines.with_filter(filter)), Levels(handle))
 }
 
 #[cfg(test)]
@@ -171,7 +189,8 @@ mod tests {
     fn logged(log: &Log, colour: Colour) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        subscriber::with_default(subscriber_to(log, colour, move || writer.clone()), || {
+        let (subscriber, _) = subscriber_to(log, colour, move || writer.clone());
+        subscriber::with_default(subscriber, || {
             tracing::info!(event_id = "e-1", "accepted");
             tracing::debug!("a decision");
         });

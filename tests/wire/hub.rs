@@ -132,6 +132,13 @@ impl Hub {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
+    /// Asks the hub to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        let pid = self.running.child.id().expect("the hub was not waited for");
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+    }
+
     /// Waits until the hub has ended.
     pub(crate) async fn exited(&mut self) -> ExitStatus {
         soon("the hub's end", self.running.child.wait()).await.unwrap()

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hookline_core::event::Sequence;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     Broker, DeadLetterError, DeadLetterMode, Handle, Message, NoAnswer, Selector, task::Retired,
@@ -77,43 +77,56 @@ fn part(age: Duration, most: Duration) -> Duration {
 }
 
 impl Broker {
-    /// Keeps the log and the dead letters within their bounds until the hub stops.
-    pub fn start_retention(&self, retention: Retention) {
+    /// Keeps the log and the dead letters within their bounds, which may change, until the hub stops.
+    pub fn start_retention(&self, retention: watch::Receiver<Retention>) {
         let group = &self.inner.group;
         let (broker, of_log) = (self.clone(), retention.clone());
-        group.spawn(Kind::Essential, "retention", async move { broker.retain(&of_log).await });
+        group.spawn(Kind::Essential, "retention", async move { broker.retain(of_log).await });
         let broker = self.clone();
         group.spawn(Kind::Essential, "retention of dead letters", async move {
-            broker.retain_dead_letters(&retention).await;
+            broker.retain_dead_letters(retention).await;
         });
     }
 
-    async fn retain(&self, retention: &Retention) {
+    async fn retain(&self, mut bounds: watch::Receiver<Retention>) {
         let always = async {
             loop {
-                if let Err(error) = self.retain_once(retention).await {
+                let retention = bounds.borrow_and_update().clone();
+                if let Err(error) = self.retain_once(&retention).await {
                     tracing::error!(%error, "the log could not be trimmed");
                 }
-                self.pause(retention.interval()).await;
+                self.pause(retention.interval(), &mut bounds).await;
             }
         };
         self.until_stopped(always).await;
     }
 
-    async fn retain_dead_letters(&self, retention: &Retention) {
+    async fn retain_dead_letters(&self, mut bounds: watch::Receiver<Retention>) {
         let always = async {
             loop {
+                let retention = bounds.borrow_and_update().clone();
                 if let Err(error) = self.purge_old(retention.dead_letters_max_age).await {
                     tracing::error!(%error, "old dead letters could not be deleted");
                 }
-                self.pause(retention.dead_letters_interval()).await;
+                self.pause(retention.dead_letters_interval(), &mut bounds).await;
             }
         };
         self.until_stopped(always).await;
     }
 
-    async fn pause(&self, interval: Duration) {
-        self.inner.clock.sleep_until(self.inner.clock.steady() + interval).await;
+    /// Waits until it is time to look again, or the bounds are others.
+    async fn pause(&self, interval: Duration, bounds: &mut watch::Receiver<Retention>) {
+        let time = self.inner.clock.sleep_until(self.inner.clock.steady() + interval);
+        let changed = async {
+            if bounds.changed().await.is_err() {
+                // They never change any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = time => {}
+            () = changed => {}
+        }
     }
 
     async fn until_stopped(&self, always: impl Future<Output = ()>) {

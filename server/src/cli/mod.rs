@@ -25,6 +25,7 @@ mod dead_letters;
 
 mod backup;
 mod check;
+mod check_config;
 mod restore;
 
 mod confirm;
@@ -87,6 +88,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Check(check::Args),
+    CheckConfig(check_config::Args),
     Completions(completions::Args),
 }
 
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
             Command::TestFilter(args) => end(test_filter::run(args).await),
             Command::Backup(args) => end(backup::run(args).await),
             Command::Restore(args) => end(restore::run(args).await),
+            Command::CheckConfig(args) => end(check_config::run(args)),
             Command::Check(args) => end(check::run(args).await),
             Command::Completions(args) => end(completions::run(&args).map_err(Into::into)),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),

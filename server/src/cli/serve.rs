@@ -1,6 +1,6 @@
 //! `hookline serve`: the hub, until it is told to stop.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -9,11 +9,12 @@ use crate::{
     app::{App, Foundation},
     clock::SystemClock,
     config::{Config, Flags, Process},
+    reload::{Reload, Reloaded},
     store::{
         Ledger as _,
         sled::{Options, SledStore},
     },
-    telemetry,
+    telemetry::{self, Levels},
 };
 
 /// Runs the hub.
@@ -22,7 +23,11 @@ use crate::{
 /// win over the environment, the environment over the file, the file over defaults. When both ports accept, one line on
 /// the standard output says where; the log goes to the standard error stream. SIGTERM and SIGINT stop the hub within
 /// `[shutdown] grace`; a second one ends the agents' share of it at once.
+///
+/// SIGHUP makes it read the configuration again. If that has mistakes, they are logged and nothing changes. Else sources,
+/// `http.max_body`, `[retention]` and `log.level` hold from then on, and the log names the keys that need a restart.
 #[derive(Debug, clap::Args)]
+#[group(skip)] // Also part of other commands, whose own arguments are a group.
 pub(super) struct Args {
     /// The TOML file; without it, defaults and the environment.
     #[arg(long, short, env = "HOOKLINE_CONFIG", value_name = "FILE")]
@@ -50,17 +55,24 @@ pub(super) struct Args {
     log_format: Option<String>,
 }
 
+impl Args {
+    /// Returns what was said on the command line.
+    pub(super) fn flags(self) -> Flags {
+        Flags {
+            config: self.config,
+            http_listen: self.http_listen,
+            grpc_listen: self.grpc_listen,
+            http_insecure: self.http_insecure,
+            grpc_insecure: self.grpc_insecure,
+            data: self.data,
+            log: self.log,
+            log_format: self.log_format,
+        }
+    }
+}
+
 pub(super) async fn run(args: Args) -> ExitCode {
-    let flags = Flags {
-        config: args.config,
-        http_listen: args.http_listen,
-        grpc_listen: args.grpc_listen,
-        http_insecure: args.http_insecure,
-        grpc_insecure: args.grpc_insecure,
-        data: args.data,
-        log: args.log,
-        log_format: args.log_format,
-    };
+    let flags = args.flags();
     let config = match Config::load(&flags, &Process) {
         Ok(config) => config,
         Err(errors) => {
@@ -68,14 +80,16 @@ pub(super) async fn run(args: Args) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    if let Err(error) = telemetry::init(&config.log) {
-        return fail(&error);
-    }
-    let signals = signal(SignalKind::terminate()).and_then(|term| {
-        signal(SignalKind::interrupt()).map(|interrupt| Signals { term, interrupt })
+    let levels = match telemetry::init(&config.log) {
+        Ok(levels) => levels,
+        Err(error) => return fail(&error),
+    };
+    let signals = Signals::new().and_then(|signals| {
+        let hangup = signal(SignalKind::hangup())?;
+        Ok((signals, hangup))
     });
     match signals {
-        Ok(signals) => serve(config, signals).await,
+        Ok((signals, hangup)) => serve(config, signals, Again { flags, hangup, levels }).await,
         Err(error) => fail(&error),
     }
 }
@@ -86,6 +100,11 @@ struct Signals {
 }
 
 impl Signals {
+    fn new() -> io::Result<Self> {
+        let (term, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { term: signal(term)?, interrupt: signal(interrupt)? })
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
@@ -94,7 +113,51 @@ impl Signals {
     }
 }
 
-async fn serve(config: Config, mut signals: Signals) -> ExitCode {
+/// What is read again when SIGHUP comes.
+struct Again {
+    flags: Flags,
+    hangup: Signal,
+    levels: Levels,
+}
+
+impl Again {
+    /// Takes a new configuration each time that it is asked for.
+    async fn run(&mut self, reload: &Reload) {
+        while self.hangup.recv().await.is_some() {
+            self.take(reload);
+        }
+        // No more signals of this kind come.
+        std::future::pending::<()>().await;
+    }
+
+    fn take(&self, reload: &Reload) {
+        let config = match Config::load(&self.flags, &Process) {
+            Ok(config) => config,
+            Err(errors) => {
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                tracing::error!(?errors, "the configuration has mistakes: the old one still holds");
+                return;
+            }
+        };
+        match reload.apply(config) {
+            Ok(Reloaded { added, removed, fixed }) => {
+                tracing::info!(?added, ?removed, "the configuration was read again");
+                if !fixed.is_empty() {
+                    tracing::warn!(keys = ?fixed, "these keys changed and hold only after a restart");
+                }
+            }
+            Err(errors) => {
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                tracing::error!(
+                    ?errors,
+                    "the configuration can't be taken: the old one still holds"
+                );
+            }
+        }
+    }
+}
+
+async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCode {
     let store = match SledStore::open(&config.store.path, Options::with_cache(config.store.cache)) {
         Ok(store) => store,
         Err(error) => return fail(&error),
@@ -113,9 +176,15 @@ async fn serve(config: Config, mut signals: Signals) -> ExitCode {
         }
     };
     announce(&config, &app);
+    let levels = again.levels.clone();
+    app.reload().add("log.level", move |config| {
+        let (levels, level) = (levels.clone(), config.log.level.clone());
+        Ok(Box::new(move || levels.set(&level)))
+    });
     let failed = tokio::select! {
         () = signals.next() => None,
         failure = app.failed() => Some(failure),
+        () = again.run(app.reload()) => None,
     };
     tracing::info!(grace = ?config.shutdown.grace, "stopping");
     let unfinished = app.shutdown(signals.next()).await;

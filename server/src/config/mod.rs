@@ -7,6 +7,7 @@
 mod custom;
 mod environment;
 mod error;
+mod explain;
 mod layers;
 mod section;
 mod source;
@@ -26,6 +27,7 @@ pub(crate) use self::source::resolve as secret;
 pub use self::{
     environment::{Environment, Process},
     error::{ConfigError, ConfigErrors, Origin, Problem},
+    explain::Setting,
 };
 use self::{layers::Layers, section::Section};
 use crate::{

@@ -31,7 +31,6 @@ mod admin;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use hookline_core::source::Source;
 use hookline_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{
@@ -55,7 +54,7 @@ use self::{
 };
 use crate::{
     broker::Broker,
-    http::Counts,
+    http::{Counts, Directory},
     limits::{
         CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, GRPC_CONNECTIONS_MAX, KEEPALIVE_INTERVAL,
         KEEPALIVE_TIMEOUT, REQUEST_BYTES_MAX,
@@ -78,7 +77,7 @@ const SERVICES: [&str; 6] = [
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// The configured sources, by name.
-    pub configured: Arc<[Source]>,
+    pub configured: Directory,
     /// What the HTTP front counts.
     pub counts: Arc<Counts>,
 }

@@ -17,7 +17,8 @@ impl SourceService for Service {
         _: Request<v1::ListSourcesRequest>,
     ) -> Result<Response<v1::ListSourcesResponse>, Status> {
         let sources = &self.0.sources;
-        let told = sources.configured.iter().map(|source| source_told(source, &sources.counts));
+        let configured = sources.configured.all();
+        let told = configured.iter().map(|source| source_told(source, &sources.counts));
         Ok(Response::new(v1::ListSourcesResponse {
             sources: told.collect(),
             unknown_source_count: sources.counts.unknown_source_count(),

@@ -2,12 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use hookline_core::{event::SourceName, source::Source, time::Timestamp, verify::VerifyError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{limits, metrics::Histogram, store::Appended};
 
@@ -127,7 +130,8 @@ impl From<&Appended> for Outcome {
 /// How often what came of which source, since the start.
 #[derive(Debug)]
 pub struct Counts {
-    sources: BTreeMap<SourceName, OfSource>,
+    /// Sources that are no longer configured keep theirs until the hub ends: counters never go back.
+    sources: RwLock<BTreeMap<SourceName, Arc<OfSource>>>,
     /// How long requests to sources took.
     durations: Histogram,
     /// Posts to names that are no source. Not by name: that is a stranger's text.
@@ -166,28 +170,44 @@ impl OfSource {
 impl Counts {
     /// Makes counters for these sources, all at zero.
     pub fn new<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Self {
-        let sources = sources.into_iter().map(|source| (source.name().clone(), OfSource::new()));
         let (durations, unknown) = (Histogram::default(), AtomicU64::new(0));
-        Self { sources: sources.collect(), durations, unknown }
+        let counts = Self { sources: RwLock::default(), durations, unknown };
+        counts.add_sources(sources);
+        counts
+    }
+
+    /// Adds counters for those of these sources that have none yet.
+    pub fn add_sources<'a>(&self, sources: impl IntoIterator<Item = &'a Source>) {
+        let mut counters = self.sources.write();
+        for source in sources {
+            counters.entry(source.name().clone()).or_insert_with(|| Arc::new(OfSource::new()));
+        }
+    }
+
+    fn of(&self, source: &SourceName) -> Option<Arc<OfSource>> {
+        self.sources.read().get(source).cloned()
     }
 
     /// Returns how often a source was refused for a cause; 0 for a source that is not known.
     #[must_use]
     pub fn refused(&self, source: &SourceName, cause: Cause) -> u64 {
-        self.counter(source, cause).map_or(0, |counter| counter.count.load(Relaxed))
+        let of = self.of(source);
+        let counter = of.as_ref().and_then(|of| of.refused.get(&cause));
+        counter.map_or(0, |counter| counter.count.load(Relaxed))
     }
 
     /// Returns how often a request of a source came to this; 0 for a source that is not known.
     #[must_use]
     pub fn taken(&self, source: &SourceName, outcome: Outcome) -> u64 {
-        let counter = self.sources.get(source).and_then(|of| of.taken.get(&outcome));
+        let of = self.of(source);
+        let counter = of.as_ref().and_then(|of| of.taken.get(&outcome));
         counter.map_or(0, |counter| counter.load(Relaxed))
     }
 
     /// Returns when the newest event of a source came, duplicates among them; `None` if none came since the start.
     #[must_use]
     pub fn last_event_at(&self, source: &SourceName) -> Option<Timestamp> {
-        let micros = self.sources.get(source)?.last_event_at.load(Relaxed);
+        let micros = self.of(source)?.last_event_at.load(Relaxed);
         (micros != 0).then(|| Timestamp::from_micros(micros)).flatten()
     }
 
@@ -197,15 +217,17 @@ impl Counts {
         self.unknown.load(Relaxed)
     }
 
-    /// Returns the names of the sources.
-    pub fn sources(&self) -> impl Iterator<Item = &SourceName> {
-        self.sources.keys()
+    /// Returns the names of the sources, those among them that are no longer configured.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceName> {
+        self.sources.read().keys().cloned().collect()
     }
 
     /// Returns how often a source was answered with which HTTP status.
     #[must_use]
     pub fn answers(&self, source: &SourceName) -> Vec<(u16, u64)> {
-        let answers = self.sources.get(source).map(|of| of.answers.lock());
+        let of = self.of(source);
+        let answers = of.as_ref().map(|of| of.answers.lock());
         answers.iter().flat_map(|of| of.iter()).map(|(status, count)| (*status, *count)).collect()
     }
 
@@ -217,7 +239,7 @@ impl Counts {
 
     /// Counts an answer.
     pub(super) fn add_answer(&self, source: &SourceName, status: u16, took: Duration) {
-        if let Some(of) = self.sources.get(source) {
+        if let Some(of) = self.of(source) {
             *of.answers.lock().entry(status).or_default() += 1;
         }
         self.durations.observe(took);
@@ -230,7 +252,7 @@ impl Counts {
     /// Counts what became of a request's events.
     pub(super) fn add_taken(&self, source: &SourceName, events: &[Appended], now: Timestamp) {
         events.iter().for_each(|event| self.add(source, Outcome::from(event)));
-        if let Some(of) = self.sources.get(source) {
+        if let Some(of) = self.of(source) {
             of.last_event_at.fetch_max(now.as_micros(), Relaxed);
         }
     }
@@ -241,7 +263,8 @@ impl Counts {
     }
 
     fn add(&self, source: &SourceName, outcome: Outcome) {
-        if let Some(counter) = self.sources.get(source).and_then(|of| of.taken.get(&outcome)) {
+        let of = self.of(source);
+        if let Some(counter) = of.as_ref().and_then(|of| of.taken.get(&outcome)) {
             counter.fetch_add(1, Relaxed);
         }
     }
@@ -253,7 +276,8 @@ impl Counts {
         cause: Cause,
         now: Timestamp,
     ) -> Option<u64> {
-        let counter = self.counter(source, cause)?;
+        let of = self.of(source)?;
+        let counter = of.refused.get(&cause)?;
         let count = counter.count.fetch_add(1, Relaxed) + 1;
         let due = counter.warn_at.load(Relaxed);
         if now.as_micros() < due {
@@ -262,10 +286,6 @@ impl Counts {
         let next = (now + limits::REFUSAL_WARN_INTERVAL).as_micros();
         // Of several at once, one writes the line.
         counter.warn_at.compare_exchange(due, next, Relaxed, Relaxed).ok().map(|_| count)
-    }
-
-    fn counter(&self, source: &SourceName, cause: Cause) -> Option<&Counter> {
-        self.sources.get(source)?.refused.get(&cause)
     }
 }
 

@@ -9,6 +9,7 @@ use axum::{extract, http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::{Front, answer};
+use crate::store::Condition;
 
 /// Whether the hub is ready: its store is open and both ports accept. Not ready when made; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +38,19 @@ pub(super) async fn healthz() -> Response {
 }
 
 pub(super) async fn readyz(extract::State(front): extract::State<Arc<Front>>) -> Response {
-    if front.readiness.is_ready() && !front.draining.is_cancelled() {
-        answer::json(StatusCode::OK, &json!({ "status": "ready" }))
+    let reason = if front.draining.is_cancelled() {
+        "the hub stops"
+    } else if !front.readiness.is_ready() {
+        "the hub starts or stops"
     } else {
-        answer::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "not ready" }))
-    }
+        match front.log.condition() {
+            Condition::Open => {
+                return answer::json(StatusCode::OK, &json!({ "status": "ready" }));
+            }
+            Condition::Full => "the disk is almost full",
+            Condition::Failed => "the store has failed",
+        }
+    };
+    let told = json!({ "error": "not ready", "reason": reason });
+    answer::json(StatusCode::SERVICE_UNAVAILABLE, &told)
 }

@@ -20,7 +20,11 @@ use tokio::time::sleep;
 use tracing::Level;
 
 use super::{Front, answer, body, counts::Cause, traced::Traced};
-use crate::{clock::Stopwatch, limits, store::Appended};
+use crate::{
+    clock::Stopwatch,
+    limits,
+    store::{Appended, Condition},
+};
 
 /// Takes a post, whatever its method and source.
 pub(super) async fn post(
@@ -39,7 +43,7 @@ pub(super) async fn post(
         return answer::unknown();
     };
     let watch = Stopwatch::start();
-    let answer = handle(&front, source, request).await;
+    let answer = handle(&front, &source, request).await;
     front.counts.add_answer(source.name(), answer.status().as_u16(), watch.elapsed());
     answer
 }
@@ -103,7 +107,8 @@ async fn take(
     request: Request,
     mut traced: Option<&mut Traced>,
 ) -> Result<Taken, Refusal> {
-    if body::is_declared_above(front.body_bytes_max, request.headers()) {
+    let body_bytes_max = front.body_bytes_max();
+    if body::is_declared_above(body_bytes_max, request.headers()) {
         return Err(Cause::BodyTooLarge.into());
     }
     let post = front.posts.try_acquire();
@@ -113,12 +118,21 @@ async fn take(
         return Err(Cause::Draining.into());
     }
     let _post = post.map_err(|_| Cause::Overload)?;
+    // Before the body is read: what can't be kept need not be sent.
+    let closed = match front.log.condition() {
+        Condition::Open => None,
+        Condition::Full => Some("the disk is almost full"),
+        Condition::Failed => Some("the store has failed"),
+    };
+    if let Some(detail) = closed {
+        return Err(Refusal { cause: Cause::Store, detail: Some(detail.to_owned()) });
+    }
     let (parts, body) = request.into_parts();
     if parts.method != Method::POST {
         return shake_hands(source, &parts);
     }
     let watch = Stopwatch::start();
-    let held = read(front, body).await?;
+    let held = read(front, body, body_bytes_max).await?;
     let read = watch.elapsed();
     let received_at = front.clock.wall();
     let judged = judge(source, parts, held.bytes.clone(), received_at).await?;
@@ -155,14 +169,14 @@ fn shake_hands(source: &Source, parts: &Parts) -> Result<Taken, Refusal> {
 }
 
 /// Reads the body; when the hub stops only a moment longer.
-async fn read(front: &Front, body: Body) -> Result<body::Held, Cause> {
+async fn read(front: &Front, body: Body, bytes_max: usize) -> Result<body::Held, Cause> {
     let stopped = async {
         front.draining.cancelled().await;
         sleep(limits::DRAIN_BODY_TIME_MAX).await;
     };
     tokio::select! {
         biased;
-        held = body::read(body, front.body_bytes_max, &front.budget) => held,
+        held = body::read(body, bytes_max, &front.budget) => held,
         () = stopped => Err(Cause::Draining),
     }
 }

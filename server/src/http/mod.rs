@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod connection;
 mod counts;
+mod directory;
 mod health;
 mod ingest;
 mod metrics;
@@ -18,13 +19,19 @@ mod traced;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{
     Router,
     routing::{any, get},
 };
-use hookline_core::{event::SourceName, source::Source};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -34,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use self::connection::Peer;
 pub use self::{
     counts::{Cause, Counts, Outcome},
+    directory::Directory,
     health::Readiness,
 };
 use crate::{
@@ -51,7 +59,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct State {
     /// Who may post.
-    pub sources: Vec<Source>,
+    pub sources: Directory,
     /// Where events go.
     pub log: Arc<dyn EventLog>,
     /// The wall clock dates signatures and receipts.
@@ -64,14 +72,14 @@ pub struct State {
     pub traces: Traces,
     /// What else `/metrics` shows.
     pub measured: Vec<Arc<dyn Measured>>,
-    /// The most bytes of a body, at most [`limits::BODY_BYTES_MOST`].
-    pub body_bytes_max: usize,
+    /// The most bytes of a body, at most [`limits::BODY_BYTES_MOST`]; it may change.
+    pub body_bytes_max: Arc<AtomicUsize>,
 }
 
 /// What all handlers share.
 #[derive(Debug)]
 struct Front {
-    sources: BTreeMap<SourceName, Arc<Source>>,
+    sources: Directory,
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
@@ -79,7 +87,7 @@ struct Front {
     traces: Traces,
     /// What `/metrics` shows, in this order.
     measured: Vec<Arc<dyn Measured>>,
-    body_bytes_max: usize,
+    body_bytes_max: Arc<AtomicUsize>,
     /// A permit for each post in work.
     posts: Arc<Semaphore>,
     /// A permit for each byte of a body in memory.
@@ -90,21 +98,25 @@ struct Front {
 
 impl Front {
     fn new(state: State) -> Self {
-        let named = |source: Source| (source.name().clone(), Arc::new(source));
         let counts = Arc::clone(&state.counts) as Arc<dyn Measured>;
         Self {
-            sources: state.sources.into_iter().map(named).collect(),
+            sources: state.sources,
             log: state.log,
             clock: state.clock,
             readiness: state.readiness,
             counts: state.counts,
             traces: state.traces,
             measured: std::iter::once(counts).chain(state.measured).collect(),
-            body_bytes_max: state.body_bytes_max.min(limits::BODY_BYTES_MOST),
+            body_bytes_max: state.body_bytes_max,
             posts: Arc::new(Semaphore::new(limits::POSTS_MAX)),
             budget: Arc::new(Semaphore::new(limits::BODY_BUDGET_BYTES)),
             draining: CancellationToken::new(),
         }
+    }
+
+    /// Returns the most bytes of a body, as it is now.
+    fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max.load(Ordering::Acquire).min(limits::BODY_BYTES_MOST)
     }
 }
 

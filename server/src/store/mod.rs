@@ -97,6 +97,11 @@ pub trait EventLog: Debug + Send + Sync + 'static {
     /// takes less.
     fn position_of_newest(&self, bytes: u64) -> BoxFuture<'_, Result<Sequence, ReadError>>;
 
+    /// Returns whether events are taken now, as far as it is known without trying.
+    fn condition(&self) -> Condition {
+        Condition::Open
+    }
+
     /// Removes the events before `before`.
     fn trim(&self, before: Sequence) -> BoxFuture<'_, Result<(), AppendError>>;
 
@@ -195,6 +200,17 @@ pub trait Ledger: Debug + Send + Sync + 'static {
 
     /// Returns the last time that was written, in an event or in a commit. A steady clock begins no earlier.
     fn last_written_at(&self) -> Timestamp;
+}
+
+/// Whether a log takes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    Open,
+    /// Its disk is too full. Commits to ledgers go on.
+    Full,
+    /// A write has failed, and it is not open again yet.
+    Failed,
 }
 
 /// What became of one appended event.

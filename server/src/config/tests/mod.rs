@@ -17,6 +17,7 @@ use http::{HeaderMap, Method};
 
 use super::*;
 
+mod explain;
 mod fuzz;
 mod packaged;
 mod sources;

@@ -61,7 +61,7 @@ fn source(shared: &Shared, name: &str) -> Result<SourceName, Status> {
     if name == DEAD_LETTER_SOURCE {
         return Err(status::invalid("source", "`dead-letter` is reserved for dead letters"));
     }
-    if shared.sources.configured.iter().any(|source| source.name().as_str() == name) {
+    if shared.sources.configured.get(name).is_some() {
         let problem = format!("`{name}` is a source of webhooks; nobody else publishes as it");
         return Err(status::invalid("source", problem));
     }

@@ -217,7 +217,8 @@ async fn trap_15_a_captured_webhook_is_a_replay() {
     let (mut state, _, clock) = super::kit::state();
     let name = SourceName::parse("github").unwrap();
     let secrets = vec![LiveSecret::from(Secret::new(super::kit::SECRET).unwrap())];
-    state.sources = vec![Source::new(name.clone(), Kind::GITHUB, secrets, settings).unwrap()];
+    let source = Source::new(name.clone(), Kind::GITHUB, secrets, settings).unwrap();
+    state.sources = crate::http::Directory::new([source]);
     state.log = MemoryStore::new();
     let front = std::sync::Arc::new(crate::http::Front::new(state));
     let hub = Hub { front, log: super::kit::state().1, clock };

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{body::Body, http::Request, response::Response};
 use bytes::Bytes;
+use hookline_core::{event::SourceName, source::Source};
 use hookline_core::{
     event::{EventId, NewEvent, Sequence},
     source::{Kind, Secret, Settings},
@@ -163,13 +164,13 @@ fn state_of(sources: Vec<Source>) -> (State, Arc<FakeLog>, ManualClock) {
     let clock = ManualClock::at(Timestamp::from_secs(1_763_900_000).unwrap());
     let state = State {
         counts: Arc::new(Counts::new(&sources)),
-        sources,
+        sources: Directory::new(sources),
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         clock: Arc::new(clock.clone()),
         readiness: Readiness::default(),
         traces: Traces::default(),
         measured: Vec::new(),
-        body_bytes_max: limits::BODY_BYTES_DEFAULT,
+        body_bytes_max: Arc::new(AtomicUsize::new(limits::BODY_BYTES_DEFAULT)),
     };
     (state, log, clock)
 }

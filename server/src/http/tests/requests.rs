@@ -105,7 +105,7 @@ async fn every_bad_signature_gets_the_same_answer_and_is_counted_by_its_cause() 
     *stale.headers_mut() = hub.headers(Kind::STRIPE, BODY.as_bytes());
     hub.clock.advance(std::time::Duration::from_secs(301));
     answers.push(hub.send(stale).await);
-    let stripe = SourceName::parse("stripe").unwrap();
+    let stripe = hookline_core::event::SourceName::parse("stripe").unwrap();
     assert_eq!(hub.front.counts.refused(&stripe, Cause::SignatureStale), 1);
 
     for answer in answers {

@@ -8,6 +8,8 @@ mod keys;
 
 mod open;
 
+mod disk;
+
 mod queue;
 
 mod pack;
@@ -64,8 +66,8 @@ use self::{
     writer::{Command, Writer},
 };
 use super::{
-    AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, DiskUse, Entry,
-    EventLog, Export, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange,
+    AppendError, Appended, BoxFuture, Commit, CommitError, Condition, CreateError, DeadRow,
+    DiskUse, Entry, EventLog, Export, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange,
     SubscriptionConfig,
     export::{ExportError, Exporting},
     payload,
@@ -73,7 +75,9 @@ use super::{
 };
 use crate::{
     clock::Stopwatch,
-    limits::{DISK_LOOK_INTERVAL, STORE_CACHE_BYTES_DEFAULT},
+    limits::{
+        DISK_LOOK_INTERVAL, STORE_CACHE_BYTES_DEFAULT, STORE_FREE_BYTES_MIN, STORE_FREE_PERCENT_MIN,
+    },
 };
 
 /// How a store is opened.
@@ -84,6 +88,8 @@ pub struct Options {
     /// Events are refused while less than this part of the disk is free, in percent; commits to ledgers go on, so that
     /// a full hub can be drained. 0: never. Default: 5.
     pub free_percent_min: u8,
+    /// As above, in bytes, where the part is less. Default: 128 MiB.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Options {
@@ -96,7 +102,11 @@ impl Options {
     /// Makes the default options with another size of the cache.
     #[must_use]
     pub fn with_cache(bytes: usize) -> Self {
-        Self { cache_bytes: u64::try_from(bytes).unwrap_or(u64::MAX), free_percent_min: 5 }
+        Self {
+            cache_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            free_percent_min: STORE_FREE_PERCENT_MIN,
+            free_bytes_min: STORE_FREE_BYTES_MIN,
+        }
     }
 }
 
@@ -125,6 +135,8 @@ struct Shared {
     path: PathBuf,
     /// What the store took of its disk when it was last looked.
     disk: tokio::sync::Mutex<Option<(Stopwatch, DiskUse)>>,
+    /// Whether a write has failed since the database was opened.
+    failed: AtomicBool,
     configs: RwLock<BTreeMap<Creation, SubscriptionConfig>>,
     seal_key: [u8; 32],
 }
@@ -374,6 +386,16 @@ impl EventLog for SledStore {
         self.shared.first()
     }
 
+    fn condition(&self) -> Condition {
+        if self.shared.failed.load(Ordering::Acquire) {
+            Condition::Failed
+        } else if self.shared.full.load(Ordering::Acquire) {
+            Condition::Full
+        } else {
+            Condition::Open
+        }
+    }
+
     fn trim(&self, before: Sequence) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(self.ask(0, AppendError::Closed, AppendError::Unavailable, move |reply| {
             Command::Trim { before, reply }
@@ -396,7 +418,7 @@ impl EventLog for SledStore {
             let shared = Arc::clone(&self.shared);
             let looking = tokio::task::spawn_blocking(move || {
                 let used = shared.db().ok()?.size_on_disk().ok()?;
-                let (free, size) = open::space(&shared.path).ok()?;
+                let Free { bytes: free, of: size } = open::free(&shared.path).ok()?;
                 let is_full = shared.full.load(Ordering::Acquire);
                 Some(DiskUse { used, free, size, is_full })
             });

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Options;
+use super::{Options, disk::Free};
 
 /// A page above a quarter of a segment becomes a file of its own, which sled does not sync: so segments are large
 /// enough that none is. Can't be changed once a store was made.
@@ -94,18 +94,11 @@ impl Disk {
     }
 }
 
-/// Returns how much of a folder's disk is free, in percent, and in bytes.
-pub(super) fn free(folder: &Path) -> io::Result<(u8, u64)> {
-    let (free, size) = space(folder)?;
-    let percent = free.saturating_mul(100) / size.max(1);
-    Ok((u8::try_from(percent).unwrap_or(100), free))
-}
-
-/// Returns the free bytes and all bytes of a folder's disk.
-pub(super) fn space(folder: &Path) -> io::Result<(u64, u64)> {
+/// Returns how much of a folder's disk is free.
+pub(super) fn free(folder: &Path) -> io::Result<Free> {
     let disk = rustix::fs::statvfs(folder)?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-    Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
+    Ok(Free { bytes: bytes(disk.f_bavail), of: bytes(disk.f_blocks) })
 }
 
 /// Opens or makes the database in `path`.

@@ -26,6 +26,7 @@ use super::{
     },
     Options, Shared,
     capture::Capture,
+    disk::Floor,
     draft::Draft,
     keys,
     ledger::{Facts, PreparedCommit},
@@ -186,6 +187,8 @@ pub(super) struct Writer {
     /// `None` after a failed commit, until the store is opened again.
     opened: Option<Opened>,
     probed_at: Instant,
+    /// How often in a row the store could not be opened again.
+    reopen_failures: u32,
 }
 
 impl Writer {
@@ -209,6 +212,7 @@ impl Writer {
             latencies: Latencies::default(),
             path: path.to_path_buf(),
             disk: tokio::sync::Mutex::default(),
+            failed: AtomicBool::new(false),
             configs: RwLock::new(opened.configs.clone()),
             seal_key,
         });
@@ -220,6 +224,7 @@ impl Writer {
             queue,
             opened: Some(opened),
             probed_at: now(),
+            reopen_failures: 0,
         };
         writer.probe_space();
         Ok((writer, shared))
@@ -252,9 +257,26 @@ impl Writer {
 
     /// Refuses events while the disk is too full, and takes them again.
     fn probe_space(&self) {
-        let percent = open::free(&self.path).map_or(100, |(percent, _)| percent);
-        let is_full = percent < self.options.free_percent_min;
+        let was_full = self.shared.full.load(Ordering::Acquire);
+        let floor =
+            Floor { percent: self.options.free_percent_min, bytes: self.options.free_bytes_min };
+        // A disk that does not say how full it is will fail a write when it is.
+        let free = open::free(&self.path).ok();
+        let is_full = free.is_some_and(|free| floor.is_full(free, was_full));
         self.shared.full.store(is_full, Ordering::Release);
+        let free_bytes = free.map_or(0, |free| free.bytes);
+        match (was_full, is_full) {
+            (false, true) => {
+                tracing::error!(
+                    free_bytes,
+                    "the disk is almost full: events are refused, acks go on"
+                );
+            }
+            (true, false) => {
+                tracing::info!(free_bytes, "the disk has room: events are taken again")
+            }
+            (true, true) | (false, false) => {}
+        }
         if let Some(opened) = &self.opened {
             opened.captured.look_after(is_full);
         }
@@ -268,6 +290,7 @@ impl Writer {
             Ok(()) => self.publish(&mut group),
             Err(Failure(why)) => {
                 if self.opened.take().is_some() {
+                    self.shared.failed.store(true, Ordering::Release);
                     tracing::error!(error = %why, "a commit failed: the store refuses until it is opened again");
                 }
             }
@@ -319,7 +342,7 @@ impl Writer {
 
     /// Opens the store again after a failed commit, once there is room: sled stays failed until then.
     fn reopen(&mut self) {
-        let room = open::free(&self.path).map_or(0, |(_, bytes)| bytes);
+        let room = open::free(&self.path).map_or(0, |free| free.bytes);
         if self.opened.is_some() || room < REOPEN_BYTES_MIN {
             return;
         }
@@ -333,10 +356,14 @@ impl Writer {
         let (again, recovered) = match again {
             Ok(again) => again,
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "could not open the store again"
-                );
+                // Tried each second, said each minute.
+                if self.reopen_failures.is_multiple_of(60) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "could not open the store again"
+                    );
+                }
+                self.reopen_failures += 1;
                 return;
             }
         };
@@ -346,6 +373,8 @@ impl Writer {
         self.opened = Some(recovered.opened);
         drop(db);
         tracing::info!("the store is open again");
+        self.reopen_failures = 0;
+        self.shared.failed.store(false, Ordering::Release);
         // What the failed commit wrote may be there after all.
         self.publish(&mut Group::default());
     }

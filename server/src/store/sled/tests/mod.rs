@@ -17,7 +17,8 @@ use hookline_core::{
 use super::{Options, SledStore};
 
 /// Nothing here depends on how much room the machine's disk has.
-const OPTIONS: Options = Options { cache_bytes: 16 * 1024 * 1024, free_percent_min: 0 };
+const OPTIONS: Options =
+    Options { cache_bytes: 16 * 1024 * 1024, free_percent_min: 0, free_bytes_min: 0 };
 
 fn open(path: &Path) -> Arc<SledStore> {
     SledStore::open(path, OPTIONS).unwrap()
