@@ -6,6 +6,7 @@
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use regex_automata::meta::Regex;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -36,7 +37,7 @@ const SETTLED: Duration = Duration::from_millis(1_500);
 
 /// A shell in a folder of its own, where `hookline` is the binary of these tests.
 pub(crate) struct Shell {
-    _child: Child,
+    child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     folder: TempDir,
@@ -51,15 +52,13 @@ impl Shell {
         let folders = [binary.parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")];
         let mut command = Command::new("sh");
         command.env_clear().env("PATH", std::env::join_paths(folders).unwrap());
-        command.env("HOME", folder.path()).current_dir(folder.path()).kill_on_drop(true);
+        command.env("HOME", folder.path()).current_dir(folder.path()).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut shell = Self { _child: child, stdin, stdout, folder, addresses: Vec::new() };
-        // All that it starts ends with it.
-        let silent = shell.run("exec 2>&1; trap 'kill $(jobs -p) 2>/dev/null' EXIT").await;
-        assert_eq!(silent, "");
+        let mut shell = Self { child, stdin, stdout, folder, addresses: Vec::new() };
+        assert_eq!(shell.run("exec 2>&1").await, "");
         let free_ports =
             "export HOOKLINE_HTTP__LISTEN=127.0.0.1:0 HOOKLINE_GRPC__LISTEN=127.0.0.1:0";
         assert_eq!(shell.run(free_ports).await, "");
@@ -103,6 +102,17 @@ impl Shell {
         assert_eq!(self.run(&known).await, "");
         let grpc = grpc.rsplit('/').next().unwrap();
         self.addresses = vec![(http.to_owned(), HTTP), (grpc.to_owned(), GRPC)];
+    }
+}
+
+impl Drop for Shell {
+    /// Ends all that was started in it.
+    fn drop(&mut self) {
+        let group = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(group) = group {
+            // It may have ended.
+            kill_process_group(group, Signal::KILL).ok();
+        }
     }
 }
 
