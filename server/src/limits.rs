@@ -74,6 +74,22 @@ pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(10);
 /// How often a refusal of the same source and cause is worth a line of its own at WARN.
 pub const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
+// --- Tokens ---
+
+/// The most bytes of a tokens file: [`TOKENS_MAX`] entries of a few patterns each. It is read whole.
+pub const TOKENS_FILE_BYTES_MAX: usize = 4 * MIB;
+/// The most tokens: one for each subscription of a large hub.
+pub const TOKENS_MAX: usize = 10_000;
+/// The most bytes of a token's name, as of a subscription's.
+pub const TOKEN_NAME_BYTES_MAX: usize = 64;
+/// The most sources that one token publishes as.
+pub const TOKEN_SOURCES_MAX: usize = 100;
+/// How often the tokens file is looked at, and expiry is: so long may what was revoked or has expired still go on.
+pub const TOKENS_INTERVAL: Duration = Duration::from_millis(500);
+/// A tokens file that was changed less than this ago is read again: what changes once more in the same tick of a file
+/// system's clock looks the same from outside. Two seconds is the coarsest clock.
+pub const TOKENS_SETTLED_AFTER: Duration = Duration::from_secs(2);
+
 // --- Broker ---
 
 /// The most subscriptions, ephemeral ones included: each is a task with what it read ahead.

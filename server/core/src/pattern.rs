@@ -122,6 +122,39 @@ impl Pattern {
         of_source && matches_wildcard(&self.event_type, event_type.as_str())
     }
 
+    /// Whether every subject that `inner` speaks of is one that this pattern speaks of too, be it to take or to take away.
+    fn includes(&self, inner: &Self) -> bool {
+        let of_source = match (&self.source, &inner.source) {
+            (SourcePattern::Any, SourcePattern::Any) => true,
+            (SourcePattern::Any, SourcePattern::Named(name)) => name.as_str() != DEAD_LETTER_SOURCE,
+            (SourcePattern::Named(_), SourcePattern::Any) => false,
+            (SourcePattern::Named(one), SourcePattern::Named(other)) => one == other,
+        };
+        // No literal holds a `*`, so those of the inner pattern can only be taken by the stars of this one. Then so can
+        // whatever they stand for.
+        of_source && matches_wildcard(&self.event_type, &inner.event_type)
+    }
+
+    /// Whether no subject is one that both patterns speak of, as far as can be told by where they begin and end.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        let of_source = match (&self.source, &other.source) {
+            (SourcePattern::Any, SourcePattern::Any) => false,
+            (SourcePattern::Any, SourcePattern::Named(name))
+            | (SourcePattern::Named(name), SourcePattern::Any) => {
+                name.as_str() == DEAD_LETTER_SOURCE
+            }
+            (SourcePattern::Named(one), SourcePattern::Named(other)) => one != other,
+        };
+        of_source || are_apart(&self.event_type, &other.event_type)
+    }
+
+    /// Whether the pattern can take a subject of the reserved source, which holds the dead letters of subscriptions.
+    #[must_use]
+    pub fn takes_dead_letters(&self) -> bool {
+        !self.negative
+            && matches!(&self.source, SourcePattern::Named(name) if name.as_str() == DEAD_LETTER_SOURCE)
+    }
+
     /// Returns the part that is matched against `source/type`: the pattern without its `!`.
     fn glob(&self) -> String {
         let source = match &self.source {
@@ -193,6 +226,21 @@ fn matches_wildcard(pattern: &str, text: &str) -> bool {
     true
 }
 
+/// Whether no text matches both; false where it takes more than a look at both ends to tell.
+fn are_apart(one: &str, other: &str) -> bool {
+    match (one.contains('*'), other.contains('*')) {
+        (false, _) => return !matches_wildcard(other, one),
+        (_, false) => return !matches_wildcard(one, other),
+        (true, true) => {}
+    }
+    let differs = |(a, b): (char, char)| a != '*' && b != '*' && a != b;
+    let differ = |ends: &mut dyn Iterator<Item = (char, char)>| {
+        ends.take_while(|(a, b)| *a != '*' && *b != '*').any(differs)
+    };
+    differ(&mut one.chars().zip(other.chars()))
+        || differ(&mut one.chars().rev().zip(other.chars().rev()))
+}
+
 /// The patterns of a subscription: 1 to 100, at least one without `!`, sorted, each once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PatternSet(Box<[Pattern]>);
@@ -260,6 +308,24 @@ impl PatternSet {
         let covers = |pattern: &&Pattern| pattern.covers(source, event_type);
         let taken = self.0.iter().filter(|pattern| !pattern.negative).any(|p| covers(&p));
         taken && !self.0.iter().filter(|pattern| pattern.negative).any(|p| covers(&p))
+    }
+
+    /// Whether every subject that this set takes is taken by `outer` too.
+    ///
+    /// Yes is always right. No may be wrong where several patterns of `outer` together take what one of this set does, or
+    /// where patterns with stars have nothing in common that a look at both their ends could tell apart: each pattern must
+    /// lie within a single one, and what `outer` takes away must be taken away by a single one, or be out of reach.
+    #[must_use]
+    pub fn is_within(&self, outer: &Self) -> bool {
+        let (takes, away): (Vec<_>, Vec<_>) = self.0.iter().partition(|one| !one.negative);
+        let (outer_takes, outer_away): (Vec<_>, Vec<_>) =
+            outer.0.iter().partition(|one| !one.negative);
+        takes.iter().all(|one| {
+            let excluded = |never: &&Pattern| {
+                one.is_apart_from(never) || away.iter().any(|away| away.includes(never))
+            };
+            outer_takes.iter().any(|outer| outer.includes(one)) && outer_away.iter().all(excluded)
+        })
     }
 }
 

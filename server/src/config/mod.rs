@@ -4,6 +4,7 @@
 //! `[http] listen` is `HOOKLINE_HTTP__LISTEN` in the environment: two underscores between the parts, so that names may
 //! hold one. The environment and the files come in as an argument; [`Process`] is the real one.
 
+mod auth;
 mod custom;
 mod environment;
 mod error;
@@ -25,6 +26,7 @@ use hookline_core::source::Source;
 
 pub(crate) use self::source::resolve as secret;
 pub use self::{
+    auth::{Auth, TOKENS_FILE},
     environment::{Environment, Process},
     error::{ConfigError, ConfigErrors, Origin, Problem},
     explain::Setting,
@@ -68,6 +70,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// The store.
     pub store: Store,
+    /// Who may call.
+    pub auth: Auth,
     /// How long and how much is kept.
     pub retention: Retention,
     /// The end.
@@ -250,6 +254,8 @@ impl Config {
         }
         section.finish(errors);
 
+        let auth = auth::read(root.section("auth", errors), &store.path, environment, errors);
+
         let retention = retention(root.section("retention", errors), errors);
 
         let mut section = root.section("shutdown", errors);
@@ -284,7 +290,8 @@ impl Config {
         if http.listen == grpc.listen && http.listen.port() != 0 {
             errors.push(ConfigError::at("grpc.listen", Problem::SameAddress(http.listen)));
         }
-        Self { http, grpc, store, retention, shutdown: Shutdown { grace }, log, traces, sources }
+        let shutdown = Shutdown { grace };
+        Self { http, grpc, store, auth, retention, shutdown, log, traces, sources }
     }
 }
 

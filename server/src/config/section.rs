@@ -15,6 +15,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("http", &["listen", "max_body", "public_url", "tls", "insecure"]),
     ("grpc", &["listen", "tls", "insecure"]),
     ("store", &["path", "cache"]),
+    ("auth", &["tokens"]),
     ("retention", &["max_age", "open_max_age", "dead_letters_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
     ("log", &["level", "format"]),
@@ -207,6 +208,15 @@ impl Section {
             text => Ok(text),
         };
         self.read(key, errors, read).unwrap_or_else(|| default.to_owned()).into()
+    }
+
+    /// Takes a path that is not empty, if there is one.
+    pub(super) fn path_if_said(
+        &mut self,
+        key: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<PathBuf> {
+        self.table.contains_key(key).then(|| self.path(key, "", errors))
     }
 
     /// Takes a count of bytes within bounds.

@@ -146,6 +146,68 @@ fn the_largest_sets_compile() {
     assert_eq!(matcher.matches(&source, &event_type), Vec::<usize>::new());
 }
 
+#[test]
+fn a_set_lies_within_another_if_that_takes_all_it_takes() {
+    let is_within = |inner: &[&str], outer: &[&str]| {
+        PatternSet::parse(inner).unwrap().is_within(&PatternSet::parse(outer).unwrap())
+    };
+    let yes: [(&[&str], &[&str]); 16] = [
+        (&["github"], &["github"]),
+        (&["github"], &["*"]),
+        (&["github/push"], &["github/*"]),
+        (&["github/pull_request.*"], &["github/pull_request.*", "stripe"]),
+        (&["github/pull_request.opened"], &["github/*.opened"]),
+        (&["github/pull*.opened"], &["github/p*.*"]),
+        (&["*/issue*"], &["*"]),
+        (&["github", "stripe"], &["stripe", "github"]),
+        (&["dead-letter/prs"], &["dead-letter/*"]),
+        (&["github/push"], &["github", "!github/issues*"]),
+        (&["github", "!github/push"], &["github", "!github/push"]),
+        (&["github", "!github"], &["github", "!github/push"]),
+        (&["github", "!*/push"], &["*", "!github/push"]),
+        (&["github/issues*"], &["github", "!github/push*"]),
+        (&["github/*.closed"], &["github", "!github/*.opened"]),
+        (&["github"], &["*", "!stripe", "!dead-letter"]),
+    ];
+    for (inner, outer) in yes {
+        assert!(is_within(inner, outer), "{inner:?} is within {outer:?}");
+    }
+    let no: [(&[&str], &[&str]); 16] = [
+        (&["github"], &["github/push"]),
+        (&["*"], &["github"]),
+        (&["github", "stripe"], &["github"]),
+        (&["github/pull*"], &["github/pull_request*"]),
+        (&["github/*.opened"], &["github/issues.*"]),
+        (&["dead-letter"], &["*"]),
+        (&["*", "dead-letter/prs"], &["*"]),
+        (&["github"], &["dead-letter"]),
+        (&["github"], &["github", "!github/push"]),
+        (&["github/push"], &["github", "!github/push"]),
+        (&["github", "!github/push"], &["github", "!github/push*"]),
+        (&["*"], &["*", "!github"]),
+        (&["*", "!github/push"], &["*", "!*/push"]),
+        (&["github/p*"], &["github", "!github/push"]),
+        (&["github/*a"], &["github/a"]),
+        (&["github/issues"], &["github/issues*x"]),
+    ];
+    for (inner, outer) in no {
+        assert!(!is_within(inner, outer), "{inner:?} is not within {outer:?}");
+    }
+}
+
+#[test]
+fn the_largest_sets_are_compared_in_no_time() {
+    let set = |end: &str| {
+        let pattern = |n| format!("x/{}{n:04}{end}", "a*".repeat(120));
+        PatternSet::parse(
+            (0..PATTERNS_MAX)
+                .map(|n| if n % 2 == 0 { pattern(n) } else { format!("!{}", pattern(n)) }),
+        )
+        .unwrap()
+    };
+    assert!(set("").is_within(&set("")) && !set("b").is_within(&set("")));
+}
+
 /// The meaning of patterns as the design words it, without regard to speed.
 fn reference(patterns: &[String], source: &str, event_type: &str) -> bool {
     fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
@@ -201,6 +263,40 @@ proptest! {
         // Given in another order than that of the keys, which come back in order.
         let matcher = Matcher::new(sets.iter().enumerate().rev()).unwrap();
         prop_assert_eq!(matcher.matches(&source, &event_type), want);
+    }
+
+    #[test]
+    fn nothing_that_a_set_takes_is_outside_of_what_it_lies_within(
+        inner in any_set(),
+        outer in any_set(),
+        subjects in vec(("a|ab|b|dead-letter", "[ab.]{1,6}"), 32),
+    ) {
+        let (inner, outer) = (PatternSet::parse(&inner).unwrap(), PatternSet::parse(&outer).unwrap());
+        prop_assert!(inner.is_within(&inner));
+        if inner.is_within(&outer) {
+            for (source, event_type) in subjects {
+                let (source, event_type) = subject(&format!("{source}/{event_type}"));
+                let is_taken = inner.matches(&source, &event_type);
+                prop_assert!(!is_taken || outer.matches(&source, &event_type));
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_without_what_another_takes_away_lies_within_it(
+        outer in any_set(),
+        event_type in "[ab.*]{1,6}",
+    ) {
+        let outer_set = PatternSet::parse(&outer).unwrap();
+        // One pattern that an outer one includes, with all that the outer set takes away.
+        let taken = outer.iter().find(|pattern| !pattern.starts_with('!')).unwrap();
+        let away = outer.iter().filter(|pattern| pattern.starts_with('!')).cloned();
+        let source = taken.split('/').next().unwrap();
+        let narrow: Vec<_> = std::iter::once(taken.clone()).chain(away).collect();
+        prop_assert!(PatternSet::parse(&narrow).unwrap().is_within(&outer_set));
+        let all = PatternSet::parse([source]).unwrap();
+        let one = PatternSet::parse([format!("{source}/{event_type}")]).unwrap();
+        prop_assert!(one.is_within(&all));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     app::{App, AppError, Foundation},
     clock::SystemClock,
-    config::{Config, Grpc, Http, Retention, Shutdown, Store, Traces},
+    config::{Auth, Config, Grpc, Http, Retention, Shutdown, Store, Traces},
     limits,
     store::{
         Ledger as _,
@@ -140,6 +140,7 @@ fn config(folder: &Path, secrets: &Secrets) -> Config {
         },
         grpc: Grpc { listen: free_port, tls: None, insecure: false },
         store: Store { path: folder.join("data"), cache: limits::STORE_CACHE_BYTES_DEFAULT },
+        auth: Auth::off(&folder.join("data")),
         retention: Retention::default(),
         shutdown: Shutdown { grace: GRACE },
         traces: Traces::default(),

@@ -101,6 +101,7 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.retention, retention);
     assert_eq!(config.shutdown.grace, Duration::from_secs(10));
     assert_eq!(config.log, Log::default());
+    assert_eq!(config.auth, Auth::off(Path::new("./hookline-data")));
     assert!(config.sources.is_empty());
     assert_eq!(config.advice(), Some(SOURCE_EXAMPLE));
 }
@@ -120,6 +121,8 @@ fn every_key_of_the_file_is_taken() {
             [store]
             path = "/var/lib/hookline"
             cache = "32 MiB"
+            [auth]
+            tokens = "/etc/hookline/tokens.toml"
             [retention]
             max_age = "2d"
             open_max_age = "1 week"
@@ -148,6 +151,8 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
     assert_eq!(config.store.cache, 32 << 20);
+    let tokens = PathBuf::from("/etc/hookline/tokens.toml");
+    assert_eq!(config.auth, Auth { tokens, is_named: true, is_on: true });
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let (max_age, open_max_age) = (days(2), days(7));
     let max_bytes = Some(20 << 30);
@@ -161,6 +166,20 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(names, ["github", "stripe-test"]);
     assert_eq!(live(&config, &["old secret", "new secret"]), ["old secret", "new secret"]);
     assert_eq!(config.advice(), None);
+}
+
+#[test]
+fn callers_need_a_token_where_a_file_is_named_or_there() {
+    let there = Fake::new().file("./hookline-data/tokens.toml", "").load().unwrap().auth;
+    assert!(there.is_on && !there.is_named);
+    let elsewhere =
+        Fake::new().file("./hookline-data/tokens.toml", "").variable("HOOKLINE_STORE__PATH", "x");
+    assert_eq!(elsewhere.load().unwrap().auth, Auth::off(Path::new("x")));
+    let named = Fake::new().variable("HOOKLINE_AUTH__TOKENS", "t.toml").load().unwrap().auth;
+    assert_eq!(named, Auth { tokens: "t.toml".into(), is_named: true, is_on: true });
+    let refused = Fake::new().toml("[auth]\ntokens = \"\"\ntoken = 1").mistakes();
+    assert!(refused.iter().any(|line| line.contains("auth.tokens")), "{refused:?}");
+    assert!(refused.iter().any(|line| line.contains("auth.token")), "{refused:?}");
 }
 
 #[test]
