@@ -8,9 +8,12 @@ use hookline_proto::v1::{
     subscriber_service_client::SubscriberServiceClient,
     subscription_service_client::SubscriptionServiceClient,
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
 
-use crate::{Error, SubscriptionBuilder, limits};
+use crate::{Bearer, Error, SubscriptionBuilder, Transport, limits};
 
 /// A handle to a hub. Cheap to clone; all clones share one HTTP/2 connection.
 ///
@@ -32,6 +35,7 @@ use crate::{Error, SubscriptionBuilder, limits};
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    bearer: Bearer,
 }
 
 impl Client {
@@ -57,13 +61,27 @@ impl Client {
             user_agent: None,
             ca_certificates: None,
             identity: None,
+            bearer: Ok(Bearer::default()),
         }
     }
 
     /// Makes a client over a channel of your own, such as to something that is no socket.
     #[must_use]
-    pub const fn from_channel(channel: Channel) -> Self {
-        Self { channel }
+    pub fn from_channel(channel: Channel) -> Self {
+        Self { channel, bearer: Bearer::default() }
+    }
+
+    /// Sets the token that each call is made with, as [`ClientBuilder::token`] does: for clients over a
+    /// channel of your own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidToken`] if it is no text that a header can hold.
+    pub fn with_token(self, token: impl AsRef<str>) -> Result<Self, Error> {
+        Ok(Self { bearer: Bearer::new(token.as_ref())?, ..self })
+    }
+
+    fn transport(&self) -> Transport {
+        InterceptedService::new(self.channel.clone(), self.bearer.clone())
     }
 
     /// Returns the channel, for services that have no client here, such as `grpc.health.v1`.
@@ -95,29 +113,29 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn events(&self) -> EventServiceClient<Channel> {
-        EventServiceClient::new(self.channel.clone())
+    pub fn events(&self) -> EventServiceClient<Transport> {
+        EventServiceClient::new(self.transport())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 
     /// Returns the generated client of `hookline.v1.SubscriptionService`.
     #[must_use]
-    pub fn subscriptions(&self) -> SubscriptionServiceClient<Channel> {
-        SubscriptionServiceClient::new(self.channel.clone())
+    pub fn subscriptions(&self) -> SubscriptionServiceClient<Transport> {
+        SubscriptionServiceClient::new(self.transport())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 
     /// Returns the generated client of `hookline.v1.DeadLetterService`.
     #[must_use]
-    pub fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
-        DeadLetterServiceClient::new(self.channel.clone())
+    pub fn dead_letters(&self) -> DeadLetterServiceClient<Transport> {
+        DeadLetterServiceClient::new(self.transport())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 
     /// Returns the generated client of `hookline.v1.SourceService`.
     #[must_use]
-    pub fn sources(&self) -> SourceServiceClient<Channel> {
-        SourceServiceClient::new(self.channel.clone())
+    pub fn sources(&self) -> SourceServiceClient<Transport> {
+        SourceServiceClient::new(self.transport())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 
@@ -131,14 +149,14 @@ impl Client {
     /// Returns the generated client of `hookline.v1.SubscriberService`: for those who want to keep
     /// leases alive by themselves. [`Client::subscription`] does all that.
     #[must_use]
-    pub fn subscriber(&self) -> SubscriberServiceClient<Channel> {
-        SubscriberServiceClient::new(self.channel.clone())
+    pub fn subscriber(&self) -> SubscriberServiceClient<Transport> {
+        SubscriberServiceClient::new(self.transport())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 }
 
 /// Makes a [`Client`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "a builder does nothing before `connect`"]
 pub struct ClientBuilder {
     endpoint: String,
@@ -148,6 +166,7 @@ pub struct ClientBuilder {
     user_agent: Option<String>,
     ca_certificates: Option<Certificate>,
     identity: Option<Identity>,
+    bearer: Result<Bearer, Error>,
 }
 
 impl ClientBuilder {
@@ -189,10 +208,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the token that each call is made with: `hkl_...`, as `hookline tokens create` prints it.
+    /// Without one, only a hub that asks for none answers. It is shown by no `Debug` and no error.
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.bearer = Bearer::new(token.as_ref());
+        self
+    }
+
     /// Makes the client. Does not connect yet: the first call does.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`] if the address, the user agent or a certificate can't be read.
+    /// [`Error::InvalidEndpoint`] if the address, the user agent or a certificate can't be read;
+    /// [`Error::InvalidToken`] if the token is no text that a header can hold.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -205,6 +232,7 @@ impl ClientBuilder {
         };
         let user_agent =
             self.user_agent.map_or_else(|| LIBRARY.to_owned(), |name| format!("{name} {LIBRARY}"));
+        let bearer = self.bearer?;
         let mut tls = match self.ca_certificates {
             Some(certificates) => ClientTlsConfig::new().ca_certificate(certificates),
             None => ClientTlsConfig::new().with_native_roots(),
@@ -228,6 +256,6 @@ impl ClientBuilder {
             Some(timeout) => endpoint.timeout(timeout),
             None => endpoint,
         };
-        Ok(Client { channel: endpoint.connect_lazy() })
+        Ok(Client { channel: endpoint.connect_lazy(), bearer })
     }
 }

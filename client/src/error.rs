@@ -16,6 +16,9 @@ pub enum Error {
         /// Why it can't be read.
         source: tonic::transport::Error,
     },
+    /// The token is no text that a header can hold. It is not shown.
+    #[error("the token is not one: it must be printable ASCII without spaces")]
+    InvalidToken,
     /// The first Subscribe got no answer in the time that the builder allows for it. Whether the
     /// subscription was created is not known; subscribing again is safe.
     #[error("could not subscribe to `{subscription}`: the hub did not answer")]
@@ -56,7 +59,7 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> Option<&Status> {
         match self {
-            Self::InvalidEndpoint { .. } => None,
+            Self::InvalidEndpoint { .. } | Self::InvalidToken => None,
             Self::Unreachable { source, .. }
             | Self::TakenOver { source, .. }
             | Self::NotFound { source, .. }

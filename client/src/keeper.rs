@@ -4,10 +4,10 @@ use std::{future::Future, sync::Arc};
 
 use hookline_proto::v1::{self, subscriber_service_client::SubscriberServiceClient};
 use tokio::sync::Notify;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
-    LeaseError,
+    LeaseError, Transport,
     backoff::Backoff,
     book::Book,
     clock, error, limits,
@@ -43,7 +43,7 @@ pub(crate) trait Kind: Settlement + Send + Sync + 'static {
     fn outbox(book: &mut Book) -> &mut Outbox<Self>;
     fn notify(shared: &Shared) -> &Notify;
     fn send(
-        hub: SubscriberServiceClient<Channel>,
+        hub: SubscriberServiceClient<Transport>,
         batch: Vec<Self>,
     ) -> impl Future<Output = Result<Vec<v1::SettleResult>, Status>> + Send;
 }
@@ -58,7 +58,7 @@ impl Kind for String {
     }
 
     async fn send(
-        mut hub: SubscriberServiceClient<Channel>,
+        mut hub: SubscriberServiceClient<Transport>,
         batch: Vec<Self>,
     ) -> Result<Vec<v1::SettleResult>, Status> {
         let request = v1::AckRequest { lease_ids: batch };
@@ -76,7 +76,7 @@ impl Kind for v1::Nack {
     }
 
     async fn send(
-        mut hub: SubscriberServiceClient<Channel>,
+        mut hub: SubscriberServiceClient<Transport>,
         batch: Vec<Self>,
     ) -> Result<Vec<v1::SettleResult>, Status> {
         let request = v1::NackRequest { nacks: batch };

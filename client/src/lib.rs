@@ -45,6 +45,7 @@ mod run;
 mod session;
 mod shared;
 mod subscription;
+mod token;
 
 pub use hookline_proto::v1 as proto;
 pub use hookline_proto::v1::{Attempt, Event, NackAction, PayloadView};
@@ -56,6 +57,7 @@ pub use delivery::{Delivery, Nack, Settling};
 pub use error::{Error, LeaseError};
 pub use outbox::Settled;
 pub use subscription::{Policy, Start, SubscriptionBuilder};
+pub use token::{Bearer, Transport};
 
 /// Returns an event's subject, `<source>/<event_type>`.
 ///

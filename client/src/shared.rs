@@ -6,10 +6,10 @@ use hookline_proto::v1::{self, subscriber_service_client::SubscriberServiceClien
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
-    Error, LeaseError,
+    Error, LeaseError, Transport,
     backoff::Backoff,
     book::{Book, Closing, Read},
     clock, error, limits,
@@ -19,7 +19,7 @@ use crate::{
 /// One subscription of this process.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) hub: SubscriberServiceClient<Channel>,
+    pub(crate) hub: SubscriberServiceClient<Transport>,
     pub(crate) book: Mutex<Book>,
     /// An ack waits to be sent.
     pub(crate) acks: Notify,
@@ -43,7 +43,7 @@ pub(crate) enum Verdict {
 
 impl Shared {
     pub(crate) fn new(
-        hub: SubscriberServiceClient<Channel>,
+        hub: SubscriberServiceClient<Transport>,
         settle_timeout: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {

@@ -9,9 +9,10 @@ use hookline_proto::v1::{
     Coalesce, Ordering, PayloadView, StartPosition, SubscribeRequest, SubscriptionPolicy,
     start_position::Position, subscriber_service_client::SubscriberServiceClient,
 };
-use tonic::transport::Channel;
 
-use crate::{Deliveries, Delivery, Error, convert::wire_duration, limits, shared::Shared};
+use crate::{
+    Deliveries, Delivery, Error, Transport, convert::wire_duration, limits, shared::Shared,
+};
 
 /// Where a new subscription begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,7 +166,7 @@ impl From<SubscriptionPolicy> for Policy {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing before `subscribe` or `run`"]
 pub struct SubscriptionBuilder {
-    hub: SubscriberServiceClient<Channel>,
+    hub: SubscriberServiceClient<Transport>,
     request: SubscribeRequest,
     patience: Duration,
     settle_timeout: Duration,
@@ -173,7 +174,7 @@ pub struct SubscriptionBuilder {
 }
 
 impl SubscriptionBuilder {
-    pub(crate) fn new(hub: SubscriberServiceClient<Channel>, subscription: String) -> Self {
+    pub(crate) fn new(hub: SubscriberServiceClient<Transport>, subscription: String) -> Self {
         Self {
             hub,
             request: SubscribeRequest { subscription, ..Default::default() },

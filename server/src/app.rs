@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    auth::{FileError, Tokens},
     broker::{Broker, Retention, StartError},
     clock::Clock,
     config::Config,
@@ -36,6 +37,7 @@ const CLOSING_PART: u32 = 4;
 pub struct App {
     http_address: SocketAddr,
     grpc_address: SocketAddr,
+    auth: Tokens,
     tasks: Tasks,
     groups: Groups,
     broker: Broker,
@@ -63,6 +65,7 @@ fn add_parts(
     counts: &Arc<http::Counts>,
     body_bytes_max: &Arc<AtomicUsize>,
     bounds: watch::Sender<Retention>,
+    tokens: &Tokens,
 ) {
     let (directory, counts) = (directory.clone(), Arc::clone(counts));
     reload.add("sources", move |config| {
@@ -84,6 +87,11 @@ fn add_parts(
         Ok(Box::new(move || {
             bounds.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
         }))
+    });
+    let tokens = tokens.clone();
+    reload.add("auth.tokens", move |_| {
+        let tokens = tokens.clone();
+        Ok(Box::new(move || tokens.reload()))
     });
 }
 
@@ -123,6 +131,9 @@ pub enum AppError {
     /// The subscriptions could not be opened.
     #[error("could not start the subscriptions")]
     Broker(#[from] StartError),
+    /// The tokens could not be read.
+    #[error("could not read the tokens")]
+    Tokens(#[from] FileError),
     /// The HTTP port could not be bound.
     #[error("could not start the HTTP front")]
     Http(#[from] http::BindError),
@@ -165,6 +176,7 @@ impl App {
         groups: &Groups,
     ) -> Result<Self, AppError> {
         let Foundation { log, ledger, export, clock } = foundation;
+        let auth = Tokens::open(&config.auth, Arc::clone(&clock))?;
         let traces = Traces::start(&config.traces, &groups.traces)?;
         let parts = (Arc::clone(&log), ledger, Arc::clone(&clock));
         let broker =
@@ -185,7 +197,7 @@ impl App {
         let directory = http::Directory::new(config.sources.clone());
         let body_bytes_max = Arc::new(AtomicUsize::new(config.http.max_body));
         let reload = Reload::new(config.clone());
-        add_parts(&reload, &directory, &counts, &body_bytes_max, retention);
+        add_parts(&reload, &directory, &counts, &body_bytes_max, retention, &auth);
         let state = http::State {
             sources: directory.clone(),
             log,
@@ -194,6 +206,7 @@ impl App {
             clock: Arc::clone(&clock),
             readiness: readiness.clone(),
             counts: Arc::clone(&counts),
+            tokens: auth.clone(),
             body_bytes_max: Arc::clone(&body_bytes_max),
         };
         let open = |files: &Option<tls::Files>, protocol| {
@@ -212,6 +225,7 @@ impl App {
             broker.clone(),
             sources,
             export,
+            auth.clone(),
             calls,
             stop,
         )
@@ -226,6 +240,7 @@ impl App {
             grpc_address: services.local_addr(),
             health: services.health(),
             grace: config.shutdown.grace,
+            auth,
             tasks: tasks.clone(),
             groups: groups.clone(),
             broker,
@@ -246,6 +261,8 @@ impl App {
                 tracing::error!(%error, "the gRPC listener failed");
             }
         });
+        let stop = self.groups.grpc.stopping().clone();
+        self.groups.grpc.spawn(Kind::Essential, "tokens", self.auth.clone().run(stop));
         self.readiness.set_ready();
     }
 
@@ -271,6 +288,12 @@ impl App {
     #[must_use]
     pub fn reload(&self) -> &Reload {
         &self.reload
+    }
+
+    /// Returns who may call: to be read anew where the hub is told to.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.auth
     }
 
     /// Returns what came of webhooks since the start, by source.

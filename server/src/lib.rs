@@ -26,6 +26,8 @@ pub mod backup;
 
 pub mod broker;
 
+pub mod auth;
+
 pub mod grpc;
 
 pub mod reload;

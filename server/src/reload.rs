@@ -112,6 +112,8 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("grpc.insecure", old.grpc.insecure != new.grpc.insecure),
         ("store.path", old.store.path != new.store.path),
         ("store.cache", old.store.cache != new.store.cache),
+        ("auth.tokens", old.auth.tokens != new.auth.tokens),
+        ("traces", old.traces != new.traces),
         ("shutdown.grace", old.shutdown != new.shutdown),
         ("log.format", old.log.format != new.log.format),
     ];

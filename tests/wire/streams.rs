@@ -170,7 +170,7 @@ async fn a_client_that_stops_with_events_waiting_leaves_no_lease_behind() {
             }
         };
         let running = builder.clone().run_until(1, handler, async move { stop.notified().await });
-        soon("the stop", running).await.unwrap();
+        soon("the stop", Box::pin(running)).await.unwrap();
         let subscription = agent.subscription("work").await;
         assert_eq!(subscription.counts.unwrap().leased, 0, "after stop {done}");
         assert_eq!(subscription.position.unwrap().done_floor, done);

@@ -148,11 +148,12 @@ impl Pattern {
         of_source || are_apart(&self.event_type, &other.event_type)
     }
 
-    /// Whether the pattern can take a subject of the reserved source, which holds the dead letters of subscriptions.
+    /// Returns the type, with its stars, of a pattern that takes dead letters: which subscriptions' they are.
     #[must_use]
-    pub fn takes_dead_letters(&self) -> bool {
-        !self.negative
-            && matches!(&self.source, SourcePattern::Named(name) if name.as_str() == DEAD_LETTER_SOURCE)
+    pub fn dead_letters_of(&self) -> Option<&str> {
+        let SourcePattern::Named(name) = &self.source else { return None };
+        let is_of_them = name.as_str() == DEAD_LETTER_SOURCE && !self.negative;
+        is_of_them.then_some(&*self.event_type)
     }
 
     /// Returns the part that is matched against `source/type`: the pattern without its `!`.

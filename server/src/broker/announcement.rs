@@ -19,6 +19,9 @@ use crate::store::DeadRow;
 /// A payload above this size is left out of the announcement; the dead letter itself has it.
 pub(super) const PAYLOAD_BYTES_MAX: u64 = 256 * 1024;
 
+/// The key of the metadata with the subject of the event that was given up.
+pub(super) const SUBJECT: &str = "subject";
+
 /// Makes the announcement of a row; `payload` is the event's, where it is small enough.
 pub(super) fn announce(
     subscription: &SubscriptionName,
@@ -31,7 +34,7 @@ pub(super) fn announce(
     let mut metadata = BTreeMap::from([
         ("dead_letter_id".to_owned(), id.to_string()),
         ("event_id".to_owned(), event.id.to_string()),
-        ("subject".to_owned(), event.subject()),
+        (SUBJECT.to_owned(), event.subject()),
         ("reason".to_owned(), reason.to_owned()),
         ("content_type".to_owned(), "application/json".to_owned()),
     ]);

@@ -17,7 +17,7 @@ pub use self::{
     purge::Purged,
     summary::{Cause, CauseGroup, Summary},
 };
-use super::{Broker, Handle, Identity, Message, NoAnswer};
+use super::{Broker, Handle, Identity, Message, NoAnswer, Sight};
 use crate::{
     limits::{REDRIVE_READ_BYTES, REDRIVE_READ_ENTRIES},
     store::{DeadRow, ReadError, ReadLimit, ReadRange},
@@ -87,6 +87,8 @@ pub struct Selector {
     pub cause: Option<String>,
     /// With this class of error.
     pub error_type: Option<String>,
+    /// Those that are in sight. What changes dead letters is for who sees all: it looks at the subscriptions only.
+    pub sight: Sight,
 }
 
 /// What a redrive did.
@@ -246,12 +248,15 @@ impl Broker {
 
     /// Returns the subscriptions whose dead letters a selector may take.
     fn selected(&self, selector: &Selector) -> Result<Vec<Handle>, DeadLetterError> {
+        let is_shown = |handle: &Handle| self.shows(&selector.sight, &handle.identity());
         if let Some(name) = &selector.subscription
-            && self.named(name.as_str()).is_none()
+            && !self.named(name.as_str()).is_some_and(|handle| is_shown(&handle))
         {
             return Err(DeadLetterError::UnknownSubscription(name.clone()));
         }
-        Ok(self.durable(selector.subscription.as_ref()))
+        let mut handles = self.durable(selector.subscription.as_ref());
+        handles.retain(is_shown);
+        Ok(handles)
     }
 
     /// Returns the durable subscriptions, or the one of this name, in order of their creation.

@@ -9,7 +9,7 @@ use hookline_core::{
 };
 
 use super::{
-    Broker, Handle, Identity, Judge, Judgement, Message, NoAnswer, Overview,
+    Broker, Handle, Identity, Judge, Judgement, Message, NoAnswer, Overview, Sight,
     task::{Standing, States},
 };
 use crate::{
@@ -76,8 +76,13 @@ impl Broker {
     }
 
     /// Returns subscriptions after a name (`None`: from the first), in order of their names. One that gives no answer is
-    /// left out.
-    pub async fn views(&self, after: Option<&str>, count: usize) -> Vec<SubscriptionView> {
+    /// left out, and so is one that is out of sight.
+    pub async fn views(
+        &self,
+        after: Option<&str>,
+        count: usize,
+        sight: &Sight,
+    ) -> Vec<SubscriptionView> {
         let handles: Vec<_> = {
             let registry = self.inner.registry.read();
             let all = registry.by_name.iter();
@@ -88,6 +93,9 @@ impl Broker {
         for handle in handles {
             if views.len() == count {
                 break;
+            }
+            if !self.shows(sight, &handle.identity()) {
+                continue;
             }
             // One that gives no answer does not keep the others from being listed.
             match self.view_of(&handle).await {
@@ -237,9 +245,28 @@ impl Broker {
         })
     }
 
-    /// Returns the id of the event at this sequence, if the log has it.
-    pub async fn event_id_at(&self, sequence: Sequence) -> Option<hookline_core::event::EventId> {
-        read_one(&*self.inner.log, sequence).await.ok().map(|entry| entry.event.id)
+    /// Returns the event at this sequence, if the log has it.
+    pub async fn event_at(&self, sequence: Sequence) -> Option<Arc<Entry>> {
+        read_one(&*self.inner.log, sequence).await.ok()
+    }
+
+    /// Whether the event of a delivery is in sight: as the log has it, or its dead letter.
+    pub async fn shows_delivery(
+        &self,
+        sight: &Sight,
+        delivered: &Delivered,
+        entry: Option<&Entry>,
+        sequence: Sequence,
+    ) -> bool {
+        if sight.is_all() {
+            return true;
+        }
+        if let Some(entry) = entry {
+            return self.shows_event(sight, &entry.event.content);
+        }
+        let row = self.inner.ledger.dead_letter(delivered.identity.creation, sequence).await;
+        let row = row.ok().flatten();
+        row.is_some_and(|row| self.shows_event(sight, &row.entry.event.content))
     }
 }
 

@@ -25,6 +25,8 @@ mod router;
 
 mod settle;
 
+mod sight;
+
 mod stream;
 
 mod task;
@@ -58,6 +60,7 @@ pub use self::{
     lookup::{Delivered, LookupError, SubscriptionView},
     retention::Retention,
     settle::{Extension, LeaseOutcome},
+    sight::Sight,
     stream::{Background, End, Inbox, Item, Position},
     task::{Overview, Settle, Standing, States},
     update::{Change, SeekError, SeekMode, Sought, UpdateError},

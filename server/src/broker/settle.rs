@@ -9,7 +9,7 @@ use hookline_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Broker, Handle, Message, Settle};
+use super::{Broker, Handle, Message, Settle, Sight};
 use crate::limits::SUBSCRIPTION_ANSWER_TIME_MAX;
 
 /// A lease that needs more time.
@@ -67,6 +67,25 @@ impl Broker {
             Message::Extend { extensions, reply }
         })
         .await
+    }
+
+    /// Takes away the lease ids of subscriptions that are out of sight, and of those that are gone: what is left in their
+    /// places is not a lease id of this hub.
+    pub fn mask<'a>(&self, sight: &Sight, lease_ids: impl IntoIterator<Item = &'a mut String>) {
+        if sight.is_all() {
+            return;
+        }
+        let mut shown = BTreeMap::new();
+        for text in lease_ids {
+            let Some(lease) = self.inner.seal.open(text) else { continue };
+            let is_shown = *shown.entry(lease.creation).or_insert_with(|| {
+                let handle = self.by_creation(lease.creation);
+                handle.is_some_and(|handle| self.shows(sight, &handle.identity()))
+            });
+            if !is_shown {
+                text.clear();
+            }
+        }
     }
 
     /// Asks each subscription about its leases, all at once, and puts the answers into the order of the items.

@@ -1,7 +1,7 @@
 //! The hub that a command talks to over gRPC.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,6 +10,10 @@ use hookline_client::{Client, ClientBuilder};
 use tonic::{Code, Status};
 
 use super::CommandError;
+use crate::{
+    config::{Environment as _, Process},
+    limits::SECRET_FILE_BYTES_MAX,
+};
 
 /// Over what every command has of its own.
 const HEADING: &str = "Connection";
@@ -35,12 +39,47 @@ pub(super) struct Address {
     /// Its private key, in PEM
     #[arg(long, env = "HOOKLINE_CLIENT_KEY", value_name = "FILE", requires = "client_cert", help_heading = HEADING)]
     client_key: Option<PathBuf>,
+    /// The token to call with, as `hookline tokens create` prints it. Others may see a command line: better in the environment,
+    /// or in a file
+    #[arg(long, env = "HOOKLINE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<Token>,
+    /// A file with the token, which goes before `--token`
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// A token on the command line, of which nothing is shown.
+#[derive(Clone)]
+pub(super) struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl From<String> for Token {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
 }
 
 impl Address {
     /// Makes a client. Does not connect yet.
     pub(super) fn client(&self) -> Result<Client, CommandError> {
         self.connect(|builder| builder)
+    }
+
+    /// Returns the token to call with, if there is one.
+    fn token(&self) -> Result<Option<Token>, CommandError> {
+        let Some(path) = &self.token_file else { return Ok(self.token.clone()) };
+        let unreadable =
+            |source| CommandError::Input { what: format!("`{}`", path.display()), source };
+        let bytes = Process.read(path, SECRET_FILE_BYTES_MAX).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is not text"))
+        })?;
+        Ok(Some(Token(text)))
     }
 
     /// Makes a client for calls that are to be answered soon. Does not connect yet.
@@ -58,6 +97,9 @@ impl Address {
         }
         if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
             builder = builder.identity(read(certificate)?, read(key)?);
+        }
+        if let Some(token) = self.token()? {
+            builder = builder.token(token.0);
         }
         with(builder).connect().map_err(|error| CommandError::Usage(super::chain(&error)))
     }
@@ -148,12 +190,34 @@ mod tests {
             ca_cert: None,
             client_cert: None,
             client_key: None,
+            token: None,
+            token_file: None,
         };
         let error = address.refused("list dead letters", Status::not_found("no such `x`\nreally"));
         assert_eq!(
             error.to_string(),
             "could not list dead letters at `http://hub:4160`: no such `x`\\nreally"
         );
+    }
+
+    #[test]
+    fn a_token_comes_from_a_file_first_and_is_not_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "hkl_of_the_file\n").unwrap();
+        let mut address = Address {
+            address: "hub".to_owned(),
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+            token: Some("hkl_of_the_line".to_owned().into()),
+            token_file: None,
+        };
+        assert_eq!(address.token().unwrap().unwrap().0, "hkl_of_the_line");
+        assert!(!format!("{address:?}").contains("hkl_"));
+        address.token_file = Some(file.path().to_owned());
+        assert_eq!(address.token().unwrap().unwrap().0.trim(), "hkl_of_the_file");
+        address.token_file = Some("/nowhere".into());
+        assert!(matches!(address.token(), Err(CommandError::Input { .. })));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod backup;
 mod check;
 mod check_config;
 mod restore;
+mod tokens;
 
 mod confirm;
 mod event_json;
@@ -49,6 +50,7 @@ use std::{
 use clap::{Parser, Subcommand, error::ErrorKind};
 
 use crate::{
+    auth::FileError,
     backup::BackupError,
     config::ConfigErrors,
     store::sled::{OpenError, restore::RestoreError},
@@ -89,6 +91,8 @@ enum Command {
     Restore(restore::Args),
     Check(check::Args),
     CheckConfig(check_config::Args),
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     Completions(completions::Args),
 }
 
@@ -124,6 +128,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => end(check::run(args).await),
             Command::Completions(args) => end(completions::run(&args).map_err(Into::into)),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
+            Command::Tokens(command) => end(tokens::run(command)),
         }
     })
 }
@@ -159,6 +164,12 @@ enum CommandError {
     /// The program of an agent could not be started.
     #[error("could not start `{program}`")]
     Program { program: String, source: io::Error },
+    /// The tokens file could not be read or changed.
+    #[error(transparent)]
+    Tokens(#[from] FileError),
+    /// There is no such token, or it can't be made.
+    #[error("{0}")]
+    Token(String),
     /// A webhook could not be posted.
     #[error(transparent)]
     Post(#[from] post::PostError),

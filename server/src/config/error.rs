@@ -137,8 +137,8 @@ pub enum Problem {
     HttpExposed(SocketAddr),
     /// An address that others can reach, who may be anybody.
     #[error(
-        "`{0}` can be reached from other machines: say `cert`, `key` and `client_ca` in `[grpc.tls]`, or `--grpc-insecure` \
-         to let in who reaches it, or use a loopback address such as `127.0.0.1:{port}`", port = .0.port()
+        "`{0}` can be reached from other machines: say `cert` and `key` in `[grpc.tls]`, and either `client_ca` there or \
+         `[auth] tokens`; or `--grpc-insecure` to let in who reaches it, or use a loopback address such as `127.0.0.1:{port}`", port = .0.port()
     )]
     GrpcExposed(SocketAddr),
     /// A certificate without a key, or a key without a certificate.

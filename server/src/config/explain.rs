@@ -55,7 +55,7 @@ impl Config {
 
 /// Returns the keys that have defaults, with the values that hold.
 fn effective(config: &Config) -> Vec<(&'static str, String)> {
-    let Config { http, grpc, store, retention, shutdown, log, sources: _ } = config;
+    let Config { http, grpc, store, auth, retention, shutdown, log, traces, sources: _ } = config;
     let span = |duration| humantime::format_duration(duration).to_string();
     let bytes = |bytes: usize| format!("{bytes} B");
     let unset = || "unset".to_owned();
@@ -68,6 +68,7 @@ fn effective(config: &Config) -> Vec<(&'static str, String)> {
         ("grpc.insecure", grpc.insecure.to_string()),
         ("store.path", store.path.display().to_string()),
         ("store.cache", bytes(store.cache)),
+        ("auth.tokens", auth.tokens.display().to_string()),
         ("retention.max_age", span(retention.max_age)),
         ("retention.open_max_age", span(retention.open_max_age)),
         ("retention.dead_letters_max_age", span(retention.dead_letters_max_age)),
@@ -75,6 +76,8 @@ fn effective(config: &Config) -> Vec<(&'static str, String)> {
         ("shutdown.grace", span(shutdown.grace)),
         ("log.level", log.level.to_string()),
         ("log.format", format!("{:?}", log.format).to_lowercase()),
+        ("traces.otlp", traces.otlp.clone().unwrap_or_else(unset)),
+        ("traces.ratio", traces.ratio.to_string()),
     ]
 }
 

@@ -112,7 +112,7 @@ impl Http {
 /// `[grpc]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grpc {
-    /// `listen`: where agents connect. Beyond loopback only with `tls` that asks clients for certificates, or `insecure`.
+    /// `listen`: where agents connect. Beyond loopback only with `tls` and certificates or tokens of clients, or `insecure`.
     /// Default `127.0.0.1:4160`; port 0 takes a free one.
     pub listen: SocketAddr,
     /// `tls`: the files of TLS. Unset: none is spoken.
@@ -237,7 +237,7 @@ impl Config {
         let mut root = Section::root(layers.root);
 
         let http = http(root.section("http", errors), environment, errors);
-        let grpc = grpc(root.section("grpc", errors), environment, errors);
+        let grpc_section = root.section("grpc", errors);
 
         let mut section = root.section("store", errors);
         let path = section.path("path", STORE_PATH_DEFAULT, errors);
@@ -255,6 +255,7 @@ impl Config {
         section.finish(errors);
 
         let auth = auth::read(root.section("auth", errors), &store.path, environment, errors);
+        let grpc = grpc(grpc_section, &auth, environment, errors);
 
         let retention = retention(root.section("retention", errors), errors);
 
@@ -323,6 +324,7 @@ fn http(
 
 fn grpc(
     mut section: Section,
+    auth: &Auth,
     environment: &dyn Environment,
     errors: &mut Vec<ConfigError>,
 ) -> Grpc {
@@ -332,7 +334,7 @@ fn grpc(
         tls: tls_files(&mut section, environment, errors),
         insecure: section.flag("insecure", errors),
     };
-    let knows_clients = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let knows_clients = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some() || auth.is_on);
     if can_be_reached(grpc.listen) && !knows_clients && !grpc.insecure {
         let problem = Problem::GrpcExposed(grpc.listen);
         errors.push(ConfigError { key: section.key("listen"), origin, problem });

@@ -8,9 +8,9 @@ use hookline_proto::v1::{self, dead_letter_service_server::DeadLetterService};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert, fields, page, status};
+use super::{Shared, auth, convert, fields, page, status};
 use crate::{
-    broker::{DeadLetterId, DeadLetterMode, Selector},
+    broker::{DeadLetterId, DeadLetterMode, Selector, Sight},
     limits::{
         DEAD_LETTERS_LOOKED_AT_MAX, PAGE_BYTES_MAX, REDRIVE_DEFAULT, REDRIVE_MAX,
         REDRIVE_READ_ENTRIES, SETTLE_BATCH_MAX,
@@ -27,6 +27,7 @@ impl DeadLetterService for Service {
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let sight = auth::caller(&request)?.looks_at();
         let request = request.into_inner();
         let broker = &self.0.broker;
         let view = fields::view(request.payload_view, request.max_payload_bytes)?;
@@ -36,7 +37,7 @@ impl DeadLetterService for Service {
         let selector = selector_of_list(&request.subscription, request.selector)?;
         let name = &selector.subscription;
         if let Some(name) = name
-            && broker.identity(name).is_none()
+            && !broker.identity(name).is_some_and(|identity| broker.shows(&sight, &identity))
         {
             return Err(status::unknown_subscription(name.as_str()));
         }
@@ -56,6 +57,12 @@ impl DeadLetterService for Service {
                 return Ok(Response::new(page));
             }
             for (identity, row) in rows {
+                if !broker.shows(&sight, &identity)
+                    || !broker.shows_event(&sight, &row.entry.event.content)
+                {
+                    after = Some((row.creation, row.entry.event.sequence));
+                    continue;
+                }
                 looked_at += 1;
                 if !selector.takes(&row) {
                     after = Some((row.creation, row.entry.event.sequence));
@@ -84,12 +91,16 @@ impl DeadLetterService for Service {
         &self,
         request: Request<v1::GetDeadLetterRequest>,
     ) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
+        let sight = auth::caller(&request)?.looks_at();
         let request = request.into_inner();
         let view = fields::whole_view(request.payload_view)?;
         let broker = &self.0.broker;
         let not_found = || Status::not_found(format!("there is no dead letter `{}`", request.id));
         let id = dead_letter_id("id", &request.id)?;
         let found = broker.dead_letter(id).await.map_err(|error| status::read_failed(&error))?;
+        let found = found.filter(|(identity, row)| {
+            broker.shows(&sight, identity) && broker.shows_event(&sight, &row.entry.event.content)
+        });
         let (identity, row) = found.ok_or_else(not_found)?;
         let letter = convert::dead_letter(&**broker.log(), &identity, &row, view).await;
         let dead_letter = Some(letter.map_err(|error| status::read_failed(&error))?);
@@ -100,7 +111,8 @@ impl DeadLetterService for Service {
         &self,
         request: Request<v1::SummarizeDeadLettersRequest>,
     ) -> Result<Response<v1::SummarizeDeadLettersResponse>, Status> {
-        let selector = selector(request.into_inner().selector)?;
+        let sight = auth::caller(&request)?.looks_at();
+        let selector = Selector { sight, ..selector(request.into_inner().selector)? };
         let summary = self.0.broker.summarize(&selector).await;
         let summary = summary.map_err(|error| status::dead_letters_failed(error, "changed"))?;
         Ok(Response::new(v1::SummarizeDeadLettersResponse {
@@ -236,6 +248,7 @@ fn selector(selector: Option<v1::DeadLetterSelector>) -> Result<Selector, Status
         died_before: time("selector.end_time", selector.end_time)?,
         cause: fields::text("selector.cause", &selector.cause)?,
         error_type: fields::text("selector.error_type", &selector.error_type)?,
+        sight: Sight::All,
     })
 }
 

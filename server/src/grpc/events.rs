@@ -10,14 +10,15 @@ mod trial;
 
 mod watch;
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use hookline_core::event::EventId;
 use hookline_proto::v1::{self, event_service_server::EventService};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert, fields, status};
+use super::{Shared, auth, convert, fields, status};
+use crate::store::Entry;
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Shared);
@@ -31,13 +32,15 @@ impl EventService for Service {
         &self,
         request: Request<v1::PublishEventRequest>,
     ) -> Result<Response<v1::PublishEventResponse>, Status> {
-        publish::publish(&self.0, request.into_inner()).await.map(Response::new)
+        let caller = auth::caller(&request)?;
+        publish::publish(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_event(
         &self,
         request: Request<v1::GetEventRequest>,
     ) -> Result<Response<v1::GetEventResponse>, Status> {
+        let sight = auth::caller(&request)?.looks_at();
         let request = request.into_inner();
         let view = fields::whole_view(request.payload_view)?;
         let not_found = || Status::not_found(format!("there is no event `{}`", request.id));
@@ -45,12 +48,14 @@ impl EventService for Service {
             .ok_or_else(|| status::invalid("id", "not the id of an event: a UUID"))?;
         let (broker, log) = (&self.0.broker, self.0.broker.log());
         let found = log.find(id).await.map_err(|error| status::read_failed(&error))?;
-        let entry = found.ok_or_else(not_found)?;
+        let is_shown = |entry: &Arc<Entry>| broker.shows_event(&sight, &entry.event.content);
+        let entry = found.filter(is_shown).ok_or_else(not_found)?;
         let event = convert::event(&**log, &entry, view).await;
         let event = event.map_err(|error| status::read_failed(&error))?;
         let delivered = broker.deliveries_of(&entry).await.map_err(status::lookup_failed)?;
         let deliveries = delivered
             .iter()
+            .filter(|delivered| broker.shows(&sight, &delivered.identity))
             .map(|delivered| convert::delivery_status(delivered, &event.id, entry.event.sequence))
             .collect();
         Ok(Response::new(v1::GetEventResponse { event: Some(event), deliveries }))
@@ -60,14 +65,16 @@ impl EventService for Service {
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        list::list(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = auth::caller(&request)?.reads();
+        list::list(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 
     async fn watch_events(
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        let stream = watch::watch(&self.0, request.into_inner()).await?;
+        let sight = auth::caller(&request)?.reads();
+        let stream = watch::watch(&self.0, sight, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -75,6 +82,7 @@ impl EventService for Service {
         &self,
         request: Request<v1::TestFilterRequest>,
     ) -> Result<Response<v1::TestFilterResponse>, Status> {
-        test::test(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = auth::caller(&request)?.reads();
+        test::test(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 }

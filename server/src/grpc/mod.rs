@@ -5,6 +5,7 @@
 
 mod accept;
 
+mod auth;
 mod calls;
 
 mod fields;
@@ -43,7 +44,7 @@ use hookline_proto::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::layer::util::{Identity, Stack};
 
@@ -53,6 +54,7 @@ use self::{
     calls::Layer,
 };
 use crate::{
+    auth::Tokens,
     broker::Broker,
     http::{Counts, Directory},
     limits::{
@@ -133,6 +135,7 @@ impl Server {
         broker: Broker,
         sources: Sources,
         export: Arc<dyn Export>,
+        tokens: Tokens,
         calls: Arc<Calls>,
         stop: CancellationToken,
     ) -> Result<Self, BindError> {
@@ -141,7 +144,7 @@ impl Server {
         let bound = listener.local_addr().map_err(listen)?;
         let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let shared = Shared { broker, sources, export, stop };
-        let (health, router) = router(&shared, calls)?;
+        let (health, router) = router(&shared, tokens, calls)?;
         Ok(Self { incoming, tls, address: bound, shared, health, router })
     }
 
@@ -180,7 +183,11 @@ pub async fn stop_serving(health: &HealthReporter) {
     }
 }
 
-fn router(shared: &Shared, calls: Arc<Calls>) -> Result<(HealthReporter, Router), BindError> {
+fn router(
+    shared: &Shared,
+    tokens: Tokens,
+    calls: Arc<Calls>,
+) -> Result<(HealthReporter, Router), BindError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -193,12 +200,7 @@ fn router(shared: &Shared, calls: Arc<Calls>) -> Result<(HealthReporter, Router)
     let dead_letters = DeadLetterServiceServer::new(dead_letters::Service(shared.clone()));
     let sources = SourceServiceServer::new(sources::Service(shared.clone()));
     let admin = AdminServiceServer::new(admin::Service(shared.clone()));
-    let router = tonic::transport::Server::builder()
-        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(Layer(calls))
-        .add_service(health_service)
+    let routes = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         // Older grpcurl and Python's grpcio-reflection ask only for this one.
         .add_service(reflection().build_v1alpha()?)
@@ -217,5 +219,11 @@ fn router(shared: &Shared, calls: Arc<Calls>) -> Result<(HealthReporter, Router)
         )
         .add_service(sources.max_decoding_message_size(CALL_BYTES_MAX))
         .add_service(admin.max_decoding_message_size(CALL_BYTES_MAX));
+    let router = tonic::transport::Server::builder()
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(Layer(calls))
+        .add_routes(auth::guarded(routes, tokens));
     Ok((health, router))
 }

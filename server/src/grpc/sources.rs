@@ -1,10 +1,10 @@
 //! `SourceService`: who may post, and what came of it. No secret is ever part of an answer.
 
-use hookline_core::{source::Source, verify::Scheme};
+use hookline_core::{pattern::PatternSet, source::Source, verify::Scheme};
 use hookline_proto::v1::{self, source_service_server::SourceService};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert};
+use super::{Shared, auth, convert};
 use crate::http::{Cause, Counts, Outcome};
 
 #[derive(Debug)]
@@ -14,14 +14,21 @@ pub(super) struct Service(pub(super) Shared);
 impl SourceService for Service {
     async fn list_sources(
         &self,
-        _: Request<v1::ListSourcesRequest>,
+        request: Request<v1::ListSourcesRequest>,
     ) -> Result<Response<v1::ListSourcesResponse>, Status> {
+        let caller = auth::caller(&request)?;
+        let sight = caller.reads();
         let sources = &self.0.sources;
+        // What is counted of a source is of all its events.
         let configured = sources.configured.all();
-        let told = configured.iter().map(|source| source_told(source, &sources.counts));
+        let shown = configured.iter().filter(|source| {
+            PatternSet::parse([source.name().as_str()]).is_ok_and(|all| sight.takes(&all))
+        });
+        let told = shown.map(|source| source_told(source, &sources.counts));
+        let sees_all = caller.sees_all();
         Ok(Response::new(v1::ListSourcesResponse {
             sources: told.collect(),
-            unknown_source_count: sources.counts.unknown_source_count(),
+            unknown_source_count: if sees_all { sources.counts.unknown_source_count() } else { 0 },
         }))
     }
 }

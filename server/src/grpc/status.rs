@@ -5,6 +5,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
+    auth::Scope,
     broker::{CreateError, DeadLetterError, LookupError, NoAnswer, SeekError, UpdateError},
     limits::{RETRY_DELAY, SHOWN_RULE_BYTES_MAX, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
@@ -16,6 +17,21 @@ pub(super) fn invalid(field: impl Into<String>, problem: impl ToString) -> Statu
     let message = format!("`{field}`: {problem}");
     let details = ErrorDetails::with_bad_request_violation(field, problem);
     Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// PERMISSION_DENIED: the token has none of these scopes. Nothing was changed.
+pub(super) fn no_scope(needed: &[Scope]) -> Status {
+    let names: Vec<_> = needed.iter().map(|scope| format!("`{scope}`")).collect();
+    let names = names.join(" or ");
+    Status::permission_denied(format!("the token has no scope {names}; nothing was changed"))
+}
+
+/// PERMISSION_DENIED: the token does not have a scope for this. Nothing was changed.
+pub(super) fn out_of_scope(scope: Scope, what: &impl std::fmt::Display) -> Status {
+    let what = cut_short(&what.to_string());
+    Status::permission_denied(format!(
+        "the token has no scope `{scope}` for {what}; nothing was changed"
+    ))
 }
 
 /// UNAVAILABLE: come back.

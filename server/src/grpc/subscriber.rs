@@ -17,11 +17,12 @@ use hookline_core::{
 use hookline_proto::v1::{self, subscribe_response, subscriber_service_server::SubscriberService};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert, fields, fields::View, policy, status};
+use super::{Shared, auth, convert, fields, fields::View, policy, status};
 use crate::{
+    auth::Scope,
     broker::{
         Background, Broker, CreateError, Current, End, Extension, Identity, Inbox, Item,
-        LeaseOutcome, NewSubscription, Rule, Settle, Start,
+        LeaseOutcome, NewSubscription, Rule, Settle, Sight, Start,
     },
     limits::{HELD_BYTES_MAX, PROGRESS_BYTES_MAX, SETTLE_BATCH_MAX},
     store::Entry,
@@ -112,7 +113,16 @@ impl Subscribe {
     }
 
     /// Opens the stream; makes the subscription where it does not exist and the request says what it takes.
-    async fn open(&self, broker: &Broker) -> Result<(Current, Inbox, Vec<String>), Status> {
+    async fn open(
+        &self,
+        broker: &Broker,
+        sight: &Sight,
+    ) -> Result<(Current, Inbox, Vec<String>), Status> {
+        if let Some(patterns) = &self.patterns
+            && !broker.shows_all_of(sight, patterns)
+        {
+            return Err(status::out_of_scope(Scope::Subscribe, patterns));
+        }
         let Some(name) = &self.name else {
             let rule = self.rule().expect("an ephemeral one has patterns");
             let consumer = Arc::clone(&self.consumer);
@@ -132,7 +142,12 @@ impl Subscribe {
         if broker.identity(name).is_none() {
             made = self.create(broker, name).await?;
         }
+        let is_shown = |identity: &Identity| {
+            let unknown = || status::unknown_subscription(name.as_str());
+            broker.shows(sight, identity).then_some(()).ok_or_else(unknown)
+        };
         if let Some(identity) = broker.identity(name) {
+            is_shown(&identity)?;
             self.compare(&identity)?;
         }
         let opened = broker.subscribe(name, Arc::clone(&self.consumer), self.max_in_flight).await;
@@ -141,6 +156,7 @@ impl Subscribe {
         let (current, inbox) = opened.ok_or_else(|| status::unknown_subscription(name.as_str()))?;
         let identity = current.identity();
         // Or deleted and made anew: then this one was not compared. Without its inbox the stream is over.
+        is_shown(&identity)?;
         self.compare(&identity)?;
         let ignored = if made { Vec::new() } else { self.ignored(broker, &identity).await };
         Ok((current, inbox, ignored))
@@ -178,9 +194,42 @@ struct Opened {
     consumer: Arc<str>,
     view: View,
     ignored_fields: Vec<String>,
+    sight: Sight,
 }
 
 impl Opened {
+    /// Returns the message that an item becomes; `None` for what is out of the consumer's sight: a subscription may hold
+    /// events of patterns that it has had and forgotten, by a redrive for one. Those are given back. A subscription that
+    /// was changed so that it is out of sight itself is not there any more.
+    async fn seen(&self, item: Result<Item, End>) -> Option<Result<v1::SubscribeResponse, Status>> {
+        let is_shown =
+            |entry: &Arc<Entry>| self.broker.shows_event(&self.sight, &entry.event.content);
+        let is_known = self.broker.shows(&self.sight, &self.current.identity());
+        let item = match item {
+            Ok(Item::Delivery { grant, entry, .. }) if !is_known || !is_shown(&entry) => {
+                self.give_back(&grant).await;
+                if is_known {
+                    return None;
+                }
+                Err(End::Deleted)
+            }
+            Ok(_) if !is_known => Err(End::Deleted),
+            Ok(Item::Ready { position, mut held }) => {
+                held.retain(|(_, entry, _)| is_shown(entry));
+                Ok(Item::Ready { position, held })
+            }
+            item @ (Ok(
+                Item::Delivery { .. }
+                | Item::Newer { .. }
+                | Item::Heartbeat { .. }
+                | Item::LeaseLost { .. }
+                | Item::Draining { .. },
+            )
+            | Err(_)) => item,
+        };
+        Some(self.message(item).await)
+    }
+
     async fn message(&self, item: Result<Item, End>) -> Result<v1::SubscribeResponse, Status> {
         use subscribe_response::Message;
         // As it is now: a changed policy holds for what is handed out from then on.
@@ -293,12 +342,13 @@ impl SubscriberService for Service {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let sight = auth::caller(&request)?.works_on();
         let broker = self.0.broker.clone();
         if broker.is_draining() {
             return Err(status::stopping());
         }
         let subscribe = Subscribe::read(request.into_inner())?;
-        let (current, inbox, ignored_fields) = subscribe.open(&broker).await?;
+        let (current, inbox, ignored_fields) = subscribe.open(&broker, &sight).await?;
         tracing::info!(
             subscription = %current.identity().name, consumer = %subscribe.consumer,
             max_in_flight = subscribe.max_in_flight, "stream opened",
@@ -306,10 +356,10 @@ impl SubscriberService for Service {
         // `ready` is the first of all messages.
         let count = if subscribe.held_only { 1 } else { usize::MAX };
         let (consumer, view) = (subscribe.consumer, subscribe.view);
-        let opened = Arc::new(Opened { broker, current, consumer, view, ignored_fields });
-        let messages = inbox.take(count).then(move |item| {
+        let opened = Arc::new(Opened { broker, current, consumer, view, ignored_fields, sight });
+        let messages = inbox.take(count).filter_map(move |item| {
             let opened = Arc::clone(&opened);
-            async move { opened.message(item).await }
+            async move { opened.seen(item).await }
         });
         Ok(Response::new(Box::pin(messages)))
     }
@@ -318,9 +368,11 @@ impl SubscriberService for Service {
         &self,
         request: Request<v1::AckRequest>,
     ) -> Result<Response<v1::AckResponse>, Status> {
+        let sight = auth::caller(&request)?.works_on();
         let lease_ids = request.into_inner().lease_ids;
         check_batch("lease_ids", lease_ids.len())?;
-        let items = lease_ids.iter().map(|id| (id.clone(), Settle::Ack)).collect();
+        let mut items: Vec<_> = lease_ids.iter().map(|id| (id.clone(), Settle::Ack)).collect();
+        self.0.broker.mask(&sight, items.iter_mut().map(|(id, _)| id));
         let outcomes = self.0.broker.settle(items).await;
         Ok(Response::new(v1::AckResponse { results: results(lease_ids, outcomes, "acked") }))
     }
@@ -329,6 +381,7 @@ impl SubscriberService for Service {
         &self,
         request: Request<v1::NackRequest>,
     ) -> Result<Response<v1::NackResponse>, Status> {
+        let sight = auth::caller(&request)?.works_on();
         let nacks = request.into_inner().nacks;
         check_batch("nacks", nacks.len())?;
         let lease_ids = nacks.iter().map(|nack| nack.lease_id.clone()).collect();
@@ -336,6 +389,7 @@ impl SubscriberService for Service {
         for (index, nack) in nacks.into_iter().enumerate() {
             items.push((nack.lease_id.clone(), Settle::Nack(read_nack(index, nack)?)));
         }
+        self.0.broker.mask(&sight, items.iter_mut().map(|(id, _)| id));
         let outcomes = self.0.broker.settle(items).await;
         Ok(Response::new(v1::NackResponse { results: results(lease_ids, outcomes, "nacked") }))
     }
@@ -344,6 +398,7 @@ impl SubscriberService for Service {
         &self,
         request: Request<v1::ExtendLeaseRequest>,
     ) -> Result<Response<v1::ExtendLeaseResponse>, Status> {
+        let sight = auth::caller(&request)?.works_on();
         let extensions = request.into_inner().extensions;
         check_batch("extensions", extensions.len())?;
         let lease_ids: Vec<_> = extensions.iter().map(|item| item.lease_id.clone()).collect();
@@ -361,6 +416,7 @@ impl SubscriberService for Service {
             }
             items.push(Extension { lease_id, duration, progress, checkpoint });
         }
+        self.0.broker.mask(&sight, items.iter_mut().map(|item| &mut item.lease_id));
         let outcomes = self.0.broker.extend(items).await;
         let results =
             lease_ids.into_iter().zip(outcomes).map(|(id, outcome)| extended(id, outcome));

@@ -9,9 +9,9 @@ use hookline_proto::v1::{self, subscription_service_server::SubscriptionService}
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert, fields, page, policy, status};
+use super::{Shared, auth, convert, fields, page, policy, status};
 use crate::{
-    broker::{Change, CreateError, Identity, LookupError, NewSubscription, Rule, SeekMode},
+    broker::{Change, CreateError, Identity, LookupError, NewSubscription, Rule, SeekMode, Sight},
     limits::PAGE_BYTES_MAX,
 };
 
@@ -26,6 +26,19 @@ impl Service {
         let broker = &self.0.broker;
         let view = broker.view(name).await?;
         Ok(view.map(|view| convert::subscription(&view, broker.clock().wall())))
+    }
+
+    /// As [`Service::shown`], for who may see only this.
+    async fn in_sight(
+        &self,
+        name: &SubscriptionName,
+        sight: &Sight,
+    ) -> Result<v1::Subscription, Status> {
+        let broker = &self.0.broker;
+        if !broker.identity(name).is_some_and(|identity| broker.shows(sight, &identity)) {
+            return Err(status::unknown_subscription(name.as_str()));
+        }
+        self.shown(name).await
     }
 
     async fn shown(&self, name: &SubscriptionName) -> Result<v1::Subscription, Status> {
@@ -81,8 +94,9 @@ impl SubscriptionService for Service {
         &self,
         request: Request<v1::GetSubscriptionRequest>,
     ) -> Result<Response<v1::GetSubscriptionResponse>, Status> {
+        let sight = auth::caller(&request)?.looks_at();
         let name = fields::subscription_name("name", &request.get_ref().name)?;
-        let subscription = Some(self.shown(&name).await?);
+        let subscription = Some(self.in_sight(&name, &sight).await?);
         Ok(Response::new(v1::GetSubscriptionResponse { subscription }))
     }
 
@@ -90,12 +104,13 @@ impl SubscriptionService for Service {
         &self,
         request: Request<v1::ListSubscriptionsRequest>,
     ) -> Result<Response<v1::ListSubscriptionsResponse>, Status> {
+        let sight = auth::caller(&request)?.looks_at();
         let request = request.into_inner();
         let size = page::size(request.page_size);
         let after = page::place(&request.page_token, QUERY)?;
         let broker = &self.0.broker;
         // One more than the page holds tells whether there is another.
-        let views = broker.views(after.as_deref(), size + 1).await;
+        let views = broker.views(after.as_deref(), size + 1, &sight).await;
         let now = broker.clock().wall();
         let subscriptions = views.iter().map(|view| convert::subscription(view, now));
         Ok(Response::new(page_of(subscriptions, size, PAGE_BYTES_MAX)))
@@ -177,7 +192,8 @@ impl SubscriptionService for Service {
         &self,
         request: Request<v1::ListDeliveriesRequest>,
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
-        deliveries::list(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = auth::caller(&request)?.looks_at();
+        deliveries::list(&self.0, request.into_inner(), &sight).await.map(Response::new)
     }
 }
 

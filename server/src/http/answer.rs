@@ -42,6 +42,17 @@ pub(super) fn unknown() -> Response {
     error(StatusCode::NOT_FOUND, "not found")
 }
 
+/// The answer to who needs a token and has none that counts.
+pub(super) fn unauthorized() -> Response {
+    let refused = error(StatusCode::UNAUTHORIZED, "unauthorized");
+    ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], refused).into_response()
+}
+
+/// The answer to who has a token that is not for this.
+pub(super) fn forbidden() -> Response {
+    error(StatusCode::FORBIDDEN, "forbidden")
+}
+
 /// The answer to another method; the router adds which are allowed.
 pub(super) async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")

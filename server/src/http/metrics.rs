@@ -1,5 +1,6 @@
-//! `/metrics`: the figures of the hub, in the text format of Prometheus. For who asks from this machine, and directly: what
-//! comes from another one, or a proxy passes on, is answered 404. A proxy that adds no header is not known as one, so let a proxy pass on `/webhooks/` alone.
+//! `/metrics`: the figures of the hub, in the text format of Prometheus. For who asks from this machine, directly, and for
+//! who has a token that sees all. Others are answered 401 or 403 where there are tokens, and 404 where there are none. A
+//! proxy that adds no header is not known as one, so let a proxy pass on `/webhooks/` alone.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use axum::{
 
 use super::{Cause, Counts, Front, Outcome, Peer, answer};
 use crate::{
+    auth::Refused,
     metrics::{CONTENT_TYPE, Measured, Text, family, scrape},
     store::BoxFuture,
 };
@@ -28,41 +30,44 @@ pub(super) async fn metrics(
     extract::Extension(peer): extract::Extension<Peer>,
     headers: HeaderMap,
 ) -> Response {
-    if !may_read(peer, &headers) {
-        return answer::unknown();
+    let is_proxied = PROXIED.iter().any(|name| headers.contains_key(name));
+    if is_proxied || peer == Peer::Remote {
+        if !front.tokens.is_on() {
+            return answer::unknown();
+        }
+        match front.tokens.caller(&headers) {
+            Ok(caller) if caller.sees_all() => {}
+            Ok(_) => return answer::forbidden(),
+            Err(Refused) => return answer::unauthorized(),
+        }
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], scrape(&front.measured).await).into_response()
-}
-
-/// Whether a request may see the figures. The one place that decides it.
-fn may_read(peer: Peer, headers: &HeaderMap) -> bool {
-    peer == Peer::Local && !PROXIED.iter().any(|name| headers.contains_key(name))
 }
 
 impl Measured for Counts {
     fn measure<'a>(&'a self, text: &'a mut Text) -> BoxFuture<'a, ()> {
         let mut answers = text.family(&family::WEBHOOK_ANSWERS);
         for source in self.sources() {
-            for (status, count) in self.answers(source) {
+            for (status, count) in self.answers(&source) {
                 answers.add(&[source.as_str(), &status.to_string()], count);
             }
         }
         let mut events = text.family(&family::WEBHOOK_EVENTS);
         for source in self.sources() {
             for outcome in Outcome::ALL {
-                events.add(&[source.as_str(), outcome.as_str()], self.taken(source, outcome));
+                events.add(&[source.as_str(), outcome.as_str()], self.taken(&source, outcome));
             }
         }
         let mut refused = text.family(&family::WEBHOOKS_REFUSED);
         for source in self.sources() {
             for cause in Cause::ALL {
-                refused.add(&[source.as_str(), cause.as_str()], self.refused(source, cause));
+                refused.add(&[source.as_str(), cause.as_str()], self.refused(&source, cause));
             }
         }
         text.single(&family::WEBHOOKS_UNKNOWN_SOURCE, self.unknown_source_count());
         let mut last = text.family(&family::WEBHOOK_LAST_EVENT);
         for source in self.sources() {
-            if let Some(at) = self.last_event_at(source) {
+            if let Some(at) = self.last_event_at(&source) {
                 last.add(&[source.as_str()], at.as_millis().div_euclid(1_000));
             }
         }

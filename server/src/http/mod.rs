@@ -45,6 +45,7 @@ pub use self::{
     health::Readiness,
 };
 use crate::{
+    auth::Tokens,
     clock::Clock,
     limits,
     metrics::Measured,
@@ -72,6 +73,8 @@ pub struct State {
     pub traces: Traces,
     /// What else `/metrics` shows.
     pub measured: Vec<Arc<dyn Measured>>,
+    /// Who may see figures from afar.
+    pub tokens: Tokens,
     /// The most bytes of a body, at most [`limits::BODY_BYTES_MOST`]; it may change.
     pub body_bytes_max: Arc<AtomicUsize>,
 }
@@ -87,6 +90,7 @@ struct Front {
     traces: Traces,
     /// What `/metrics` shows, in this order.
     measured: Vec<Arc<dyn Measured>>,
+    tokens: Tokens,
     body_bytes_max: Arc<AtomicUsize>,
     /// A permit for each post in work.
     posts: Arc<Semaphore>,
@@ -107,6 +111,7 @@ impl Front {
             counts: state.counts,
             traces: state.traces,
             measured: std::iter::once(counts).chain(state.measured).collect(),
+            tokens: state.tokens,
             body_bytes_max: state.body_bytes_max,
             posts: Arc::new(Semaphore::new(limits::POSTS_MAX)),
             budget: Arc::new(Semaphore::new(limits::BODY_BUDGET_BYTES)),
@@ -120,14 +125,40 @@ impl Front {
     }
 }
 
+/// Who may ask for a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Who signs as the source's senders do.
+    Signed,
+    /// Anybody.
+    Open,
+    /// Who asks this machine directly, or has a token that sees all.
+    Figures,
+}
+
+/// The routes, all of them, and who may ask for each. `server/docs/security.md` has the same table for people.
+pub const ROUTES: [(&str, Access); 5] = [
+    ("/webhooks/{source}", Access::Signed),
+    // Some senders add a slash, and a redirect would lose the body of a post.
+    ("/webhooks/{source}/", Access::Signed),
+    ("/healthz", Access::Open),
+    ("/readyz", Access::Open),
+    ("/metrics", Access::Figures),
+];
+
 fn router(front: Arc<Front>) -> Router {
-    Router::new()
-        .route("/webhooks/{source}", any(ingest::post))
-        // Some senders add a slash, and a redirect would lose the body of a post.
-        .route("/webhooks/{source}/", any(ingest::post))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::metrics))
+    let handler = |(path, access): (&'static str, Access)| {
+        let handler = match (access, path) {
+            (Access::Signed, _) => any(ingest::post),
+            (Access::Open, "/healthz") => get(health::healthz),
+            (Access::Open, _) => get(health::readyz),
+            (Access::Figures, _) => get(metrics::metrics),
+        };
+        (path, handler)
+    };
+    let routes = ROUTES.into_iter().map(handler);
+    routes
+        .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .method_not_allowed_fallback(answer::method_not_allowed)
         .fallback(answer::not_found)
         .with_state(front)

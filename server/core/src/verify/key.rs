@@ -194,6 +194,55 @@ pub(crate) fn is_same(secret: &[u8], given: &[u8]) -> bool {
     secret.ct_eq(given).into()
 }
 
+/// The SHA-256 of a secret: what is kept of a bearer token, and enough to know it again.
+///
+/// Only for secrets of 32 random bytes or so: those can't be guessed, so a hash that is fast to compute is as good as a
+/// slow one. Of a password it would not be.
+#[derive(Clone, Copy)]
+pub struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// Returns the hash of a secret, over its bytes as they are sent.
+    #[must_use]
+    pub fn of(secret: &[u8]) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+
+    /// Reads 64 digits in lower case; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        is_lower.then_some(Self(bytes))
+    }
+
+    /// Returns the hash in hexadecimal, as it is kept.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Whether it is the hash of this secret; takes as long for any that was given.
+    #[must_use]
+    pub fn is_of(self, given: &[u8]) -> bool {
+        is_same(&self.0, &Self::of(given).0)
+    }
+
+    /// Whether it is the same as another.
+    #[must_use]
+    pub fn is(self, other: Self) -> bool {
+        is_same(&self.0, &other.0)
+    }
+}
+
+/// Shows nothing of it.
+impl std::fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretHash(..)")
+    }
+}
+
 /// Returns HMAC-SHA256 of some text with a secret, in hexadecimal: what Zoom asks of an address to prove itself.
 pub(crate) fn hmac_sha256_hex(secret: &Secret, text: &str) -> String {
     hex::encode(finish(keyed::<Hmac<Sha256>>(secret.as_bytes()), &[text.as_bytes()]))

@@ -27,7 +27,10 @@ mod message;
 mod parse;
 pub mod scheme;
 
-pub use self::{key::KeyError, scheme::Scheme};
+pub use self::{
+    key::{KeyError, SecretHash},
+    scheme::Scheme,
+};
 pub(crate) use self::{
     key::{hmac_sha256_hex, is_same},
     message::{Fields, parse_form, query_value},

@@ -45,12 +45,13 @@ const METHODS: [&str; 8] = [
 const FACTS: [&str; 4] = ["len()", "count()", "is_empty()", "is_some()"];
 
 /// The folders and files that are looked at, below `server`.
-const LOOKED_AT: [&str; 5] = [
+const LOOKED_AT: [&str; 6] = [
     "core/src/verify",
     "core/src/provider",
     "core/src/normalize",
     "core/src/source.rs",
     "src/http",
+    "src/auth",
 ];
 
 /// Returns the sources, without comments, texts and tests, each with its path below `server`.

@@ -94,7 +94,9 @@ impl Broker {
                 let rows = self.inner.ledger.dead_letters(handle.creation, range).await?;
                 let Some(last) = rows.last() else { break };
                 after = last.entry.event.sequence.get();
-                for row in rows.iter().filter(|row| selector.takes(row)) {
+                let is_shown =
+                    |row: &&DeadRow| self.shows_event(&selector.sight, &row.entry.event.content);
+                for row in rows.iter().filter(|row| selector.takes(row)).filter(is_shown) {
                     groups.add(&handle.name, row);
                 }
                 if until <= self.inner.clock.steady() {

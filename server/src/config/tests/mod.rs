@@ -412,6 +412,10 @@ fn with_tls_others_may_connect_and_to_agents_only_those_who_are_known() {
     assert_eq!(listener("GRPC").mistakes().len(), 1);
     let config = listener("GRPC").variable("HOOKLINE_GRPC__TLS__CLIENT_CA", "clients").load();
     assert_eq!(config.unwrap().grpc.tls.unwrap().client_ca, Some("clients".into()));
+    // Tokens tell who calls as well, but not who may read them on the way.
+    assert!(listener("GRPC").variable("HOOKLINE_AUTH__TOKENS", "t.toml").load().is_ok());
+    let plain = Fake::new().variable("HOOKLINE_GRPC__LISTEN", "0.0.0.0:1");
+    assert_eq!(plain.variable("HOOKLINE_AUTH__TOKENS", "t.toml").mistakes().len(), 1);
 }
 
 #[test]

@@ -9,10 +9,10 @@ fn the_example_says_every_default() {
     let defaults = Fake::new().load().unwrap();
     let example = Fake::new().toml(EXAMPLE).load().unwrap();
     let of = |config: &Config| {
-        let Config { http, grpc, store, retention, shutdown, log, traces, sources } =
+        let Config { http, grpc, store, auth, retention, shutdown, log, traces, sources } =
             config.clone();
         assert_eq!(sources.len(), 0);
-        (http, grpc, store, retention, shutdown, log, traces)
+        (http, grpc, store, auth, retention, shutdown, log, traces)
     };
     assert_eq!(of(&example), of(&defaults));
 }

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::trial::Trial;
 use crate::{
+    broker::Sight,
     grpc::{Shared, convert, fields, fields::View, page, status},
     limits::{LIST_FILTER_WORK, LIST_READ_BYTES, LIST_READ_ENTRIES, LIST_WORK_MAX, PAGE_BYTES_MAX},
     store::{
@@ -17,6 +18,7 @@ use crate::{
 
 pub(super) async fn list(
     shared: &Shared,
+    sight: Sight,
     mut request: v1::ListEventsRequest,
 ) -> Result<v1::ListEventsResponse, Status> {
     let log = &**shared.broker.log();
@@ -25,7 +27,8 @@ pub(super) async fn list(
     let token = std::mem::take(&mut request.page_token);
     // The rest of the request is what a token belongs to; a page may have another size.
     let query = format!("{:?}", v1::ListEventsRequest { page_size: None, ..request.clone() });
-    let trial = Trial::of_list(&request)?;
+    let mut trial = Trial::of_list(&request)?;
+    trial.show(&shared.broker, sight);
     let mut walk = walk(log, &request, &trial).await?;
     if let Some(place) = page::place(&token, &query)? {
         let last = place.parse().map_err(|_| status::invalid("page_token", "not a token"))?;

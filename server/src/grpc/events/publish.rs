@@ -7,12 +7,14 @@ use hookline_proto::v1;
 use tonic::Status;
 
 use crate::{
+    auth::{Caller, Scope},
     grpc::{Shared, fields, status},
     limits::{BODY_BYTES_DEFAULT, METADATA_KEYS_MAX, TEXT_BYTES_MAX},
 };
 
 pub(super) async fn publish(
     shared: &Shared,
+    caller: &Caller,
     request: v1::PublishEventRequest,
 ) -> Result<v1::PublishEventResponse, Status> {
     let broker = &shared.broker;
@@ -27,7 +29,7 @@ pub(super) async fn publish(
         return Err(status::invalid("payload", problem));
     }
     let event = NewEvent {
-        source: source(shared, &request.source)?,
+        source: source(shared, caller, &request.source)?,
         event_type: EventType::parse(&request.event_type)
             .map_err(|error| status::invalid("event_type", error))?,
         timestamp: timestamp.transpose()?.unwrap_or(now),
@@ -55,17 +57,21 @@ pub(super) async fn publish(
     })
 }
 
-fn source(shared: &Shared, name: &str) -> Result<SourceName, Status> {
+fn source(shared: &Shared, caller: &Caller, name: &str) -> Result<SourceName, Status> {
     let name = if name.is_empty() { AGENT_SOURCE } else { name };
     let source = SourceName::parse(name).map_err(|error| status::invalid("source", error))?;
     if name == DEAD_LETTER_SOURCE {
         return Err(status::invalid("source", "`dead-letter` is reserved for dead letters"));
     }
-    if shared.sources.configured.get(name).is_some() {
+    let is_configured = shared.sources.configured.get(name).is_some();
+    if caller.may_publish(&source, is_configured) {
+        return Ok(source);
+    }
+    if caller.name().is_none() {
         let problem = format!("`{name}` is a source of webhooks; nobody else publishes as it");
         return Err(status::invalid("source", problem));
     }
-    Ok(source)
+    Err(status::out_of_scope(Scope::Publish, &source))
 }
 
 fn text(field: &str, text: String) -> Result<String, Status> {

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::trial::Trial;
 use crate::{
-    broker::{Judgement, Start},
+    broker::{Judgement, Sight, Start},
     grpc::{Shared, convert, fields, status},
     limits::{
         LIST_LOOKED_AT_MAX, LIST_READ_BYTES, LIST_READ_ENTRIES, PAGE_BYTES_MAX, SAMPLES_DEFAULT,
@@ -21,11 +21,13 @@ const READ: ReadLimit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_B
 
 pub(super) async fn test(
     shared: &Shared,
+    sight: Sight,
     request: v1::TestFilterRequest,
 ) -> Result<v1::TestFilterResponse, Status> {
     let log = &**shared.broker.log();
     let read_failed = |error: ReadError| status::read_failed(&error);
-    let trial = Trial::read(&request.patterns, &request.filter)?;
+    let mut trial = Trial::read(&request.patterns, &request.filter)?;
+    trial.show(&shared.broker, sight);
     let mut samples_max = request.sample_size.map_or(SAMPLES_DEFAULT, |size| {
         usize::try_from(size).unwrap_or(usize::MAX).min(SAMPLES_MAX)
     });
@@ -41,11 +43,13 @@ pub(super) async fn test(
     }
     let mut bytes = 0;
     let most = u64::try_from(LIST_LOOKED_AT_MAX).unwrap_or(u64::MAX);
-    while answer.scanned_count < most {
+    let mut looked_at = 0;
+    while looked_at < most {
         let entries = log.read(ReadRange { after, limit: READ }).await.map_err(read_failed)?;
         let Some(last) = entries.last() else { break };
         after = last.event.sequence.get();
-        for entry in entries {
+        looked_at += u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        for entry in entries.into_iter().filter(|entry| trial.sees(entry)) {
             answer.scanned_count += 1;
             match trial.judge(log, &entry, false).await.map_err(read_failed)? {
                 Judgement::Taken => {
@@ -80,8 +84,9 @@ async fn reason(shared: &Shared, trial: &Trial, event_id: &str) -> Result<String
     let id = EventId::parse(event_id)
         .ok_or_else(|| status::invalid("event_id", "not the id of an event: a UUID"))?;
     let found = log.find(id).await.map_err(|error| status::read_failed(&error))?;
-    let entry =
-        found.ok_or_else(|| Status::not_found(format!("there is no event `{event_id}`")))?;
+    let entry = found
+        .filter(|entry| trial.sees(entry))
+        .ok_or_else(|| Status::not_found(format!("there is no event `{event_id}`")))?;
     let judged = trial.judge(log, &entry, true).await;
     Ok(match judged.map_err(|error| status::read_failed(&error))? {
         Judgement::Taken => String::new(),

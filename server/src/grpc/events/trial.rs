@@ -7,7 +7,7 @@ use hookline_proto::v1;
 use tonic::Status;
 
 use crate::{
-    broker::{Judge, Judgement},
+    broker::{Broker, Judge, Judgement, Sight},
     grpc::{fields, status},
     store::{Entry, EventLog, ReadError, select::Selection},
 };
@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Trial {
     pub(super) selection: Arc<Selection>,
     filter: Option<Filter>,
+    /// What is out of sight is not there; `None`: everything is in sight.
+    sight: Option<(Broker, Sight)>,
 }
 
 impl Trial {
@@ -23,6 +25,17 @@ impl Trial {
         let patterns = fields::patterns("patterns", patterns)?;
         let selection = Selection { patterns, ..Selection::default() };
         Self::new(selection, filter)
+    }
+
+    /// Leaves out what is out of sight.
+    pub(super) fn show(&mut self, broker: &Broker, sight: Sight) {
+        self.sight = (!sight.is_all()).then(|| (broker.clone(), sight));
+    }
+
+    /// Whether an entry is in sight.
+    pub(super) fn sees(&self, entry: &Entry) -> bool {
+        let sight = self.sight.as_ref();
+        sight.is_none_or(|(broker, sight)| broker.shows_event(sight, &entry.event.content))
     }
 
     /// Reads the conditions of a list.
@@ -38,7 +51,7 @@ impl Trial {
 
     fn new(selection: Selection, filter: &str) -> Result<Self, Status> {
         let filter = fields::filter("filter", filter)?;
-        Ok(Self { selection: Arc::new(selection), filter })
+        Ok(Self { selection: Arc::new(selection), filter, sight: None })
     }
 
     /// Whether an event that is selected may still be refused.
@@ -53,6 +66,9 @@ impl Trial {
         entry: &Entry,
         explains: bool,
     ) -> Result<Judgement, ReadError> {
+        if !self.sees(entry) {
+            return Ok(Judgement::Skipped(None));
+        }
         if !self.selection.takes(&entry.event.content) {
             return Ok(Judgement::Skipped(explains.then(|| self.why_not_selected(entry))));
         }

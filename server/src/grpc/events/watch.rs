@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::trial::Trial;
 use crate::{
+    broker::Sight,
     grpc::{Shared, convert, fields, fields::View, status},
     limits::{LIST_WORK_MAX, WATCH_READ_BYTES, WATCH_READ_ENTRIES},
     store::{
@@ -35,16 +36,19 @@ struct Watcher {
 
 pub(super) async fn watch(
     shared: &Shared,
+    sight: Sight,
     request: v1::WatchEventsRequest,
 ) -> Result<impl Stream<Item = Result<v1::WatchEventsResponse, Status>> + use<>, Status> {
     let start = fields::start(request.start.as_ref())?;
     let broker = &shared.broker;
     let after = broker.resolve(start).await.map_err(|error| status::create_failed(&error))?;
+    let mut trial = Trial::read(&request.patterns, &request.filter)?;
+    trial.show(broker, sight);
     let watcher = Watcher {
         log: Arc::clone(broker.log()),
         head: broker.log().head(),
         stop: shared.stop.clone(),
-        trial: Trial::read(&request.patterns, &request.filter)?,
+        trial,
         view: fields::view(request.payload_view, request.max_payload_bytes)?,
         after,
         ahead: VecDeque::new(),

@@ -8,7 +8,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use crate::{
-    broker::{Delivered, States},
+    broker::{Delivered, Sight, States},
     grpc::{Shared, convert, fields, page, status},
     limits::PAGE_BYTES_MAX,
     store::ReadLimit,
@@ -50,8 +50,13 @@ impl Wanted {
 pub(super) async fn list(
     shared: &Shared,
     request: v1::ListDeliveriesRequest,
+    sight: &Sight,
 ) -> Result<v1::ListDeliveriesResponse, Status> {
     let name = fields::subscription_name("subscription", &request.subscription)?;
+    let broker = &shared.broker;
+    if !broker.identity(&name).is_some_and(|identity| broker.shows(sight, &identity)) {
+        return Err(status::unknown_subscription(name.as_str()));
+    }
     let wanted = Wanted::read(&request.states)?;
     let size = page::size(request.page_size);
     let query = format!("deliveries {name} {:?}", request.states);
@@ -64,8 +69,11 @@ pub(super) async fn list(
     // One more than the page holds tells whether there is another.
     let (next, more) = next(shared, &name, &wanted, after, size + 1).await?;
     for (sequence, delivered) in next {
-        let id = shared.broker.event_id_at(sequence).await;
-        let id = id.map_or_else(String::new, |id| id.to_string());
+        let entry = broker.event_at(sequence).await;
+        if !broker.shows_delivery(sight, &delivered, entry.as_deref(), sequence).await {
+            continue;
+        }
+        let id = entry.map_or_else(String::new, |entry| entry.event.id.to_string());
         let status = convert::delivery_status(&delivered, &id, sequence);
         bytes += status.encoded_len();
         let has_room = page.deliveries.len() < size && bytes <= PAGE_BYTES_MAX;

@@ -163,6 +163,7 @@ fn state_of(sources: Vec<Source>) -> (State, Arc<FakeLog>, ManualClock) {
     });
     let clock = ManualClock::at(Timestamp::from_secs(1_763_900_000).unwrap());
     let state = State {
+        tokens: Tokens::off(Arc::new(ManualClock::at(Timestamp::EPOCH))),
         counts: Arc::new(Counts::new(&sources)),
         sources: Directory::new(sources),
         log: Arc::clone(&log) as Arc<dyn EventLog>,

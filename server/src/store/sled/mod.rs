@@ -60,6 +60,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use self::open::OpenError;
 use self::{
+    disk::Free,
     log::Reader,
     queue::Queue,
     tail::Tail,
