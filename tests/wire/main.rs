@@ -20,6 +20,7 @@
 
 mod agent;
 mod agents;
+mod auth;
 mod backup;
 mod bad_calls;
 mod bad_posts;

@@ -81,11 +81,12 @@ const TABLE: &[(&str, Need)] = {
 };
 
 /// The methods whose answer is a stream: it must end when the token does.
-const STREAMS: [&str; 4] = [
+const STREAMS: [&str; 5] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     "/hookline.v1.SubscriberService/Subscribe",
     "/hookline.v1.EventService/WatchEvents",
+    "/hookline.v1.AdminService/Backup",
 ];
 
 /// Who was let in, in the extensions of a request.

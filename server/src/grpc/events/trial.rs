@@ -56,7 +56,7 @@ impl Trial {
 
     /// Whether an event that is selected may still be refused.
     pub(super) fn has_filter(&self) -> bool {
-        self.filter.is_some()
+        self.filter.is_some() || self.sight.is_some()
     }
 
     /// Judges an event by all conditions, with the reason for which it is not taken if that is asked for.
