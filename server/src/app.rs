@@ -95,6 +95,27 @@ fn add_parts(
     });
 }
 
+/// Returns all that `/metrics` shows beside what came of webhooks.
+fn measured(
+    log: &Arc<dyn EventLog>,
+    broker: &Broker,
+    calls: &Arc<grpc::Calls>,
+    traces: &Traces,
+    clock: &dyn Clock,
+) -> Vec<Arc<dyn Measured>> {
+    vec![
+        Arc::new(OfLog(Arc::clone(log))),
+        Arc::new(broker.clone()),
+        Arc::clone(calls) as _,
+        Arc::new(traces.clone()),
+        Arc::new(Process { started_at: clock.wall() }),
+    ]
+}
+
+fn open_tls(files: Option<&tls::Files>, protocol: Protocol) -> Result<Option<Arc<Tls>>, TlsError> {
+    files.map(|files| Tls::open(files.clone(), protocol).map(Arc::new)).transpose()
+}
+
 /// The parts of the hub that run, and stop one after the other.
 #[derive(Clone, Debug)]
 struct Groups {
@@ -187,13 +208,7 @@ impl App {
         let (readiness, counts) =
             (http::Readiness::default(), Arc::new(http::Counts::new(&config.sources)));
         let calls = Arc::new(grpc::Calls::default());
-        let measured: Vec<Arc<dyn Measured>> = vec![
-            Arc::new(OfLog(Arc::clone(&log))),
-            Arc::new(broker.clone()),
-            Arc::clone(&calls) as _,
-            Arc::new(traces.clone()),
-            Arc::new(Process { started_at: clock.wall() }),
-        ];
+        let measured = measured(&log, &broker, &calls, &traces, &*clock);
         let directory = http::Directory::new(config.sources.clone());
         let body_bytes_max = Arc::new(AtomicUsize::new(config.http.max_body));
         let reload = Reload::new(config.clone());
@@ -209,27 +224,15 @@ impl App {
             tokens: auth.clone(),
             body_bytes_max: Arc::clone(&body_bytes_max),
         };
-        let open = |files: &Option<tls::Files>, protocol| {
-            let tls = files.clone().map(|files| Tls::open(files, protocol));
-            tls.transpose().map(|tls| tls.map(Arc::new))
-        };
-        let http_tls = open(&config.http.tls, Protocol::Http1)?;
-        let grpc_tls = open(&config.grpc.tls, Protocol::Http2)?;
+        let http_tls = open_tls(config.http.tls.as_ref(), Protocol::Http1)?;
+        let grpc_tls = open_tls(config.grpc.tls.as_ref(), Protocol::Http2)?;
         let listeners: Vec<_> = http_tls.iter().chain(&grpc_tls).cloned().collect();
         let front = http::Server::bind(config.http.listen, http_tls, state).await?;
         let sources = grpc::Sources { configured: directory, counts: Arc::clone(&counts) };
         let stop = groups.grpc.stopping().clone();
-        let services = grpc::Server::bind(
-            config.grpc.listen,
-            grpc_tls,
-            broker.clone(),
-            sources,
-            export,
-            auth.clone(),
-            calls,
-            stop,
-        )
-        .await?;
+        let (broker_of, tokens) = (broker.clone(), auth.clone());
+        let state = grpc::State { broker: broker_of, sources, export, tokens, calls };
+        let services = grpc::Server::bind(config.grpc.listen, grpc_tls, state, stop).await?;
         if !listeners.is_empty() {
             let keeping =
                 tls::keep_fresh(listeners, Arc::clone(&clock), groups.http.stopping().clone());

@@ -84,6 +84,21 @@ pub struct Sources {
     pub counts: Arc<Counts>,
 }
 
+/// What the services work with.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Who subscribes, and the log.
+    pub broker: Broker,
+    /// Who posts.
+    pub sources: Sources,
+    /// What is copied by a backup.
+    pub export: Arc<dyn Export>,
+    /// Who may call what.
+    pub tokens: Tokens,
+    /// Where calls are counted.
+    pub calls: Arc<Calls>,
+}
+
 /// What the services share.
 #[derive(Clone, Debug)]
 struct Shared {
@@ -132,13 +147,10 @@ impl Server {
     pub async fn bind(
         address: SocketAddr,
         tls: Option<Arc<Tls>>,
-        broker: Broker,
-        sources: Sources,
-        export: Arc<dyn Export>,
-        tokens: Tokens,
-        calls: Arc<Calls>,
+        state: State,
         stop: CancellationToken,
     ) -> Result<Self, BindError> {
+        let State { broker, sources, export, tokens, calls } = state;
         let listen = |source| BindError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
