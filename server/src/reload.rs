@@ -103,6 +103,9 @@ impl Reloaded {
 
 /// Returns the keys that differ and need a restart.
 fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    // Where it is not named it goes with the store.
+    let is_named = old.auth.is_named || new.auth.is_named;
+    let tokens_moved = is_named && old.auth.tokens != new.auth.tokens;
     let keys = [
         ("http.listen", old.http.listen != new.http.listen),
         ("http.tls", old.http.tls != new.http.tls),
@@ -112,7 +115,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("grpc.insecure", old.grpc.insecure != new.grpc.insecure),
         ("store.path", old.store.path != new.store.path),
         ("store.cache", old.store.cache != new.store.cache),
-        ("auth.tokens", old.auth.tokens != new.auth.tokens),
+        ("auth.tokens", tokens_moved),
         ("traces", old.traces != new.traces),
         ("shutdown.grace", old.shutdown != new.shutdown),
         ("log.format", old.log.format != new.log.format),
