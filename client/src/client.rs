@@ -84,7 +84,8 @@ impl Client {
         InterceptedService::new(self.channel.clone(), self.bearer.clone())
     }
 
-    /// Returns the channel, for services that have no client here, such as `grpc.health.v1`.
+    /// Returns the channel, without the token, for services that have no client here and need none, such as
+    /// `grpc.health.v1`.
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channel.clone()
@@ -141,8 +142,8 @@ impl Client {
 
     /// Returns the generated client of `hookline.v1.AdminService`.
     #[must_use]
-    pub fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel.clone())
+    pub fn admin(&self) -> AdminServiceClient<Transport> {
+        AdminServiceClient::new(self.transport())
             .max_decoding_message_size(limits::DECODED_MESSAGE_BYTES_MAX)
     }
 

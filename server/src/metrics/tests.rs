@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{family::ALL, *};
 
 const DOCS: &str = include_str!("../../docs/metrics.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const ALERTS: &str = include_str!("../../packaging/prometheus/alerts.yml");
 const ALERTS_TEST: &str = include_str!("../../packaging/prometheus/alerts_test.yml");
 const DASHBOARD: &str = include_str!("../../packaging/grafana/dashboard.json");
@@ -124,6 +125,7 @@ fn each_alert_is_tested_and_points_to_its_part_of_the_operators_manual() {
     for alert in alerts {
         let anchor = format!("server/docs/operations.md#{}", alert.to_lowercase());
         assert!(ALERTS.contains(&anchor), "{anchor}");
+        assert!(OPERATIONS.contains(&format!("\n### {alert}\n")), "no heading for {alert}");
         assert!(ALERTS_TEST.contains(&format!("alertname: {alert}\n")), "{alert}");
     }
 }

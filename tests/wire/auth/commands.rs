@@ -122,7 +122,22 @@ async fn commands_call_with_a_token_however_it_is_given() {
         assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
         assert!(text(&done.stdout).contains("github/push"));
     }
-    assert_eq!(run(&["status"], Some(&token)).status.code(), Some(0));
+    let backup = guarded.hub.folder().join("backup");
+    for arguments in [
+        &["status"][..],
+        &["sources"],
+        &["subscriptions", "list"],
+        &["subscriptions", "create", "prs", "github"],
+        &["deliveries", "list", "prs"],
+        &["dead-letters", "list"],
+        &["dead-letters", "summary"],
+        &["test-filter", "github"],
+        &["backup", backup.to_str().unwrap()],
+    ] {
+        let done = run(arguments, Some(&token));
+        assert_eq!(done.status.code(), Some(0), "{arguments:?}: {}", text(&done.stderr));
+        assert_eq!(run(arguments, None).status.code(), Some(1), "{arguments:?}");
+    }
     let bad = run(&list, Some("not\u{a0}one"));
     assert_eq!(bad.status.code(), Some(64), "{}", text(&bad.stderr));
     assert!(!text(&run(&["events", "list", "--help"], Some(&token)).stdout).contains(&token));
