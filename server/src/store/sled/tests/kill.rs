@@ -124,6 +124,10 @@ async fn check(folder: &Path, confirmed: &Confirmed, round: u32) {
     check_ledger(&store, confirmed).await;
     assert_eq!(std::fs::read_dir(folder.join("blobs")).unwrap().count(), 0);
     store.close().await;
+    // It reads everything twice: not after each of many kills.
+    if round % 10 != 3 {
+        return;
+    }
     // The child settles what is not in the log yet, which no hub does.
     let ahead = [Problem::Position, Problem::Settled, Problem::State, Problem::RecordOrphan];
     let report = super::check::checked(folder);
