@@ -4,7 +4,8 @@
 //! a decision about one event; TRACE is every step. Never a payload, never a secret.
 
 use std::{
-    fmt,
+    error::Error,
+    fmt::{self, Write as _},
     io::{self, IsTerminal},
     str::FromStr,
 };
@@ -132,6 +133,18 @@ impl Levels {
 }
 
 /// Makes what [`init`] sets up for the whole process, plain, to a writer of a test.
+/// Returns an error and its causes, as one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a string does not fail.
+        write!(text, ": {error}").ok();
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 pub(crate) fn to_writer<W>(log: &Log, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where

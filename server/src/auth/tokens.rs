@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     config::Auth,
     limits::{TOKENS_INTERVAL, TOKENS_SETTLED_AFTER},
+    telemetry::chain,
 };
 
 /// The tokens file, looked at again and again. Cheap to clone.
@@ -249,11 +250,6 @@ fn ended(table: &Table, caller: &Caller) -> Option<Until> {
             Some(_) | None => Some(Until::Gone),
         },
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -283,14 +283,11 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::{StreamExt as _, poll};
-    use hookline_core::{
-        delivery::{Nack, NackAction, Outcome, Policy},
-        event::{EventType, NewEvent, SourceName},
-    };
+    use hookline_core::delivery::{Nack, NackAction, Outcome, Policy};
 
     use super::*;
     use crate::{
-        broker::{Inbox, Item, LeaseOutcome, NewSubscription, Rule, Settle, Start},
+        broker::{Inbox, Item, LeaseOutcome, NewSubscription, Rule, Settle, Start, tests::event},
         clock::SystemClock,
         store::{EventLog as _, Ledger as _, memory::MemoryStore},
         tasks::Tasks,
@@ -315,21 +312,6 @@ mod tests {
         }
     }
 
-    fn event() -> NewEvent {
-        NewEvent {
-            source: SourceName::parse("github").unwrap(),
-            event_type: EventType::parse("push").unwrap(),
-            timestamp: Timestamp::EPOCH,
-            actor: String::new(),
-            resource_type: String::new(),
-            resource_id: String::new(),
-            payload: bytes::Bytes::new(),
-            metadata: [].into(),
-            delivery_key: String::new(),
-            replay_window: None,
-        }
-    }
-
     #[tokio::test]
     async fn letters_are_read_only_once_the_redrive_before_was_answered() {
         let (store, tasks) = (MemoryStore::new(), Tasks::new());
@@ -344,7 +326,7 @@ mod tests {
             policy: Policy::default(),
         };
         let creation = broker.create(new.clone()).await.unwrap().creation;
-        store.append(vec![event()], Timestamp::EPOCH).await.unwrap();
+        store.append(vec![event("push")], Timestamp::EPOCH).await.unwrap();
         let (_, mut inbox) = broker.subscribe(&new.name, "a".into(), 1).await.unwrap().unwrap();
         reject_next(&broker, &mut inbox, 0).await;
 

@@ -321,26 +321,15 @@ mod tests {
     use futures_util::StreamExt as _;
     use hookline_core::{
         delivery::{Creation, Epoch, Stamp},
-        event::{Event, EventType, NewEvent, SourceName},
+        event::Event,
     };
 
     use super::*;
-    use crate::store::Packed;
+    use crate::{broker::tests::event, store::Packed};
 
     fn delivery(counter: u64) -> Item {
         let sequence = Sequence::new(counter).unwrap();
-        let content = NewEvent {
-            source: SourceName::parse("github").unwrap(),
-            event_type: EventType::parse("push").unwrap(),
-            timestamp: Timestamp::EPOCH,
-            actor: String::new(),
-            resource_type: String::new(),
-            resource_id: String::new(),
-            payload: Bytes::new(),
-            metadata: [].into(),
-            delivery_key: String::new(),
-            replay_window: None,
-        };
+        let content = event("push");
         let id = EventId::new(Timestamp::EPOCH, [0; 10]);
         let event = Event { id, sequence, received_at: Timestamp::EPOCH, content };
         let packed = Packed::Plain(Bytes::new());

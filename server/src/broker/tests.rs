@@ -95,7 +95,8 @@ fn rule(patterns: &[&str]) -> Rule {
     Rule { patterns: PatternSet::parse(patterns).unwrap(), filter: None }
 }
 
-fn event(event_type: &str) -> NewEvent {
+/// Returns an event of GitHub's, which is about nothing.
+pub(super) fn event(event_type: &str) -> NewEvent {
     NewEvent {
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse(event_type).unwrap(),

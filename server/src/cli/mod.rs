@@ -42,7 +42,6 @@ mod time_arg;
 
 use std::{
     error::Error,
-    fmt::Write as _,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -54,6 +53,7 @@ use crate::{
     backup::BackupError,
     config::ConfigErrors,
     store::sled::{OpenError, restore::RestoreError},
+    telemetry::chain,
 };
 
 /// The command line or the configuration is wrong.
@@ -224,18 +224,6 @@ fn end(result: Result<(), CommandError>) -> ExitCode {
 fn fail(error: &dyn Error) -> ExitCode {
     say_error(&chain(error));
     ExitCode::FAILURE
-}
-
-/// Returns an error and its causes, as one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a string does not fail.
-        write!(text, ": {error}").ok();
-        cause = error.source();
-    }
-    text
 }
 
 /// Prints a line for people to the standard error stream.

@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// Listen for webhooks beyond loopback without TLS, such as behind a proxy that has it
     #[arg(long)]
     http_insecure: bool,
-    /// Let in who reaches the gRPC port beyond loopback
+    /// Listen for agents beyond loopback without TLS: tokens can be read on the way, and without tokens everybody gets in
     #[arg(long)]
     grpc_insecure: bool,
     /// The data folder [default: ./hookline-data]

@@ -117,7 +117,8 @@ pub struct Grpc {
     pub listen: SocketAddr,
     /// `tls`: the files of TLS. Unset: none is spoken.
     pub tls: Option<tls::Files>,
-    /// `insecure`: whether to let anybody in who reaches an address beyond loopback, such as on a network of one's own.
+    /// `insecure`: whether to listen beyond loopback all the same, such as on a network of one's own. Tokens are asked for
+    /// where there are some.
     pub insecure: bool,
 }
 

@@ -22,7 +22,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use crate::{
     limits::{ACCEPT_PAUSE, GRPC_CONNECTIONS_MAX},
     tls::Tls,
-    transport::Transport,
+    transport::{self, Transport},
 };
 
 /// Returns the connections that were accepted, each after its handshake. What comes when there is no room is closed.
@@ -48,7 +48,7 @@ where
         let tls = tls.clone();
         async move {
             let transport = match stream {
-                Ok(stream) => Transport::open(stream, tls.as_deref()).await?,
+                Ok(stream) => transport::open(stream, tls.as_deref()).await?,
                 Err(error) => return Some(Err(error)),
             };
             Some(Ok(Connection { transport, _permit: permit }))
@@ -69,7 +69,7 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.transport.tcp().connect_info()
+        transport::tcp(&self.transport).connect_info()
     }
 }
 

@@ -53,7 +53,7 @@ use crate::{
     tasks::{Group, Kind},
     tls::Tls,
     traces::Traces,
-    transport::Transport,
+    transport,
 };
 
 /// What the front works with.
@@ -226,7 +226,7 @@ impl Server {
             let (router, closing, tls) = (router.clone(), closing.clone(), tls.clone());
             let peer = Peer::at(stream.peer_addr().ok().map(|address| address.ip()));
             group.spawn(Kind::Contained, "http connection", async move {
-                let opening = Transport::open(stream, tls.as_deref());
+                let opening = transport::open(stream, tls.as_deref());
                 if let Some(Some(io)) = closing.run_until_cancelled(opening).await {
                     connection::serve(io, peer, router, closing).await;
                 }

@@ -173,25 +173,17 @@ mod tests {
 
     use hookline_core::{
         delivery::{Attempt, AttemptEnd, Creation, DeadLetter},
-        event::{Event, EventId, EventType, NewEvent, Sequence, SourceName},
+        event::{Event, EventId, Sequence},
     };
 
     use super::*;
-    use crate::store::{Entry, Packed};
+    use crate::{
+        broker::tests::event,
+        store::{Entry, Packed},
+    };
 
     fn row(number: u64, reason: Reason, text: &str) -> DeadRow {
-        let content = NewEvent {
-            source: SourceName::parse("github").unwrap(),
-            event_type: EventType::parse("push").unwrap(),
-            timestamp: Timestamp::EPOCH,
-            actor: String::new(),
-            resource_type: String::new(),
-            resource_id: String::new(),
-            payload: bytes::Bytes::new(),
-            metadata: [].into(),
-            delivery_key: String::new(),
-            replay_window: None,
-        };
+        let content = event("push");
         let (received_at, sequence) = (Timestamp::EPOCH, Sequence::new(number).unwrap());
         let event =
             Event { id: EventId::new(received_at, [0; 10]), sequence, received_at, content };

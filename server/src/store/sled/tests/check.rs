@@ -4,40 +4,24 @@ use std::{path::Path, sync::Arc};
 
 use hookline_core::{
     delivery::{Attempt, AttemptEnd, Change, Creation, Death, Reason, Record, Settlement},
-    event::{Sequence, SubscriptionName},
-    pattern::PatternSet,
+    event::Sequence,
 };
 
 use super::{
     super::{
-        super::{
-            Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange, Rule, SubscriptionConfig,
-        },
+        super::{Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange},
         check::{Problem, Report, check},
         dedupe,
         keys::{self, Kind, Meta},
         open::{self, OpenError},
     },
-    at, event, noise, open, runtime,
+    at, config, event, noise, open, runtime,
 };
 
 const ONE: ReadLimit = ReadLimit { count: 1, bytes: 1 };
 
 fn sequence(number: u64) -> Sequence {
     Sequence::new(number).unwrap()
-}
-
-fn config(name: &str) -> SubscriptionConfig {
-    SubscriptionConfig {
-        name: SubscriptionName::parse(name).unwrap(),
-        rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: String::new() },
-        earlier: Vec::new(),
-        look_back: None,
-        policy: hookline_core::delivery::Policy::default(),
-        pause: hookline_core::delivery::Pause::Off,
-        created_at: at(0),
-        start_after: 0,
-    }
 }
 
 fn attempt() -> Attempt {

@@ -13,20 +13,16 @@ use std::{
 
 use hookline_core::{
     delivery::{Change, Creation, Death, Ended, Reason, Record, Settlement},
-    event::{Sequence, SubscriptionName},
-    pattern::PatternSet,
+    event::Sequence,
 };
 
 use super::{
     super::{
-        super::{
-            Commit, CreateError, EventLog as _, Ledger as _, ReadLimit, ReadRange, Rule,
-            SubscriptionConfig,
-        },
+        super::{Commit, CreateError, EventLog as _, Ledger as _, ReadLimit, ReadRange},
         SledStore,
         check::Problem,
     },
-    at, event, noise, open, runtime, setting,
+    at, config, event, noise, open, runtime, setting,
 };
 
 const FOLDER: &str = "HOOKLINE_KILL_FOLDER";
@@ -228,7 +224,7 @@ async fn append_for_ever(store: Arc<SledStore>, prefix: String) {
 
 /// Commit `n` acks deliveries `3n + 1` and `3n + 2` and fails `3n + 3`; every second one then dies.
 async fn settle_for_ever(store: Arc<SledStore>) {
-    let creation = match store.create(config()).await {
+    let creation = match store.create(config("prs")).await {
         Ok(creation) | Err(CreateError::Exists(creation)) => creation,
         Err(CreateError::Commit(error)) => panic!("{error}"),
     };
@@ -289,17 +285,4 @@ async fn give_up(
     let dead_events = vec![(sequence, entry)];
     let commit = Commit { changes, dead_events, config: None, at: at(3) };
     store.commit(creation, epoch, commit).await.unwrap();
-}
-
-fn config() -> SubscriptionConfig {
-    SubscriptionConfig {
-        name: SubscriptionName::parse("prs").unwrap(),
-        rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: String::new() },
-        earlier: Vec::new(),
-        look_back: None,
-        policy: hookline_core::delivery::Policy::default(),
-        pause: hookline_core::delivery::Pause::Off,
-        created_at: at(0),
-        start_after: 0,
-    }
 }

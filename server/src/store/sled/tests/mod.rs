@@ -10,11 +10,15 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
-    event::{EventType, NewEvent, SourceName},
+    event::{EventType, NewEvent, SourceName, SubscriptionName},
+    pattern::PatternSet,
     time::Timestamp,
 };
 
-use super::{Options, SledStore};
+use super::{
+    super::{Rule, SubscriptionConfig},
+    Options, SledStore,
+};
 
 /// Nothing here depends on how much room the machine's disk has.
 const OPTIONS: Options =
@@ -32,6 +36,20 @@ fn setting(name: &str) -> Option<String> {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Returns a subscription of all that GitHub sends, from the first event on.
+fn config(name: &str) -> SubscriptionConfig {
+    SubscriptionConfig {
+        name: SubscriptionName::parse(name).unwrap(),
+        rule: Rule { patterns: PatternSet::parse(["github"]).unwrap(), filter: String::new() },
+        earlier: Vec::new(),
+        look_back: None,
+        policy: hookline_core::delivery::Policy::default(),
+        pause: hookline_core::delivery::Pause::Off,
+        created_at: at(0),
+        start_after: 0,
+    }
 }
 
 fn at(secs: i64) -> Timestamp {
