@@ -42,10 +42,18 @@ pub const PEM_BYTES_MAX: usize = MIB;
 /// to see that it was taken.
 pub const PEM_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a client of gRPC may take to send the first 24 bytes of HTTP/2: as long as headers may.
+pub const PREFACE_TIME_MAX: Duration = HEADER_TIME_MAX;
+/// How many files the hub may want open: all connections, and some for the store, certificates and the log.
+pub const FILES_WANTED: u64 = (CONNECTIONS_MAX + GRPC_CONNECTIONS_MAX + 256) as u64;
+
 // --- HTTP: all requests together ---
 
 /// The most posts at once; beyond them the answer is 429 before the body is read. Four times what one commit takes.
 pub const POSTS_MAX: usize = 1_024;
+/// How many bytes of each body are not counted there: ordinary webhooks have about 10 KB, and must come in also while
+/// large ones, which may stall, have the whole budget. With all of [`POSTS_MAX`] it is 64 MiB beside the budget.
+pub const BODY_FREE_BYTES: usize = 64 * KIB;
 /// The most bytes of bodies in memory at once: what keeps memory flat when many large ones come together.
 pub const BODY_BUDGET_BYTES: usize = 64 * MIB;
 /// How long a body waits for its part of the budget: half of the 10 s that GitHub waits for an answer.
@@ -60,13 +68,24 @@ pub const CONNECTION_BUFFER_BYTES: usize = 64 * KIB;
 /// How long what a sender still sends is read and dropped after it was refused: a connection closed with unread bytes
 /// is reset, and the sender never sees the answer.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
-/// How many bytes are read and dropped so.
-pub const LINGER_BYTES_MAX: usize = 64 * MIB;
+/// How many bytes are read and dropped so before there is a pause of [`LINGER_PAUSE`]: who sends without end is read at 8 MiB
+/// a second, and costs next to nothing.
+pub const LINGER_STEP_BYTES: usize = 64 * KIB;
+/// The pause between these.
+pub const LINGER_PAUSE: Duration = Duration::from_millis(8);
 /// How long a body may still come in once the hub stops: an ordinary one takes milliseconds, and one that stalls must not
 /// use up the grace of everything else.
 pub const DRAIN_BODY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may take to end once nothing is in flight and the hub stops.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
+/// The least that `max_per_second` of a source may be: about 86 a day.
+pub const SOURCE_RATE_LEAST: f64 = 0.001;
+/// The most that it may be: more than the hub takes.
+pub const SOURCE_RATE_MOST: f64 = 100_000.0;
+/// The most that `burst` of a source may be.
+pub const SOURCE_BURST_MOST: u32 = 100_000;
+/// The longest `Retry-After` of a source that posts too often: senders that wait for hours take it for an error.
+pub const RETRY_AFTER_RATE_MOST: Duration = Duration::from_secs(3_600);
 /// `Retry-After` of 429: a full house empties in a moment.
 pub const RETRY_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
 /// `Retry-After` of 503: a restart or a disk that was full.
@@ -164,6 +183,10 @@ pub const REDRIVE_DEFAULT: u32 = 1_000;
 
 /// The most bytes of a request: a published event has at most the payload of a webhook, and some metadata.
 pub const REQUEST_BYTES_MAX: usize = 26 * MIB;
+/// The most bytes of requests in memory at once, as of webhooks' bodies ([`BODY_BUDGET_BYTES`]): two of the largest.
+pub const REQUEST_BUDGET_BYTES: usize = 64 * MIB;
+/// How many bytes of each request are not counted there, so that acks go on while large requests have all of it.
+pub const REQUEST_FREE_BYTES: usize = 16 * KIB;
 /// The most bytes that are kept of what a consumer says about its progress: a line or two for people.
 pub const PROGRESS_BYTES_MAX: usize = 1_024;
 /// The most keys of a published event's metadata.
@@ -210,6 +233,39 @@ pub const CALL_BYTES_MAX: usize = 4 * MIB;
 /// The most calls at once on one connection: a process with this many streams and calls open wants a second
 /// connection, and one that opens them without end must not fill the memory.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 1_000;
+/// The most bytes of the headers of one call, as HTTP/2 counts them: clients send about 500, tokens have some hundred. A
+/// call with more is answered 431; one with four times as many ends its connection.
+pub const CALL_HEADER_BYTES_MAX: u32 = 16 << 10;
+/// The most calls of a connection that were reset before the hub looked at them (rapid reset, CVE-2023-44487); beyond
+/// it the connection ends. It is h2's own default, set so that it stays.
+pub const RESETS_PENDING_MAX: usize = 20;
+/// The most calls of a connection that the hub reset for frames that were wrong (RUSTSEC-2024-0003); beyond it the
+/// connection ends. It is hyper's own default.
+pub const RESETS_OF_BAD_FRAMES_MAX: usize = 1_024;
+/// How many frames without data a connection may send in [`EMPTY_FRAMES_INTERVAL`] before it is read more slowly: pings,
+/// settings, windows, resets. With windows of 64 KiB, which are the smallest in use, and two frames for each half of one, a
+/// client that sends as many reads 320 MB a second.
+pub const EMPTY_FRAMES_MAX: usize = 2_000;
+/// Of the headers of a call, so many bytes cost nothing there, and each [`HEADER_BYTES_PER_FRAME`] beyond them as much as a
+/// frame without data: they take long to decode, and the headers of few calls are larger.
+pub const HEADER_BYTES_FREE: usize = KIB;
+/// See [`HEADER_BYTES_FREE`]. A connection whose calls all have 16 KiB of headers makes ten a second.
+pub const HEADER_BYTES_PER_FRAME: usize = 8;
+/// The interval in which these are counted.
+pub const EMPTY_FRAMES_INTERVAL: Duration = Duration::from_millis(100);
+/// A frame of data with fewer bytes counts as one without: an ack takes about 60.
+pub const EMPTY_FRAME_BYTES: usize = 5;
+/// How many bytes of answers may wait for the reader of one connection before its calls give no more: some messages of
+/// the size that most clients take. Each call that is answered at that moment may add one message.
+pub const PENDING_BYTES_PER_CONNECTION_MAX: usize = 16 * MIB;
+/// How many bytes of answers may wait on all connections before each has only [`PENDING_BYTES_PER_CONNECTION_LEAST`].
+pub const PENDING_BYTES_MAX: usize = 256 * MIB;
+/// How many bytes may always wait on a connection: a message goes on while less waits, so that nobody stands still because of
+/// others.
+pub const PENDING_BYTES_PER_CONNECTION_LEAST: usize = MIB;
+/// How many calls of one connection may read events at once to answer with them; the others wait. An answer is in memory
+/// before it is known how large it is, and the largest takes twice the 25 MiB of its payload.
+pub const LOADING_PER_CONNECTION_MAX: usize = 4;
 /// The most connections to the gRPC port; what comes beyond them is closed at once, so that clients know to come back
 /// later. As many as HTTP has.
 pub const GRPC_CONNECTIONS_MAX: usize = CONNECTIONS_MAX;
@@ -344,13 +400,15 @@ const _: () = {
     // The budget is counted in permits of a semaphore, asked for by `u32`.
     assert!(BODY_BUDGET_BYTES <= u32::MAX as usize);
     assert!(BODY_GROWTH_BYTES <= BODY_BYTES_LEAST);
+    assert!(BODY_FREE_BYTES * POSTS_MAX <= BODY_BUDGET_BYTES);
     // hyper's read buffer can't be smaller than 8 KiB.
     assert!(8 * KIB <= CONNECTION_BUFFER_BYTES);
     assert!(HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
     // Who is refused must have been accepted.
     assert!(POSTS_MAX < CONNECTIONS_MAX);
     // What a sender may post it must be able to finish posting after a refusal.
-    assert!(BODY_BYTES_MOST <= LINGER_BYTES_MAX);
+    let pauses = LINGER_TIME_MAX.as_millis() / LINGER_PAUSE.as_millis();
+    assert!(BODY_BYTES_MOST as u128 <= LINGER_STEP_BYTES as u128 * pauses);
     assert!(BODY_PROGRESS_TIME_MAX.as_secs() <= BODY_TIME_MAX.as_secs());
     // What one read brings must fit what is kept.
     assert!(FETCH_READ_BYTES <= AHEAD_BYTES_MAX);
@@ -361,6 +419,8 @@ const _: () = {
     assert!((CAUSES_MAX + 1) * CAUSE_BYTES < PAGE_BYTES_MAX);
     assert!((IN_FLIGHT_MAX as usize) * HELD_BARE_BYTES < HELD_BYTES_MAX);
     assert!(CALL_BYTES_MAX <= REQUEST_BYTES_MAX);
+    assert!(2 * REQUEST_BYTES_MAX <= REQUEST_BUDGET_BYTES);
+    assert!(REQUEST_BUDGET_BYTES <= u32::MAX as usize);
     assert!(MAX_AGE_DEFAULT.as_secs() <= OPEN_MAX_AGE_DEFAULT.as_secs());
     assert!(OPEN_MAX_AGE_DEFAULT.as_secs() <= AGE_MOST.as_secs());
     assert!(SHUTDOWN_GRACE_DEFAULT.as_secs() <= SHUTDOWN_GRACE_MOST.as_secs());

@@ -8,6 +8,8 @@ pub mod text;
 
 pub mod event;
 
+pub mod rate;
+
 pub mod source;
 
 pub mod provider;

@@ -6,6 +6,7 @@ pub use crate::provider::{Kind, UnknownKind};
 use crate::{
     event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, SourceName},
     normalize::Mapping,
+    rate::Rate,
     time::Timestamp,
     verify::{KeyError, Keyring, Scheme},
 };
@@ -116,6 +117,8 @@ pub struct Settings {
     pub replay_window: Option<Duration>,
     /// What a sender says in its handshake (Meta's `hub.verify_token`).
     pub verify_token: Option<Secret>,
+    /// How many requests are looked at, signed or not; `None`: as many as come.
+    pub rate: Option<Rate>,
     /// Of a source of kind `custom`, and only of such a one.
     pub custom: Option<Custom>,
 }

@@ -174,6 +174,22 @@ pub enum Problem {
         /// The most.
         most: Duration,
     },
+    /// Not a number.
+    #[error("`{0}` is not a number that can be taken here")]
+    Number(String),
+    /// A number out of bounds.
+    #[error("{found} is not within {least} to {most}")]
+    NumberRange {
+        /// The number.
+        found: f64,
+        /// The least.
+        least: f64,
+        /// The most.
+        most: f64,
+    },
+    /// A burst of no rate.
+    #[error("does nothing without `max_per_second`")]
+    BurstAlone,
     /// Nothing where something is needed.
     #[error("must not be empty")]
     Empty,

@@ -293,6 +293,55 @@ impl Section {
         })
     }
 
+    /// Takes a number within bounds, if there is one.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<f64>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<f64> {
+        let (least, most) = (*bounds.start(), *bounds.end());
+        let read = |value| {
+            let found = match value {
+                Value::Toml(toml::Value::Float(number)) => number,
+                Value::Toml(toml::Value::Integer(number)) => {
+                    number.to_string().parse().map_err(|_| Problem::Number(number.to_string()))?
+                }
+                other @ (Value::Table(_) | Value::Toml(_) | Value::Text(_)) => {
+                    let text = text_of(other, "a number")?;
+                    text.trim().parse().map_err(|_| Problem::Number(text))?
+                }
+            };
+            // What is no number is in no range.
+            let within = bounds.contains(&found);
+            if within { Ok(found) } else { Err(Problem::NumberRange { found, least, most }) }
+        };
+        self.read(key, errors, read)
+    }
+
+    /// Takes a whole number within bounds, if there is one.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<u32>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<u32> {
+        let (least, most) = (f64::from(*bounds.start()), f64::from(*bounds.end()));
+        let read = |value| {
+            let text = match value {
+                Value::Toml(toml::Value::Integer(number)) => number.to_string(),
+                other @ (Value::Table(_) | Value::Toml(_) | Value::Text(_)) => {
+                    text_of(other, "a whole number")?
+                }
+            };
+            let found = text.trim().parse().map_err(|_| Problem::Number(text))?;
+            let within = bounds.contains(&found);
+            let outside = Problem::NumberRange { found: f64::from(found), least, most };
+            if within { Ok(found) } else { Err(outside) }
+        };
+        self.read(key, errors, read)
+    }
+
     /// Takes true or false.
     pub(super) fn flag(&mut self, key: &'static str, errors: &mut Vec<ConfigError>) -> bool {
         let read = |value: Value| match value {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hookline_core::{
     event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, SourceName},
     normalize::times,
+    rate::Rate,
     source::{
         EmptySecret, Kind, LiveSecret, PublicUrl, SECRETS_MAX, Secret, Settings, Source,
         SourceError,
@@ -108,14 +109,30 @@ fn read_settings(
             .map_err(|problem| errors.push(ConfigError::at(key, problem)))
             .ok()
     });
+    let rate = read_rate(section, errors);
     Settings {
         url: url.or(base),
         tolerance,
         legacy_signatures,
         replay_window,
         verify_token,
+        rate,
         custom: None,
     }
+}
+
+/// Reads how often the source may post.
+fn read_rate(section: &mut Section, errors: &mut Vec<ConfigError>) -> Option<Rate> {
+    let rates = limits::SOURCE_RATE_LEAST..=limits::SOURCE_RATE_MOST;
+    let is_limited = section.origin("max_per_second").is_some();
+    let per_second = section.number("max_per_second", rates, errors);
+    let alone = section.origin("burst").filter(|_| !is_limited);
+    let burst = section.count("burst", 1..=limits::SOURCE_BURST_MOST, errors);
+    if let Some(origin) = alone {
+        let (key, origin) = (section.key("burst"), Some(origin));
+        errors.push(ConfigError { key, origin, problem: Problem::BurstAlone });
+    }
+    Some(Rate::new(per_second?, burst))
 }
 
 /// Refuses what would do nothing: who sets a tolerance believes that old requests are refused.

@@ -75,9 +75,6 @@ pub(super) fn handshake(answer: Answer) -> Response {
 
 /// The answer to a request that was refused.
 pub(super) fn refused(cause: Cause) -> Response {
-    let retry_after = |after: Duration, response: Response| {
-        ([(header::RETRY_AFTER, HeaderValue::from(after.as_secs()))], response).into_response()
-    };
     let close: (HeaderName, _) = (header::CONNECTION, HeaderValue::from_static("close"));
     match cause {
         Cause::SignatureMissing
@@ -90,6 +87,7 @@ pub(super) fn refused(cause: Cause) -> Response {
         Cause::BodyStalled => {
             ([close], error(StatusCode::REQUEST_TIMEOUT, "body timed out")).into_response()
         }
+        Cause::RateLimited => too_often(Duration::ZERO),
         Cause::Overload => retry_after(
             limits::RETRY_AFTER_OVERLOAD,
             error(StatusCode::TOO_MANY_REQUESTS, "overloaded, try again"),
@@ -103,6 +101,19 @@ pub(super) fn refused(cause: Cause) -> Response {
             ([close], retry_after(limits::RETRY_AFTER_UNAVAILABLE, response)).into_response()
         }
     }
+}
+
+/// The answer to a source that posts more often than it may; the time is that until it may again.
+pub(super) fn too_often(wait: Duration) -> Response {
+    let after = Duration::from_secs(wait.as_secs().saturating_add(1));
+    retry_after(
+        after.min(limits::RETRY_AFTER_RATE_MOST),
+        error(StatusCode::TOO_MANY_REQUESTS, "too many requests, try again"),
+    )
+}
+
+fn retry_after(after: Duration, response: Response) -> Response {
+    ([(header::RETRY_AFTER, HeaderValue::from(after.as_secs()))], response).into_response()
 }
 
 /// The body of an answer to what is in the log.

@@ -31,8 +31,8 @@ pub(super) fn is_declared_above(bytes_max: usize, headers: &HeaderMap) -> bool {
 
 /// Reads a body of at most `bytes_max` bytes.
 ///
-/// A declared length takes its part of the budget before the first byte; a body without one takes it as it grows, so
-/// that it can fail for overload halfway.
+/// The first [`limits::BODY_FREE_BYTES`] are not counted. Of what lies above, a declared length takes its part of the
+/// budget before the first byte; a body without one takes it as it grows, so that it can fail for overload halfway.
 pub(super) async fn read(
     body: Body,
     bytes_max: usize,
@@ -43,7 +43,8 @@ pub(super) async fn read(
     if declared.is_some_and(|length| bytes_max < length) {
         return Err(Cause::BodyTooLarge);
     }
-    let part = take_part(budget, declared.unwrap_or(0)).await?;
+    let counted = declared.unwrap_or(0).saturating_sub(limits::BODY_FREE_BYTES);
+    let part = take_part(budget, counted).await?;
     let reading = collect(body, declared.unwrap_or(0), bytes_max, part, budget);
     timeout(limits::BODY_TIME_MAX, reading).await.map_err(|_| Cause::BodyStalled)?
 }
@@ -69,7 +70,8 @@ async fn collect(
         if bytes_max < length {
             return Err(Cause::BodyTooLarge);
         }
-        let missing = length.saturating_sub(part.num_permits());
+        let counted = length.saturating_sub(limits::BODY_FREE_BYTES);
+        let missing = counted.saturating_sub(part.num_permits());
         if 0 < missing {
             part.merge(take_part(budget, missing.max(limits::BODY_GROWTH_BYTES)).await?);
         }

@@ -82,7 +82,7 @@ where
     }
 }
 
-/// Reads and drops what the sender still sends: closing a connection with unread bytes resets it, and the answer, which
+/// Reads and drops, at a pace, what the sender still sends: closing a connection with unread bytes resets it, and the answer, which
 /// may be on its way, is lost.
 async fn linger(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let drain = async {
@@ -90,12 +90,15 @@ async fn linger(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
             return;
         }
         let mut scratch = [0; 8 << 10];
-        let mut read = 0;
-        while read < limits::LINGER_BYTES_MAX {
-            match io.read(&mut scratch).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => read += count,
+        loop {
+            let mut read = 0;
+            while read < limits::LINGER_STEP_BYTES {
+                match io.read(&mut scratch).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => read += count,
+                }
             }
+            tokio::time::sleep(limits::LINGER_PAUSE).await;
         }
     };
     // At the limit the connection is closed all the same.

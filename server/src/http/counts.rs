@@ -33,6 +33,8 @@ pub enum Cause {
     BodyBroken,
     /// Its body did not come on.
     BodyStalled,
+    /// The source posts more often than it may.
+    RateLimited,
     /// Too many posts, or too many bytes, at once.
     Overload,
     /// The log did not take its event.
@@ -43,7 +45,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SignatureMissing,
         Self::SignatureAmbiguous,
         Self::SignatureMalformed,
@@ -52,6 +54,7 @@ impl Cause {
         Self::BodyTooLarge,
         Self::BodyBroken,
         Self::BodyStalled,
+        Self::RateLimited,
         Self::Overload,
         Self::Store,
         Self::Draining,
@@ -69,6 +72,7 @@ impl Cause {
             Self::BodyTooLarge => "body_too_large",
             Self::BodyBroken => "body_broken",
             Self::BodyStalled => "body_stalled",
+            Self::RateLimited => "rate_limited",
             Self::Overload => "overload",
             Self::Store => "store",
             Self::Draining => "draining",

@@ -53,6 +53,10 @@ async fn handle(front: &Front, source: &Arc<Source>, request: Request) -> Respon
     if !source.kind().takes(request.method()) {
         return answer::not_allowed(source.kind(), request.method());
     }
+    if let Err(wait) = front.rates.take(source, front.clock.steady()) {
+        note(front, source, &Cause::RateLimited.into());
+        return answer::too_often(wait);
+    }
     let method = request.method().clone();
     let mut traced = Traced::begin(front, request.headers());
     let answer = match take(front, source, request, traced.as_mut()).await {

@@ -1,7 +1,7 @@
 //! The HTTP front: takes webhooks, and answers once they are durable (DESIGN: section 8).
 //!
-//! A request meets, in this order: its source (404), its method (405), its declared size (413), the hub's end (503), the
-//! number of posts at once (429), its part of the memory for bodies (429), the body itself (413, 408), its signature
+//! A request meets, in this order: its source (404), its method (405), the source's rate (429), its declared size (413), the
+//! hub's end (503), the number of posts at once (429), its part of the memory for bodies (429), the body itself (413, 408), its signature
 //! (401), the normalizer, and the log (503). Nothing of a body is used before its signature is right, but for what stands
 //! in the body to prove it, and for the handshakes that a provider does not sign, which bring no event.
 
@@ -13,6 +13,7 @@ mod directory;
 mod health;
 mod ingest;
 mod metrics;
+mod rates;
 mod stall;
 mod traced;
 
@@ -38,7 +39,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Peer;
+use self::{connection::Peer, rates::Rates};
 pub use self::{
     counts::{Cause, Counts, Outcome},
     directory::Directory,
@@ -92,6 +93,7 @@ struct Front {
     measured: Vec<Arc<dyn Measured>>,
     tokens: Tokens,
     body_bytes_max: Arc<AtomicUsize>,
+    rates: Rates,
     /// A permit for each post in work.
     posts: Arc<Semaphore>,
     /// A permit for each byte of a body in memory.
@@ -105,6 +107,7 @@ impl Front {
         let counts = Arc::clone(&state.counts) as Arc<dyn Measured>;
         Self {
             sources: state.sources,
+            rates: Rates::default(),
             log: state.log,
             clock: state.clock,
             readiness: state.readiness,

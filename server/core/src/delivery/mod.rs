@@ -26,7 +26,7 @@ pub use io::{
     StreamId, Ticket,
 };
 pub use lease::{CONSUMER_BYTES_MAX, LeaseId, Seal, Stamp};
-pub use policy::{Breaker, Coalesce, Ordering, Pause, Policy, PolicyError, Rate};
+pub use policy::{Breaker, Coalesce, Ordering, Pause, Policy, PolicyError};
 pub use record::{
     Attempt, AttemptEnd, Background, Backgrounds, Change, DeadLetter, Death, Ended, HISTORY_MAX,
     LeaseRecord, Past, Pasts, Reason, Record, Settlement, Snapshot,
@@ -34,6 +34,8 @@ pub use record::{
 pub use resource::ResourceKey;
 pub use sequence_set::SequenceSet;
 pub use subscription::{BreakerState, Config, Counts, Hold, Status, Subscription};
+
+pub use crate::rate::Rate;
 
 /// The number of a subscription's creation: unique within a store and never used twice, so that what was said about a
 /// deleted subscription is never taken for one of the same name.

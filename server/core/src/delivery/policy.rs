@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use crate::{rate::Rate, time::Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,7 +32,8 @@ pub struct Policy {
     pub ordering: Ordering,
     /// Whether a newer event of a resource replaces older ones that nobody has begun.
     pub coalesce: Coalesce,
-    /// How many leases are given per second at most; `None`: as many as consumers take.
+    /// How many leases are given at most, 0.001 to 100,000 per second and 1 to 100,000 at once; `None`: as many as
+    /// consumers take.
     pub rate: Option<Rate>,
     /// When failures pause the subscription; `None`: never.
     pub breaker: Option<Breaker>,
@@ -70,15 +71,6 @@ pub enum Coalesce {
     },
 }
 
-/// How many leases are given at most.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// On average; 0.001 to 100,000.
-    pub per_second: f64,
-    /// At once, after a time without; 1 to 100,000.
-    pub burst: u32,
-}
-
 /// When failures in a row pause a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
@@ -106,20 +98,6 @@ impl Coalesce {
     pub fn debounce(quiet: Option<Duration>, max_wait: Option<Duration>) -> Self {
         let quiet = quiet.unwrap_or(SECOND * 5);
         Self::Debounce { quiet, max_wait: max_wait.unwrap_or_else(|| MINUTE.max(quiet)) }
-    }
-}
-
-impl Rate {
-    /// Returns a rate; its burst is what comes in a second, one at least, if it is not given.
-    #[must_use]
-    pub fn new(per_second: f64, burst: Option<u32>) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is clamped"
-        )]
-        let of_a_second = || per_second.ceil().clamp(1.0, 100_000.0) as u32;
-        Self { per_second, burst: burst.unwrap_or_else(of_a_second) }
     }
 }
 

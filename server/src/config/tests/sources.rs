@@ -5,6 +5,7 @@ use hmac::{KeyInit as _, Mac as _};
 use hookline_core::{
     event::NewEvent,
     normalize::{Received, receive},
+    rate::Rate,
     time::Timestamp,
     verify::Request,
 };
@@ -199,6 +200,11 @@ fn settings_of_a_source_have_their_bounds() {
     assert_eq!(settings.tolerance, Some(Duration::from_secs(60)));
     let url = config.sources[0].url_of("/webhooks/a?b").unwrap();
     assert_eq!(url, "https://hooks.example.com/webhooks/a?b");
+    assert_eq!(settings.rate, None);
+    let config = source("max_per_second = 0.5\nburst = 7").load().unwrap();
+    assert_eq!(config.sources[0].settings().rate, Some(Rate { per_second: 0.5, burst: 7 }));
+    let config = source("max_per_second = 20").load().unwrap();
+    assert_eq!(config.sources[0].settings().rate, Some(Rate { per_second: 20.0, burst: 20 }));
     let config = source("url = \"https://other.example.com/in\"").load().unwrap();
     let url = config.sources[0].url_of("/webhooks/a?b").unwrap();
     assert_eq!(url, "https://other.example.com/in?b");
@@ -206,6 +212,14 @@ fn settings_of_a_source_have_their_bounds() {
         ("replay_window = \"0s\"", "replay_window: `0s` is less than 1s"),
         ("replay_window = \"8d\"", "replay_window (hub.toml): `8days` is more than 7days"),
         ("tolerance = \"2d\"", "tolerance (hub.toml): `2days` is more than 1day"),
+        ("max_per_second = 0", "max_per_second (hub.toml): 0 is not within 0.001 to 100000"),
+        ("max_per_second = nan", "max_per_second (hub.toml): NaN is not within 0.001 to 100000"),
+        (
+            "max_per_second = \"fast\"",
+            "max_per_second (hub.toml): `fast` is not a number that can be taken here",
+        ),
+        ("max_per_second = 1\nburst = 0", "burst (hub.toml): 0 is not within 1 to 100000"),
+        ("burst = 5", "burst (hub.toml): does nothing without `max_per_second`"),
         (
             "verify_token = \"x\"",
             "verify_token: must begin with `env:`, `file:` or `plain:` (the value is not shown)",

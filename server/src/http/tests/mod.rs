@@ -6,4 +6,5 @@ mod kit;
 mod logs;
 mod metrics;
 mod overload;
+mod rates;
 mod requests;

@@ -75,10 +75,12 @@ async fn posts_in_work_count_until_they_are_answered() {
     let watched = async {
         hub.log.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
         assert_eq!(hub.front.posts.available_permits(), limits::POSTS_MAX - 1);
-        assert_eq!(hub.front.budget.available_permits(), limits::BODY_BUDGET_BYTES - BODY.len());
+        assert_eq!(hub.front.budget.available_permits(), limits::BODY_BUDGET_BYTES - 10);
         hub.log.open.send_replace(true);
     };
-    let (answer, ()) = tokio::join!(hub.post(BODY), watched);
+    // Ten bytes above what is not counted.
+    let body = vec![b' '; limits::BODY_FREE_BYTES + 10];
+    let (answer, ()) = tokio::join!(hub.post(body), watched);
     assert_eq!(answer.status, 200);
     assert_eq!(hub.front.posts.available_permits(), limits::POSTS_MAX);
     assert_eq!(hub.front.budget.available_permits(), limits::BODY_BUDGET_BYTES);
@@ -89,7 +91,8 @@ async fn a_body_waits_for_its_part_of_the_memory_and_then_is_told_to_try_again()
     let hub = Hub::new();
     let all = u32::try_from(limits::BODY_BUDGET_BYTES).unwrap();
     let taken = Arc::clone(&hub.front.budget).acquire_many_owned(all).await.unwrap();
-    let (answer, took) = timed(hub.post(BODY)).await;
+    let large = || vec![b' '; limits::BODY_FREE_BYTES + 1];
+    let (answer, took) = timed(hub.post(large())).await;
     answer.assert_retry(429);
     assert_eq!(hub.refused(Cause::Overload), 1);
     assert!(limits::BODY_BUDGET_TIME_MAX <= took && took < Duration::from_secs(6), "{took:?}");
@@ -98,8 +101,20 @@ async fn a_body_waits_for_its_part_of_the_memory_and_then_is_told_to_try_again()
         tokio::time::sleep(Duration::from_secs(4)).await;
         drop(taken);
     };
-    let (answer, ()) = tokio::join!(hub.post(BODY), freed);
+    let (answer, ()) = tokio::join!(hub.post(large()), freed);
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordinary_bodies_come_in_while_large_ones_have_all_of_the_memory() {
+    let hub = Hub::new();
+    let all = u32::try_from(limits::BODY_BUDGET_BYTES).unwrap();
+    let _taken = Arc::clone(&hub.front.budget).acquire_many_owned(all).await.unwrap();
+    let (answer, took) = timed(hub.post(BODY)).await;
+    assert_eq!((answer.status.as_u16(), took), (200, Duration::ZERO));
+    // Also where the length is not declared.
+    let stream = slow_body(vec![Bytes::from("{}")], Duration::ZERO, End::Whole);
+    assert_eq!(hub.send(post(stream)).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,10 @@
 //! What keeps a subscription from leasing, whatever its consumers have room for: a pause, a limit of its rate, a breaker.
 
-use std::time::Duration;
-
 use crate::{
-    delivery::{Breaker, Pause, Policy, Rate},
+    delivery::{Breaker, Pause, Policy},
     event::Sequence,
     planted::{Bug, is_planted},
+    rate::Bucket,
     time::Timestamp,
 };
 
@@ -50,9 +49,8 @@ pub(super) struct Gate {
     /// How many attempts failed in a row.
     failures: u32,
     probe: Option<Sequence>,
-    /// How many leases may be given at `counted_at`.
-    tokens: f64,
-    counted_at: Timestamp,
+    /// How many leases may be given.
+    bucket: Bucket,
     /// For when its timer is armed.
     pub(super) armed: Option<Timestamp>,
 }
@@ -64,8 +62,7 @@ impl Gate {
             breaker: BreakerState::Closed,
             failures: 0,
             probe: None,
-            tokens: policy.rate.map_or(0.0, |rate| f64::from(rate.burst)),
-            counted_at: now,
+            bucket: Bucket::full(policy.rate, now),
             armed: None,
         }
     }
@@ -81,8 +78,7 @@ impl Gate {
             (self.breaker, self.failures, self.probe) = (BreakerState::Closed, 0, None);
         }
         if let Some(rate) = policy.rate {
-            self.tokens = self.tokens_at(rate, now);
-            self.counted_at = now;
+            self.bucket.settle(rate, now);
         }
     }
 
@@ -104,14 +100,7 @@ impl Gate {
             }
             BreakerState::Open { .. } | BreakerState::Probing | BreakerState::Closed => {}
         }
-        let rate = policy.rate?;
-        let tokens = self.tokens_at(rate, now);
-        if tokens >= 1.0 {
-            return None;
-        }
-        // A microsecond more, so that rounding never wakes too early.
-        let wait = Duration::try_from_secs_f64((1.0 - tokens) / rate.per_second);
-        let wait = wait.unwrap_or(Duration::MAX) + Duration::from_micros(1);
+        let wait = self.bucket.wait(policy.rate?, now)?;
         Some(Closed::Rate { until: now + wait })
     }
 
@@ -119,8 +108,7 @@ impl Gate {
     pub(super) fn leased(&mut self, policy: &Policy, sequence: Sequence, now: Timestamp) {
         if let Some(rate) = policy.rate {
             let cost = f64::from(u8::from(!is_planted(Bug::RateNotCounted)));
-            self.tokens = self.tokens_at(rate, now) - cost;
-            self.counted_at = now;
+            self.bucket.spend(rate, cost, now);
         }
         if let BreakerState::Open { .. } | BreakerState::Probing = self.breaker {
             self.breaker = BreakerState::Probing;
@@ -152,10 +140,5 @@ impl Gate {
             self.breaker = BreakerState::Open { until: now + pause };
             self.probe = None;
         }
-    }
-
-    fn tokens_at(&self, rate: Rate, now: Timestamp) -> f64 {
-        let earned = now.since(self.counted_at).as_secs_f64() * rate.per_second;
-        (self.tokens + earned).min(f64::from(rate.burst))
     }
 }
