@@ -18,6 +18,8 @@ pub mod tls;
 
 mod transport;
 
+mod files;
+
 pub mod http;
 
 pub mod store;

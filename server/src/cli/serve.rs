@@ -9,6 +9,7 @@ use crate::{
     app::{App, Foundation},
     clock::SystemClock,
     config::{Config, Flags, Process},
+    files,
     reload::{Reload, Reloaded},
     store::{
         Ledger as _,
@@ -158,6 +159,7 @@ impl Again {
 }
 
 async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCode {
+    files::raise_limit();
     let store = match SledStore::open(&config.store.path, Options::with_cache(config.store.cache)) {
         Ok(store) => store,
         Err(error) => return fail(&error),

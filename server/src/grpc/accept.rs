@@ -1,5 +1,5 @@
-//! Connections as they come in: one that can't be accepted does not keep the hub busy, one that is slow to make its
-//! handshake keeps no other, and there are not too many.
+//! Connections as they come in: one that can't be accepted does not keep the hub busy, one that is slow to begin keeps no
+//! other and is sent away, and there are not too many.
 
 use std::{
     fmt::Display,
@@ -17,15 +17,21 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
+use super::{
+    meter::Meter,
+    pending::{Peer, Total},
+    preface::Preface,
+};
 use crate::{
     limits::{ACCEPT_PAUSE, GRPC_CONNECTIONS_MAX},
     tls::Tls,
     transport::{self, Transport},
 };
 
-/// Returns the connections that were accepted, each after its handshake. What comes when there is no room is closed.
+/// Returns the connections that were accepted, each after its handshake and its first bytes. What comes when there is no
+/// room is closed.
 pub(super) fn connections<E>(
     accepted: impl Stream<Item = Result<TcpStream, E>> + Send,
     room: Arc<Semaphore>,
@@ -44,14 +50,18 @@ where
         }
         ready(permit.ok().map(|permit| (stream, permit)))
     });
+    let total = Total::default();
     let opening = admitted.map(move |(stream, permit)| {
-        let tls = tls.clone();
+        let (tls, total) = (tls.clone(), Arc::clone(&total));
         async move {
-            let transport = match stream {
+            let mut transport = match stream {
                 Ok(stream) => transport::open(stream, tls.as_deref()).await?,
                 Err(error) => return Some(Err(error)),
             };
-            Some(Ok(Connection { transport, _permit: permit }))
+            let preface = Preface::read(&mut transport).await?;
+            let peer = Peer::new(transport::tcp(&transport).connect_info(), total);
+            let meter = Meter::new();
+            Some(Ok(Connection { transport, preface, meter, peer, _permit: permit }))
         }
     });
     // As many as there may be connections: it never waits for those that are slow.
@@ -62,24 +72,32 @@ where
 #[derive(Debug)]
 pub(super) struct Connection {
     transport: Transport,
+    preface: Preface,
+    meter: Meter,
+    peer: Peer,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        transport::tcp(&self.transport).connect_info()
+        self.peer.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_read(cx, buf)
+        let Self { transport, preface, meter, .. } = self.get_mut();
+        std::task::ready!(meter.poll_ready(cx));
+        let before = buf.filled().len();
+        let read = preface.poll_read(transport, cx, buf);
+        meter.take(buf.filled().get(before..).unwrap_or_default());
+        read
     }
 }
 

@@ -17,7 +17,7 @@ use hookline_core::event::EventId;
 use hookline_proto::v1::{self, event_service_server::EventService};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, auth, convert, fields, status};
+use super::{Shared, auth, convert, fields, pending::Peer, status};
 use crate::store::Entry;
 
 #[derive(Debug)]
@@ -74,7 +74,8 @@ impl EventService for Service {
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let sight = auth::caller(&request)?.reads();
-        let stream = watch::watch(&self.0, sight, request.into_inner()).await?;
+        let peer = Peer::of(&request);
+        let stream = watch::watch(&self.0, sight, peer, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 

@@ -8,6 +8,13 @@ mod accept;
 mod auth;
 mod calls;
 
+mod preface;
+mod requests;
+
+mod meter;
+
+mod pending;
+
 mod fields;
 
 mod policy;
@@ -52,14 +59,16 @@ pub use self::calls::Calls;
 use self::{
     accept::{Patient, connections},
     calls::Layer,
+    pending::Bounding,
 };
 use crate::{
     auth::Tokens,
     broker::Broker,
     http::{Counts, Directory},
     limits::{
-        CALL_BYTES_MAX, CALLS_PER_CONNECTION_MAX, GRPC_CONNECTIONS_MAX, KEEPALIVE_INTERVAL,
-        KEEPALIVE_TIMEOUT, REQUEST_BYTES_MAX,
+        CALL_BYTES_MAX, CALL_HEADER_BYTES_MAX, CALLS_PER_CONNECTION_MAX, GRPC_CONNECTIONS_MAX,
+        KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, REQUEST_BYTES_MAX, RESETS_OF_BAD_FRAMES_MAX,
+        RESETS_PENDING_MAX,
     },
     store::Export,
     tls::Tls,
@@ -109,7 +118,8 @@ struct Shared {
     stop: CancellationToken,
 }
 
-type Router = tonic::transport::server::Router<Stack<Layer, Identity>>;
+/// The services, within what is around all of them.
+type Router = tonic::transport::server::Router<Stack<Bounding, Stack<Layer, Identity>>>;
 
 /// The gRPC server, bound to its port.
 #[derive(Debug)]
@@ -235,7 +245,12 @@ fn router(
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(CALL_HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_PENDING_MAX))
+        // Unset, tonic sets it to no limit at all.
+        .http2_max_local_error_reset_streams(Some(RESETS_OF_BAD_FRAMES_MAX))
         .layer(Layer(calls))
-        .add_routes(auth::guarded(routes, tokens));
+        .layer(Bounding)
+        .add_routes(auth::guarded(requests::bounded(routes), tokens));
     Ok((health, router))
 }

@@ -40,6 +40,11 @@ pub(super) fn unavailable(message: impl Into<String>) -> Status {
     Status::with_error_details(Code::Unavailable, message, details)
 }
 
+/// Too much is read at once.
+pub(super) fn overloaded() -> Status {
+    unavailable("the hub reads too many large requests at once; nothing was changed")
+}
+
 /// NOT_FOUND: a subscription.
 pub(super) fn unknown_subscription(name: &str) -> Status {
     Status::not_found(format!("there is no subscription `{name}`"))

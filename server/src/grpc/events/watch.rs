@@ -11,7 +11,7 @@ use tonic::Status;
 use super::trial::Trial;
 use crate::{
     broker::Sight,
-    grpc::{Shared, convert, fields, fields::View, status},
+    grpc::{Shared, convert, fields, fields::View, pending::Peer, status},
     limits::{LIST_WORK_MAX, WATCH_READ_BYTES, WATCH_READ_ENTRIES},
     store::{
         Entry, EventLog, ReadLimit,
@@ -32,11 +32,14 @@ struct Watcher {
     /// Everything up to here was looked at, or is ahead.
     after: u64,
     ahead: VecDeque<Arc<Entry>>,
+    /// Few calls of a connection read at a time.
+    peer: Peer,
 }
 
 pub(super) async fn watch(
     shared: &Shared,
     sight: Sight,
+    peer: Peer,
     request: v1::WatchEventsRequest,
 ) -> Result<impl Stream<Item = Result<v1::WatchEventsResponse, Status>> + use<>, Status> {
     let start = fields::start(request.start.as_ref())?;
@@ -52,6 +55,7 @@ pub(super) async fn watch(
         view: fields::view(request.payload_view, request.max_payload_bytes)?,
         after,
         ahead: VecDeque::new(),
+        peer,
     };
     Ok(stream::try_unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
@@ -62,13 +66,18 @@ pub(super) async fn watch(
 impl Watcher {
     async fn next(&mut self) -> Result<v1::Event, Status> {
         loop {
-            while let Some(entry) = self.ahead.pop_front() {
-                if self.trial.takes(&*self.log, &entry).await? {
-                    let event = convert::event(&*self.log, &entry, self.view).await;
-                    return event.map_err(|error| status::read_failed(&error));
+            if !self.ahead.is_empty() {
+                // Until the event that is found is handed on.
+                let _loading = self.peer.load().await;
+                while let Some(entry) = self.ahead.pop_front() {
+                    if self.trial.takes(&*self.log, &entry).await? {
+                        let event = convert::event(&*self.log, &entry, self.view).await;
+                        return event.map_err(|error| status::read_failed(&error));
+                    }
                 }
             }
             self.wait().await?;
+            let _loading = self.peer.load().await;
             let walk = Walk {
                 range: self.after + 1..u64::MAX,
                 direction: Direction::Forward,
