@@ -125,10 +125,14 @@ impl Hub {
         self.running.child.kill().await.unwrap();
     }
 
+    /// The hub's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.child.id().expect("the hub was not waited for")
+    }
+
     /// Asks the hub to stop, as a service manager does.
     pub(crate) fn terminate(&self) {
-        let pid = self.running.child.id().expect("the hub was not waited for");
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
     }
 

@@ -152,7 +152,7 @@ async fn check_log(hub: &Hub, confirmed: &Confirmed) -> u64 {
 
 /// How a hub ends.
 #[derive(Clone, Copy)]
-enum How {
+pub(crate) enum How {
     Killed,
     Stopped,
 }
@@ -167,7 +167,8 @@ async fn end(hub: &mut Hub, how: How) {
     }
 }
 
-async fn end_and_start_again(rounds: usize, how: How) {
+/// Ends the hub at a random moment of much work, and starts it again: in each round as the next of `hows` says.
+pub(crate) async fn end_and_start_again(rounds: usize, hows: &[How]) {
     let mut hub = Hub::start().await;
     let confirmed = Arc::new(Confirmed::default());
     for round in 0..rounds {
@@ -184,7 +185,7 @@ async fn end_and_start_again(rounds: usize, how: How) {
         let until = so_far + random(400);
         let mut count = confirmed.count.subscribe();
         soon("posts and acks", count.wait_for(|count| until <= *count)).await.unwrap();
-        end(&mut hub, how).await;
+        end(&mut hub, hows[round % hows.len()]).await;
         while let Some(ended) = soon("the end of the load", load.join_next()).await {
             ended.unwrap();
         }
@@ -227,16 +228,16 @@ async fn end_and_start_again(rounds: usize, how: How) {
 async fn i2_what_was_confirmed_survives_a_few_kills_at_random_moments() {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to read it")]
     let rounds = std::env::var("HOOKLINE_KILL_ROUNDS").map_or(3, |text| text.parse().unwrap());
-    end_and_start_again(rounds, How::Killed).await;
+    end_and_start_again(rounds, &[How::Killed]).await;
 }
 
 #[tokio::test]
 #[ignore = "minutes; run by CI"]
 async fn i2_what_was_confirmed_survives_fifty_kills_at_random_moments() {
-    end_and_start_again(50, How::Killed).await;
+    end_and_start_again(50, &[How::Killed]).await;
 }
 
 #[tokio::test]
 async fn d9_a_stop_under_load_loses_nothing_and_counts_no_attempt() {
-    end_and_start_again(3, How::Stopped).await;
+    end_and_start_again(3, &[How::Stopped]).await;
 }

@@ -6,7 +6,8 @@
 //! What is ignored needs a tool or minutes, and is run by CI. The environment may say where things are:
 //! `HOOKLINE_PAYLOADS` (a folder of real bodies; without it those tests say so and pass), `HOOKLINE_PYTHON` (with
 //! `grpcio`, `grpcio-tools`, and `tests/sdk/python/requirements.txt`), `HOOKLINE_NODE`, `HOOKLINE_NODE_MODULES` (a folder
-//! of `tests/sdk/node/package-lock.json`), `HOOKLINE_GRPCURL`, `HOOKLINE_PROMTOOL`, and `HOOKLINE_KILL_ROUNDS`.
+//! of `tests/sdk/node/package-lock.json`), `HOOKLINE_GRPCURL`, `HOOKLINE_PROMTOOL`, `HOOKLINE_KILL_ROUNDS`, and
+//! `HOOKLINE_ATTACK_ROUNDS`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -20,6 +21,7 @@
 
 mod agent;
 mod agents;
+mod attacks;
 mod auth;
 mod backup;
 mod bad_calls;

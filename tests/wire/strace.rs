@@ -124,7 +124,7 @@ async fn posts(hub: &Hub) -> usize {
 }
 
 /// Text that compresses badly, as hashes and keys do.
-fn text(size: usize) -> String {
+pub(crate) fn text(size: usize) -> String {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let letter = |_| {
         state ^= state << 13;
