@@ -130,6 +130,20 @@ impl Hub {
         self.running.child.id().expect("the hub was not waited for")
     }
 
+    /// Returns a line of what the kernel says of the hub's memory, such as `VmRSS` or `VmHWM`, in MiB.
+    pub(crate) fn memory_mib(&self, line: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let kib =
+            status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        kib.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() / 1_024
+    }
+
+    /// Has the peak of the hub's memory, `VmHWM`, count anew, and returns what it has now, in MiB.
+    pub(crate) fn reset_peak_mib(&self) -> u64 {
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+        self.memory_mib("VmRSS")
+    }
+
     /// Asks the hub to stop, as a service manager does.
     pub(crate) fn terminate(&self) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
@@ -138,8 +152,7 @@ impl Hub {
 
     /// Asks the hub to read its configuration again.
     pub(crate) fn hang_up(&self) {
-        let pid = self.running.child.id().expect("the hub was not waited for");
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, Signal::HUP).unwrap();
     }
 

@@ -100,9 +100,7 @@ impl Range {
         F: Future<Output = String>,
     {
         let before = self.rounds(ROUNDS).await;
-        let (files_before, resident_before) = (self.files(), self.memory("VmRSS"));
-        // From here on the peak counts anew.
-        fs::write(format!("/proc/{}/clear_refs", self.hub.pid()), "5").unwrap();
+        let (files_before, resident_before) = (self.files(), self.hub.reset_peak_mib());
         let target = Target {
             http: self.hub.http_address(),
             grpc: self.hub.grpc_address(),
@@ -121,7 +119,7 @@ impl Range {
         over.cancel();
         let seen = soon("the end of the attack", attacking).await.expect("the attacker ended");
         let after = self.rounds(ROUNDS).await;
-        let peak = self.memory("VmHWM");
+        let peak = self.hub.memory_mib("VmHWM");
         self.check_log().await;
 
         // What else runs on the machine comes and goes.
@@ -161,14 +159,6 @@ impl Range {
     /// Returns how many files the hub has open.
     pub(super) fn files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.hub.pid())).unwrap().count()
-    }
-
-    /// Returns a line of the hub's memory, in MiB.
-    fn memory(&self, line: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.hub.pid())).unwrap();
-        let kib =
-            status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
-        kib.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() / 1_024
     }
 }
 

@@ -436,7 +436,7 @@ impl Export for SledStore {
             let closed = ExportError::Unavailable("the store is closed".into());
             let begin = |reply| Command::Export { reply };
             let capture = self.ask(0, closed, ExportError::Unavailable, begin).await?;
-            Ok(capture::exporting(Arc::clone(&self.shared), capture))
+            capture::exporting(Arc::clone(&self.shared), capture)
         })
     }
 }
