@@ -42,6 +42,10 @@ pub enum Bug {
     SeekForgetsToFence,
     /// A look back delivers what was delivered before.
     LookBackTwice,
+    /// What is replayed has the generation that it had before.
+    ReplayKeepsGeneration,
+    /// One event that is said to be replayed is not.
+    ReplayLosesOne,
     /// The router loses an event now and then.
     FeedDropsOne,
     /// An event whose filter fails is passed over.

@@ -141,6 +141,16 @@ pub enum Input {
         /// Everything up to here counts as done, everything beyond is delivered again.
         position: u64,
     },
+    /// Events of the log are to be handed out once more, wherever the position is. Not said between an [`Input::Retire`] and
+    /// the trim that its answer allows.
+    Replay {
+        /// Who asks: answered by [`Effect::Replayed`].
+        request: RequestId,
+        /// Which, with their resources: what the subscription takes now and the log has, in order, each once.
+        events: Vec<(Sequence, Option<ResourceKey>)>,
+        /// With so many deliveries ready, nothing more is opened.
+        ready_max: usize,
+    },
     /// What lies before a place in the log is too old to be kept: what is ready or waiting there becomes a dead letter,
     /// oldest first. What is leased stays, and what was redriven, whose dead letter has its bytes.
     Retire {
@@ -173,6 +183,21 @@ pub struct Edition {
 impl Edition {
     /// That of no ledger: for who only asks.
     pub const NONE: Self = Self { epoch: Epoch(0), changes: 0 };
+}
+
+/// What became of the events of a replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Those that were opened anew, in order: they had been acked, superseded or purged, or were never taken.
+    pub opened: Vec<Sequence>,
+    /// How many were open.
+    pub already_open: usize,
+    /// How many are dead letters, which go back by [`Input::Redrive`].
+    pub dead: usize,
+    /// How many the subscription has not come to.
+    pub ahead: usize,
+    /// The first for which there was no room: nothing was done about it, nor about those after it.
+    pub full_at: Option<Sequence>,
 }
 
 /// An event that the subscription takes.
@@ -313,6 +338,13 @@ pub enum Effect {
         request: RequestId,
         /// How many open deliveries count as done.
         skipped: u64,
+    },
+    /// Answer a replay: what was opened is durable.
+    Replayed {
+        /// Whose.
+        request: RequestId,
+        /// What became of its events.
+        replayed: Replayed,
     },
     /// Answer a request to retire what is too old: what was given up is durable.
     Retired {

@@ -22,8 +22,8 @@ mod subscription;
 
 pub use cause::cause;
 pub use io::{
-    Edition, Effect, Grant, Input, LossReason, Matched, Nack, NackAction, Outcome, RequestId,
-    StreamId, Ticket,
+    Edition, Effect, Grant, Input, LossReason, Matched, Nack, NackAction, Outcome, Replayed,
+    RequestId, StreamId, Ticket,
 };
 pub use lease::{CONSUMER_BYTES_MAX, LeaseId, Seal, Stamp};
 pub use policy::{Breaker, Coalesce, Ordering, Pause, Policy, PolicyError};

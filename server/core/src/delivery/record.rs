@@ -72,7 +72,7 @@ impl AttemptEnd {
 /// is its [`Background`], which the ledger keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Record {
-    /// Rises when it is redriven, and when the subscription's position is moved.
+    /// Rises when it is redriven or replayed, and when the subscription's position is moved.
     pub generation: u32,
     /// How many attempts failed and count.
     pub attempts: u32,
@@ -89,7 +89,8 @@ pub struct Record {
     /// Whether it came back from the dead letters: then its event's bytes are those of the dead letter, and it does
     /// not hold the floor.
     pub redriven: bool,
-    /// Whether it was skipped once, and opened when the subscription's filter was changed: it does not hold the floor.
+    /// Whether it was opened although the subscription had passed it, after a change of the filter or by a replay: it does not
+    /// hold the floor.
     pub looked_back: bool,
     /// What the event is about; `None` if it belongs to no resource.
     pub resource: Option<ResourceKey>,
@@ -155,15 +156,20 @@ impl Background {
 
     /// Adds an event that was coalesced into this one, with those that had been coalesced into it.
     pub fn absorb(&mut self, sequence: Sequence, of_it: &Self) {
+        // One that is replayed while this is open is coalesced into it once more.
+        let is_known = self.superseded.contains(&sequence);
         self.superseded.extend(&of_it.superseded);
         self.superseded.push(sequence);
         self.keep_newest_superseded();
-        self.superseded_count =
-            self.superseded_count.saturating_add(of_it.superseded_count).saturating_add(1);
+        self.superseded_count = self
+            .superseded_count
+            .saturating_add(of_it.superseded_count)
+            .saturating_add(u64::from(!is_known));
     }
 
     fn keep_newest_superseded(&mut self) {
         self.superseded.sort_unstable();
+        self.superseded.dedup();
         let surplus = self.superseded.len().saturating_sub(SUPERSEDED_MAX);
         self.superseded.drain(..surplus);
     }

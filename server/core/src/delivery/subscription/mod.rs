@@ -22,6 +22,8 @@ mod journal;
 
 mod memory;
 
+mod replay;
+
 mod retire;
 
 mod scan;
@@ -220,6 +222,9 @@ impl Subscription {
                 self.journal.then(self.journal.ticket(), Effect::Reconfigured { request });
             }
             Input::Seek { request, position } => self.seek(request, position, now),
+            Input::Replay { request, events, ready_max } => {
+                self.replay(request, events, ready_max, now);
+            }
             Input::Retire { request, before, count } => self.retire(request, before, count, now),
             Input::Persisted { ticket } => self.persisted(ticket),
             Input::Drain => self.drain(),

@@ -113,6 +113,7 @@ impl Delivery {
             || facts.give_backs > 0
             || facts.ended.is_some()
             || facts.redriven
+            || facts.replayed
     }
 
     pub(super) fn is_known(&self) -> bool {

@@ -227,6 +227,9 @@ impl Hub {
             Effect::Purged { request, sequences, edition: _ } => {
                 self.answer(request, Answer::Purged(sequences));
             }
+            Effect::Replayed { request, replayed } => {
+                self.answer(request, Answer::Replayed(replayed));
+            }
             Effect::Drained => self.drained = true,
         }
     }
@@ -394,6 +397,7 @@ impl Hub {
             Answer::Extended(_)
             | Answer::Redriven(_)
             | Answer::Purged(_)
+            | Answer::Replayed(_)
             | Answer::Sought(_)
             | Answer::Retired(..)
             | Answer::Reconfigured => {
@@ -441,6 +445,21 @@ impl Hub {
     pub(super) fn ask_retire(&mut self, before: u64, count: usize) -> RequestId {
         let request = RequestId(self.number());
         self.tell(Input::Retire { request, before, count });
+        request
+    }
+
+    /// Asks for events to be handed out once more, as long as fewer than `ready_max` are ready.
+    pub(super) fn ask_replay(&mut self, sequences: &[u64], ready_max: usize) -> RequestId {
+        let request = RequestId(self.number());
+        let events: Vec<_> =
+            sequences.iter().map(|n| (sequence(*n), self.matched(*n).resource)).collect();
+        let would = self.subscription.would_replay(&events, ready_max);
+        let before = self.trace.len();
+        self.tell(Input::Replay { request, events, ready_max });
+        // What it would do is what it does.
+        if let Some(Answer::Replayed(replayed)) = self.answers.get(&request) {
+            assert_eq!(*replayed, would, "{:#?}", &self.trace[before..]);
+        }
         request
     }
 

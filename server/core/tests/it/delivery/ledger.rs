@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hookline_core::{
     delivery::{
-        Backgrounds, Change, DeadLetter, Nack, NackAction, Outcome, Pasts, Settlement, Snapshot,
+        Backgrounds, Change, DeadLetter, Nack, NackAction, Outcome, Pasts, Replayed, Settlement,
+        Snapshot,
     },
     event::Sequence,
     time::Timestamp,
@@ -29,6 +30,7 @@ pub(super) enum Answer {
     Extended(Result<Timestamp, Outcome>),
     Redriven(Vec<Sequence>),
     Purged(Vec<Sequence>),
+    Replayed(Replayed),
     Reconfigured,
     /// How many were given up, from where on the log is needed, and whether the log is being read on.
     Retired(usize, u64, bool),

@@ -25,6 +25,8 @@ mod scenarios_restart;
 
 mod scenarios_flow;
 
+mod scenarios_replay;
+
 mod scenarios_resources;
 
 mod scenarios_moves;

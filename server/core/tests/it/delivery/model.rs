@@ -20,7 +20,7 @@ const REPLAYS: &[u64] = &[
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 29] = [
+const WAYS: [&str; 32] = [
     "retired",
     "retired while it waited",
     "two of a resource at once",
@@ -41,6 +41,9 @@ const WAYS: [&str; 29] = [
     "consumer lost",
     "redriven",
     "purged",
+    "replayed after an ack",
+    "replayed after a newer event",
+    "replayed after a purge",
     "superseded",
     "told of newer events",
     "the filter failed",

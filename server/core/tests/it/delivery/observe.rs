@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hookline_core::{
     delivery::{
         Attempt, AttemptEnd, Background, Change, Effect, Grant, Input, LossReason, Matched,
-        Outcome, Policy, Reason, Record, RequestId, StreamId,
+        Outcome, Policy, Reason, Record, Replayed, RequestId, ResourceKey, StreamId,
     },
     event::Sequence,
     time::Timestamp,
@@ -82,6 +82,7 @@ impl Reference {
             }
             Input::Retire { request, before, count } => self.retire(*request, *before, *count),
             Input::Purge { request, sequences, edition: _ } => self.purge(*request, sequences),
+            Input::Replay { request, events, .. } => self.replay(*request, events),
             Input::Reconfigure { request, policy, pause, .. } => {
                 let Policy { ordering, coalesce, .. } = self.policy;
                 self.policy = Policy { ordering, coalesce, ..policy.clone() };
@@ -217,6 +218,48 @@ impl Reference {
             }
         }
         self.expected.insert(request, Expected::Purged { sequences: purged });
+    }
+
+    fn replay(&mut self, request: RequestId, events: &[(Sequence, Option<ResourceKey>)]) {
+        let top = self.deliveries.values().map(|delivery| delivery.live.generation).max();
+        let (mut opened, mut already_open, mut dead) = (Vec::new(), 0, 0);
+        for (sequence, _) in events {
+            let n = sequence.get();
+            let delivery = self.deliveries.get_mut(&n).expect("it matches");
+            let way = match delivery.live.end {
+                End::Open => {
+                    already_open += 1;
+                    continue;
+                }
+                End::Dead => {
+                    dead += 1;
+                    continue;
+                }
+                End::Done => "replayed after an ack",
+                End::Superseded(_) => "replayed after a newer event",
+                End::Purged => "replayed after a purge",
+            };
+            delivery.live = Facts {
+                generation: top.map_or(0, |top| top + 1),
+                replayed: true,
+                was_purged: delivery.live.end == End::Purged,
+                ..Delivery::new(None).live
+            };
+            delivery.shunned = None;
+            self.went(way);
+            opened.push((n, self.write(n)));
+        }
+        self.expected.insert(request, Expected::Replayed { opened, already_open, dead });
+    }
+
+    fn check_replayed(&mut self, request: RequestId, replayed: &Replayed) {
+        let expected = self.expected.remove(&request).expect("it was asked");
+        let Expected::Replayed { opened, already_open, dead } = expected else {
+            panic!("it asked for {expected:?}")
+        };
+        let counts = (replayed.already_open, replayed.dead, replayed.ahead, replayed.full_at);
+        assert_eq!(counts, (already_open, dead, 0, None));
+        self.confirm_all(&replayed.opened, opened);
     }
 
     fn timeout(&mut self, now: Timestamp, due: Option<Timestamp>) {
@@ -363,6 +406,7 @@ impl Reference {
             Effect::Retired { request, count, needed_from, .. } => {
                 self.check_retired(*request, *count, *needed_from);
             }
+            Effect::Replayed { request, replayed } => self.check_replayed(*request, replayed),
             Effect::Redriven { request, sequences } => {
                 let expected = self.expected.remove(request).expect("it was asked");
                 let Expected::Redriven { sequences: wanted } = expected else {
@@ -380,7 +424,7 @@ impl Reference {
         }
     }
 
-    /// Of dead letters that went or are gone.
+    /// Of what went, came back or is gone.
     fn confirm_all(&mut self, sequences: &[Sequence], wanted: Vec<(u64, u64)>) {
         let numbers = sequences.iter().map(|sequence| sequence.get());
         assert!(numbers.eq(wanted.iter().map(|(n, _)| *n)));
@@ -398,8 +442,9 @@ impl Reference {
         let n = lease.sequence.get();
         match outcome {
             Outcome::Applied if ack => {
-                let before = self.acked.insert(n, lease.stamp);
-                assert_eq!(before, None, "{lease:?}: acked twice");
+                let before = self.acked.insert(n, (lease.generation, lease.stamp));
+                let is_first = before.is_none_or(|(generation, _)| generation < lease.generation);
+                assert!(is_first, "{lease:?}: acked twice, before by {before:?}");
                 self.confirm(n, version);
             }
             Outcome::Applied | Outcome::AlreadyApplied => self.confirm(n, version),

@@ -44,6 +44,10 @@ pub(super) struct Facts {
     pub(super) ended: Option<Stamp>,
     pub(super) late_ack: bool,
     pub(super) redriven: bool,
+    /// Whether it is handed out once more although the floor has passed it.
+    pub(super) replayed: bool,
+    /// Whether its letter was deleted before.
+    pub(super) was_purged: bool,
     /// Whether it was too old to be kept.
     pub(super) retired: bool,
     pub(super) lease: Option<Run>,
@@ -135,6 +139,11 @@ pub(super) enum Expected {
     Purged {
         sequences: Vec<(u64, u64)>,
     },
+    Replayed {
+        opened: Vec<(u64, u64)>,
+        already_open: usize,
+        dead: usize,
+    },
     Reconfigured,
     /// The versions of those that are given up.
     Retired {
@@ -160,8 +169,8 @@ pub(super) struct Reference {
     pub(super) expected: BTreeMap<RequestId, Expected>,
     pub(super) lost: Vec<(StreamId, Stamp)>,
     pub(super) newest: Option<Stamp>,
-    /// The lease whose ack was confirmed, by sequence: for ever one.
-    pub(super) acked: BTreeMap<u64, Stamp>,
+    /// The lease whose ack was confirmed, by sequence, and its generation: of each generation for ever one.
+    pub(super) acked: BTreeMap<u64, (u32, Stamp)>,
     /// What was handed out last.
     pub(super) handed: u64,
     /// How many deaths are durable.
@@ -183,6 +192,8 @@ impl Delivery {
             ended: None,
             late_ack: false,
             redriven: false,
+            replayed: false,
+            was_purged: false,
             retired: false,
             lease: None,
             version: 0,

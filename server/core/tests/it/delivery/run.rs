@@ -12,7 +12,7 @@ use super::{
     harness::{Hub, Logged, MINUTE, SECOND, Step, millis},
     invariants::{Before, after_every_step, i05_state, i10_every_event_has_ended},
     ledger::{Answer, nack, release},
-    reference::Reference,
+    reference::{End, Expected, Reference},
 };
 
 const EVENTS_MAX: usize = 40;
@@ -21,6 +21,8 @@ const CONSUMERS: [&str; 3] = ["a", "b", "c"];
 /// One random run.
 pub(super) struct Run {
     random: Rng,
+    /// Chance of its own, in some runs: what else happens stays as it is without.
+    replays: Option<Rng>,
     pub(super) hub: Hub,
     pub(super) reference: Reference,
     before: Before,
@@ -88,6 +90,7 @@ impl Run {
             reference: Reference::new(policy, hub.now),
             hub,
             random,
+            replays: (seed % 3 == 1).then(|| Rng::with_seed(!seed)),
             before: Before::default(),
             seen: 0,
             leases: Vec::new(),
@@ -143,6 +146,29 @@ impl Run {
             }
         }
         self.check(timed_out);
+        self.replay();
+    }
+
+    /// Now and then hands some events of the log out once more, as they stand.
+    fn replay(&mut self) {
+        let Some(random) = &mut self.replays else { return };
+        if random.u32(..20) > 0 {
+            return;
+        }
+        // As a shell does: not before the log was trimmed as far as it is needed no more.
+        let is_retiring = |of: &Expected| matches!(of, Expected::Retired { .. });
+        if self.reference.expected.values().any(is_retiring) {
+            return;
+        }
+        let part = random.u32(1..6);
+        let mut asked: Vec<_> = self.reference.deliveries.keys().copied().collect();
+        asked.retain(|_| random.u32(..part) == 0);
+        // One commit that gives up, purges and replays is for the simulation.
+        let deliveries = &self.reference.deliveries;
+        let is_ended = |n: &u64| deliveries[n].durable.end == deliveries[n].live.end;
+        asked.retain(|n| deliveries[n].live.end != End::Purged || is_ended(n));
+        self.hub.ask_replay(&asked, usize::MAX);
+        self.check(false);
     }
 
     fn append(&mut self) {
@@ -265,6 +291,7 @@ impl Run {
                 Answer::Extended(Ok(_))
                 | Answer::Redriven(_)
                 | Answer::Purged(_)
+                | Answer::Replayed(_)
                 | Answer::Sought(_)
                 | Answer::Retired(..)
                 | Answer::Reconfigured,
