@@ -171,6 +171,15 @@ pub const CAUSE_SUBSCRIPTIONS_MAX: usize = 10;
 const CAUSE_BYTES: usize = 2 * 256 + CAUSE_TEXT_BYTES_MAX + CAUSE_SUBSCRIPTIONS_MAX * 66 + 512;
 /// How long dead letters are read to be summed up: most clients wait for half a minute.
 pub const SUMMARY_TIME_MAX: Duration = Duration::from_secs(20);
+/// With so many deliveries ready nothing more is replayed: as many as may wait for their next attempt, and each has a record in
+/// memory and in the ledger.
+pub const REPLAY_READY_MAX: usize = 1_000_000;
+/// How often a replay asks a subscription that can't do it now: the log is trimmed within seconds.
+pub const REPLAY_TRIES: u32 = 5;
+/// The most events that one call replays, as of a redrive.
+pub const REPLAY_MAX: u32 = REDRIVE_MAX;
+/// The events that one call replays when the request does not say.
+pub const REPLAY_DEFAULT: u32 = REDRIVE_DEFAULT;
 /// The wait before something that the store could not do is tried again, and when a client is told to come back after
 /// UNAVAILABLE: a failed store looks each second whether it can be opened, and a restart takes about as long.
 pub const RETRY_DELAY: Duration = Duration::from_secs(1);

@@ -19,6 +19,8 @@ mod identity;
 
 mod lookup;
 
+mod replay;
+
 mod retention;
 
 mod router;
@@ -58,6 +60,7 @@ pub use self::{
     },
     identity::{Identity, Judge, Judgement, Rule},
     lookup::{Delivered, LookupError, SubscriptionView},
+    replay::{Replay, ReplayCounts, ReplayError, ReplayMode},
     retention::Retention,
     settle::{Extension, LeaseOutcome},
     sight::Sight,

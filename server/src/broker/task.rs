@@ -11,6 +11,8 @@ mod effects;
 
 mod moves;
 
+mod replay;
+
 mod messages;
 
 mod recovery;
@@ -38,6 +40,7 @@ pub use self::messages::{Overview, Settle, Standing, States};
 pub(super) use self::{
     ahead::AheadBudget,
     messages::{Message, Retired},
+    replay::Reopened,
 };
 use self::{ahead::ReadAhead, moves::Move, recovery::recovered, replies::Replies, spans::Spans};
 use super::{
@@ -363,6 +366,7 @@ impl Task {
             Message::Inspect { reply } => drop(reply.send(self.overview())),
             Message::Change { change, reply } => self.change(*change, reply),
             Message::Seek { after, mode, reply } => self.seek(after, mode, reply),
+            Message::Replay { events, mode, reply } => self.replay(events, mode, reply),
             Message::Status { sequence, reply } => drop(reply.send(self.standing(sequence))),
             Message::Open { after, states, count, reply } => {
                 let open = self.core.open_after(after).filter(|(_, status)| states.have(status));

@@ -35,6 +35,7 @@ mod hub;
 mod place;
 mod post;
 mod screen;
+mod steps;
 mod subscription_json;
 mod table;
 mod text;

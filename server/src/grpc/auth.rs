@@ -64,6 +64,7 @@ const TABLE: &[(&str, Need)] = {
         ("/hookline.v1.SubscriptionService/PauseSubscription", All(Operate)),
         ("/hookline.v1.SubscriptionService/ResumeSubscription", All(Operate)),
         ("/hookline.v1.SubscriptionService/SeekSubscription", All(Operate)),
+        ("/hookline.v1.SubscriptionService/ReplayEvents", All(Operate)),
         ("/hookline.v1.SubscriptionService/ListDeliveries", LOOK),
         ("/hookline.v1.EventService/PublishEvent", Within(&[Publish])),
         ("/hookline.v1.EventService/GetEvent", LOOK),

@@ -1,6 +1,6 @@
 //! `EventService`: the log, to write to and to look at.
 
-mod list;
+pub(in crate::grpc) mod list;
 
 mod publish;
 

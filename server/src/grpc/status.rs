@@ -6,7 +6,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     auth::Scope,
-    broker::{CreateError, DeadLetterError, LookupError, NoAnswer, SeekError, UpdateError},
+    broker::{
+        CreateError, DeadLetterError, LookupError, NoAnswer, ReplayError, SeekError, UpdateError,
+    },
     limits::{RETRY_DELAY, SHOWN_RULE_BYTES_MAX, SUBSCRIPTIONS_MAX},
     store::{AppendError, CommitError, ReadError},
 };
@@ -162,6 +164,17 @@ pub(super) fn seek_failed(name: &str, error: SeekError) -> Status {
         SeekError::NoAnswer(error) => {
             unavailable(format!("{error}; the position may have been moved"))
         }
+    }
+}
+
+/// Events were not replayed, or not all of them.
+pub(super) fn replay_failed(name: &str, error: ReplayError) -> Status {
+    match error {
+        ReplayError::Unknown => unknown_subscription(name),
+        ReplayError::Busy | ReplayError::NoAnswer(_) => {
+            unavailable(format!("{error}; some events may have been replayed"))
+        }
+        ReplayError::Read(error) => read_failed(&error),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod deliveries;
 
+mod replay;
+
 mod update;
 
 use hookline_core::{delivery::Pause, event::SubscriptionName};
@@ -186,6 +188,13 @@ impl SubscriptionService for Service {
             redelivered_count: sought.redelivered,
             skipped_count: sought.skipped,
         }))
+    }
+
+    async fn replay_events(
+        &self,
+        request: Request<v1::ReplayEventsRequest>,
+    ) -> Result<Response<v1::ReplayEventsResponse>, Status> {
+        replay::replay(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_deliveries(

@@ -11,7 +11,10 @@ use super::{
     operation::NAMES,
     oracle::{Bucket, Delivery, Oracle, Sub},
 };
-use crate::store::{EventLog as _, SubscriptionConfig, memory::MemoryStore};
+use crate::{
+    broker::ReplayCounts,
+    store::{EventLog as _, SubscriptionConfig, memory::MemoryStore},
+};
 
 /// What a subscription owes of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,10 @@ impl Oracle {
             let Some((config, epoch, floor)) = known else { continue };
             let mut sub = self.subs.remove(&creation).unwrap_or_else(|| Sub::new(&config));
             self.learn_rule(creation, &mut sub, &config, floor);
+            if std::mem::take(&mut sub.replaying) {
+                // Another rule may have been taken on before it was carried out.
+                sub.may_take_all(&self.log);
+            }
             sub.expires |= config.policy.expire_after.is_some();
             sub.max_attempts_ever = sub.max_attempts_ever.max(config.policy.max_attempts);
             sub.was_paused = is_paused(config.pause, now, self.wall_lead);
@@ -239,7 +246,41 @@ impl Oracle {
         }
     }
 
-    /// A seek or a redrive was answered, or never will be: what was first seen while it was under way may be part of it.
+    /// A replay is asked for: whatever the rule of now takes may come, in a generation of its own.
+    pub(super) fn will_replay(&mut self, creation: Creation) {
+        if let Some(sub) = self.subs.get_mut(&creation) {
+            (sub.replaying, sub.was_replayed) = (true, true);
+            sub.may_take_all(&self.log);
+        }
+        for delivery in self.deliveries_of(creation, 0) {
+            delivery.may_rise = true;
+        }
+    }
+
+    /// A replay was answered: what it opened has to end once more.
+    pub(super) fn replayed(
+        &mut self,
+        store: &MemoryStore,
+        creation: Creation,
+        counts: &ReplayCounts,
+        (since, sought): (Timestamp, Option<u32>),
+    ) {
+        let now = store.durable(creation, |durable| durable.snapshot.generation);
+        let Some(sub) = self.subs.get_mut(&creation) else { return };
+        let is_sure = now == sought && sub.seeking.is_none();
+        for sequence in &counts.replayed {
+            let place = usize::try_from(sequence.get() - 1).expect("runs are short");
+            // A seek may have ended it since, and what was not known when the replay was asked for is owed anyway.
+            if let Some(expect) = sub.expects.get_mut(place).filter(|_| is_sure) {
+                *expect = Expect { due: Due::Must, since };
+            }
+        }
+        if !counts.replayed.is_empty() {
+            self.went("replayed");
+        }
+    }
+
+    /// A seek, a replay or a redrive was answered, or never will be: what was first seen while it was under way may be part of it.
     pub(super) fn moved(&mut self) {
         for delivery in self.deliveries.values_mut() {
             delivery.may_rise = true;
@@ -284,6 +325,8 @@ impl Sub {
             looked_back: false,
             retaking: None,
             updating: false,
+            replaying: false,
+            was_replayed: false,
             seeking: None,
             was_paused: false,
             bucket: None,
@@ -298,6 +341,15 @@ impl Sub {
             let place = self.expects.len();
             let verdict = self.judge(log, place, takes);
             self.expects.push(Expect::new(verdict, Timestamp::MIN));
+        }
+    }
+
+    /// Lets all that its rule takes come, wherever it began.
+    fn may_take_all(&mut self, log: &[Kind]) {
+        for (expect, kind) in self.expects.iter_mut().zip(log) {
+            if expect.due == Due::Never && self.takes.judge(*kind) == Verdict::Taken {
+                expect.due = Due::May;
+            }
         }
     }
 

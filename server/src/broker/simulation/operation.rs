@@ -84,6 +84,14 @@ pub(super) enum Operation {
         after: u64,
         dry: bool,
     },
+    /// What lies beyond the first place, up to the second, is handed out once more.
+    Replay {
+        name: usize,
+        after: u64,
+        through: u64,
+        limit: u64,
+        dry: bool,
+    },
     /// What lies before the first place is removed if nobody waits for it, before the second whoever does.
     Trim {
         soft: u64,
@@ -213,6 +221,18 @@ impl Operation {
             // Mostly what is open is kept.
             let hard = if random.u8(..3) == 0 { random.u64(..=soft).max(1) } else { 1 };
             Self::Trim { soft, hard }
+        })
+    }
+
+    /// Picks a replay, if there is one.
+    pub(super) fn replay(random: &mut Rng, head: u64) -> Option<Self> {
+        (random.u8(..12) == 0).then(|| {
+            let through = random.u64(..=head);
+            // Mostly a few of the newest, now and then all.
+            let after = [through.saturating_sub(random.u64(1..8)), random.u64(..=through)]
+                [random.usize(..2)];
+            let (name, limit) = (random.usize(..NAMES.len()), [2, 100][random.usize(..2)]);
+            Self::Replay { name, after, through, limit, dry: random.u8(..6) == 0 }
         })
     }
 

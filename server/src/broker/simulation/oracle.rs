@@ -66,6 +66,10 @@ pub(super) struct Sub {
     pub(super) retaking: Option<(u64, Option<u64>)>,
     /// Whether an update was asked for and may not be answered.
     pub(super) updating: bool,
+    /// Whether a replay was asked for since it was looked at last: more may come than is owed.
+    pub(super) replaying: bool,
+    /// Whether there ever was one.
+    pub(super) was_replayed: bool,
     /// Where a seek goes to that may not be answered, and when it was asked for.
     pub(super) seeking: Option<(u64, Timestamp)>,
     /// Whether nothing might be leased when it was looked at last.
@@ -330,7 +334,7 @@ impl Oracle {
     /// Every event that this one superseded is counted.
     fn check_superseded(&mut self, store: &MemoryStore, id: &LeaseId, count: u64) {
         let simple = |sub: &Sub| {
-            let is_moved = sub.was_sought || sub.looked_back || sub.reordered;
+            let is_moved = sub.was_sought || sub.looked_back || sub.reordered || sub.was_replayed;
             !is_moved && sub.retaking.is_none()
         };
         if id.generation > 0 || !self.subs.get(&id.creation).is_some_and(simple) {

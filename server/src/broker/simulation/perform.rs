@@ -1,6 +1,6 @@
 //! Carrying out operations: what is asked of the broker, and what is done to the world.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use hookline_core::{
     delivery::{Creation, LeaseId, Nack, Pause},
@@ -11,12 +11,13 @@ use hookline_core::{
 use super::{
     events::{Kind, Takes},
     operation::{EVENTS_MAX, Operation, PauseFor, ROOMS, Say},
+    oracle::Sub,
     world::{Answer, Asked, World, named},
 };
 use crate::{
     broker::{
-        Change, DeadLetterMode, Extension, NewSubscription, SeekMode, Selector, Settle, Start,
-        retention::Bounds,
+        Change, DeadLetterMode, Extension, NewSubscription, Replay, ReplayMode, SeekMode, Selector,
+        Settle, Start, retention::Bounds,
     },
     clock::Clock as _,
     store::{EventLog as _, memory::Fault},
@@ -57,6 +58,10 @@ impl World {
             }
             Operation::Purge { name, limit } => self.purge(name, limit),
             Operation::Redrive { name, limit, dry } => self.redrive(name, limit, dry),
+            Operation::Replay { name, after, through, limit, dry } => {
+                let mode = if dry { ReplayMode::DryRun } else { ReplayMode::Replay };
+                self.replay(name, after + 1..through + 1, limit, mode);
+            }
             Operation::Trim { soft, hard } => self.trim(soft, hard),
             Operation::Pause { .. }
             | Operation::Retake { .. }
@@ -237,6 +242,28 @@ impl World {
             Answer::Done(broker.redrive(&selector, limit, mode).await.is_ok())
         };
         self.ask(Asked::Redrive, Box::pin(redriven));
+    }
+
+    /// Asks for a replay, unless what the subscription takes is being changed, or where it stands.
+    fn replay(&mut self, name: usize, range: Range<u64>, limit: u64, mode: ReplayMode) {
+        let Some(creation) = self.creation(name) else { return };
+        let is_asked = self.pending.iter().any(|of| matches!(of.asked, Asked::Replay { .. }));
+        let is_changing = |sub: &Sub| sub.updating || sub.seeking.is_some();
+        if is_asked || self.oracle.subs.get(&creation).is_none_or(is_changing) {
+            return;
+        }
+        if mode == ReplayMode::Replay {
+            self.oracle.will_replay(creation);
+        }
+        let (ids, selection, filter) = (Vec::new(), Arc::default(), None);
+        let replay = Replay { ids, selection, filter, range };
+        let (broker, since) = (self.broker(), self.now());
+        let replayed = async move {
+            Answer::Replayed(broker.replay(&named(name), &replay, limit, mode).await.ok())
+        };
+        let sought = self.store.durable(creation, |durable| durable.snapshot.generation);
+        let asked = Asked::Replay { creation, since, sought, real: mode == ReplayMode::Replay };
+        self.ask(asked, Box::pin(replayed));
     }
 
     fn trim(&mut self, soft: u64, hard: u64) {

@@ -93,6 +93,7 @@ async fn go_through(seed: u64, operations: &RefCell<Vec<String>>) -> Result<Ran,
     let mut world = World::new(seed).await;
     // Chance of its own: what else happens in a run stays as it is without.
     let mut retention = Rng::with_seed(!seed);
+    let mut replays = Rng::with_seed(seed.rotate_left(32));
     for at in 1..=OPERATIONS {
         world.at = at;
         let head = world.oracle.log.len() as u64;
@@ -105,6 +106,11 @@ async fn go_through(seed: u64, operations: &RefCell<Vec<String>>) -> Result<Ran,
         if let Some(trim) = trim {
             operations.borrow_mut().push(format!("{at} {trim:?}"));
             world.perform(&trim).await;
+        }
+        let replay = Operation::replay(&mut replays, head).filter(|_| seed % 3 == 0);
+        if let Some(replay) = replay {
+            operations.borrow_mut().push(format!("{at} {replay:?}"));
+            world.perform(&replay).await;
         }
         match steps {
             Some(steps) => world.step(steps).await,

@@ -7,7 +7,7 @@ use hookline_core::{
 
 use super::{
     operation::Say,
-    oracle::{Lease, Oracle},
+    oracle::{Lease, Oracle, Sub},
 };
 use crate::{broker::LeaseOutcome, store::memory::MemoryStore};
 
@@ -88,7 +88,8 @@ impl Oracle {
             let is_newer = newest.is_none_or(|newest| newest < id.stamp);
             self.ensure(is_newer, || format!("{id:?} is honoured after a newer settle (5)"));
         }
-        if self.subs.get(&id.creation).is_none_or(|sub| sub.seeking.is_some()) {
+        let is_moving = |sub: &Sub| sub.seeking.is_some() || sub.replaying;
+        if self.subs.get(&id.creation).is_none_or(is_moving) {
             return;
         }
         let written = store.durable(id.creation, |durable| {

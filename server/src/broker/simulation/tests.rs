@@ -27,7 +27,7 @@ const REPLAYS: [u64; 8] = [
 ];
 
 /// Every bug that is found, or the simulation proves nothing.
-const BUGS: [Bug; 25] = [
+const BUGS: [Bug; 27] = [
     Bug::TrimmedBeforeWrite,
     Bug::AckBeforeWrite,
     Bug::StaleSettle,
@@ -53,10 +53,12 @@ const BUGS: [Bug; 25] = [
     Bug::ReleaseCounts,
     Bug::AnnouncedTwice,
     Bug::PurgedNotWritten,
+    Bug::ReplayKeepsGeneration,
+    Bug::ReplayLosesOne,
 ];
 
 /// What the runs together must have gone through.
-const WAYS: [&str; 21] = [
+const WAYS: [&str; 22] = [
     "trimmed",
     "too old",
     "acked",
@@ -74,6 +76,7 @@ const WAYS: [&str; 21] = [
     "purged",
     "rejected",
     "released",
+    "replayed",
     "sought",
     "stale",
     "supersedes",

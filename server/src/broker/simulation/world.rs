@@ -25,7 +25,7 @@ use super::{
     stepper::{STEPS_MAX, Stepper},
 };
 use crate::{
-    broker::{Broker, Identity, Inbox, Item, LeaseOutcome, Purged},
+    broker::{Broker, Identity, Inbox, Item, LeaseOutcome, Purged, ReplayCounts},
     clock::Clock as _,
     store::{AppendError, Appended, BoxFuture, Ledger as _, memory::MemoryStore},
     tasks::{Group, Tasks},
@@ -81,14 +81,36 @@ pub(super) enum Asked {
     Append(Vec<usize>),
     Create,
     Delete,
-    Join { name: usize, consumer: usize },
-    Settle { lease: usize, say: Say, at: Timestamp },
-    Extend { lease: usize },
+    Join {
+        name: usize,
+        consumer: usize,
+    },
+    Settle {
+        lease: usize,
+        say: Say,
+        at: Timestamp,
+    },
+    Extend {
+        lease: usize,
+    },
     Redrive,
     Trim,
-    Purge { creation: Creation },
+    Purge {
+        creation: Creation,
+    },
     Update,
-    Seek { creation: Creation, leases: usize, real: bool },
+    Seek {
+        creation: Creation,
+        leases: usize,
+        real: bool,
+    },
+    /// With when it was asked for, and the generation of the last seek then.
+    Replay {
+        creation: Creation,
+        since: Timestamp,
+        sought: Option<u32>,
+        real: bool,
+    },
 }
 
 /// What it was answered.
@@ -98,6 +120,7 @@ pub(super) enum Answer {
     Settled(LeaseOutcome<Outcome>),
     Extended(LeaseOutcome<Result<Timestamp, Outcome>>),
     Purged(Option<Purged>),
+    Replayed(Option<ReplayCounts>),
     /// Whether it was done.
     Done(bool),
 }
@@ -160,7 +183,9 @@ impl World {
 
     /// Ends the hub at once, wherever it is.
     pub(super) async fn kill_hub(&mut self) {
-        let moves = |of: &Pending| matches!(of.asked, Asked::Seek { .. } | Asked::Redrive);
+        let moves = |of: &Pending| {
+            matches!(of.asked, Asked::Seek { .. } | Asked::Replay { .. } | Asked::Redrive)
+        };
         if self.pending.iter().any(moves) {
             self.oracle.moved();
         }
@@ -271,6 +296,13 @@ impl World {
             (Asked::Redrive, _) => {
                 self.see(|| "redriven".to_owned());
                 self.oracle.moved();
+            }
+            (Asked::Replay { creation, since, sought, real }, Answer::Replayed(replayed)) => {
+                self.see(|| format!("replayed {creation:?}: {replayed:?}"));
+                self.oracle.moved();
+                if let Some(replayed) = replayed.filter(|_| real) {
+                    self.oracle.replayed(&self.store, creation, &replayed, (since, sought));
+                }
             }
             (Asked::Purge { creation }, Answer::Purged(purged)) => {
                 self.see(|| format!("purged {creation:?}: {purged:?}"));

@@ -37,6 +37,7 @@ impl Task {
             Effect::Settled { request, outcome } => self.replies.settled(request, outcome),
             Effect::Extended { request, result } => self.replies.extended(request, result),
             Effect::Redriven { request, sequences } => self.replies.redriven(request, sequences),
+            Effect::Replayed { request, replayed } => self.replies.replayed(request, replayed),
             Effect::Retired { request, count, needed_from, reads_on } => {
                 self.replies.retired(request, Retired { count, needed_from, reads_on });
             }

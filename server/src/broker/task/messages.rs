@@ -9,7 +9,10 @@ use hookline_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::broker::{Change, End, Extension, Inbox, Position, SeekMode, Sought, UpdateError};
+use super::replay::Reopened;
+use crate::broker::{
+    Change, End, Extension, Inbox, Position, ReplayMode, SeekMode, Sought, UpdateError,
+};
 
 /// What a task is asked.
 #[derive(Debug)]
@@ -44,6 +47,13 @@ pub(in crate::broker) enum Message {
     Change { change: Box<Change>, reply: oneshot::Sender<Result<(), UpdateError>> },
     /// Move the position; dropped without an answer where that can't be done now.
     Seek { after: u64, mode: SeekMode, reply: oneshot::Sender<Sought> },
+    /// Hand events that it takes out once more, in order; answered once that is durable, or with `None` where that can't
+    /// be done now.
+    Replay {
+        events: Vec<(Sequence, Option<ResourceKey>)>,
+        mode: ReplayMode,
+        reply: oneshot::Sender<Option<Reopened>>,
+    },
     /// Tell how it stands.
     Inspect { reply: oneshot::Sender<Overview> },
     /// Tell how one event stands.

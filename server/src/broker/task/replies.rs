@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use hookline_core::{
-    delivery::{Edition, Outcome, RequestId},
+    delivery::{Edition, Outcome, Replayed, RequestId},
     event::Sequence,
     time::Timestamp,
 };
 use tokio::sync::oneshot;
 
-use super::messages::Retired;
+use super::{messages::Retired, replay::Reopened};
 
 /// The questions that are open. Dropping it tells all who wait that there is no answer.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Replies {
     extensions: BTreeMap<u64, Batch<Result<Timestamp, Outcome>>>,
     redrives: BTreeMap<RequestId, oneshot::Sender<Vec<Sequence>>>,
     retirements: BTreeMap<RequestId, oneshot::Sender<Retired>>,
+    /// With how many of their events are gone.
+    replays: BTreeMap<RequestId, (usize, oneshot::Sender<Option<Reopened>>)>,
     purges: BTreeMap<RequestId, oneshot::Sender<(Vec<Sequence>, Edition)>>,
     drains: Vec<oneshot::Sender<()>>,
 }
@@ -88,6 +90,17 @@ impl Replies {
         request
     }
 
+    /// Expects the answer to a replay of which `gone` events are gone.
+    pub(super) fn expect_replay(
+        &mut self,
+        gone: usize,
+        reply: oneshot::Sender<Option<Reopened>>,
+    ) -> RequestId {
+        let request = self.request();
+        self.replays.insert(request, (gone, reply));
+        request
+    }
+
     pub(super) fn expect_purge(
         &mut self,
         reply: oneshot::Sender<(Vec<Sequence>, Edition)>,
@@ -103,7 +116,7 @@ impl Replies {
 
     /// Returns how many answers are owed to agents and operators.
     pub(super) fn owed(&self) -> u64 {
-        let asked = self.redrives.len() + self.purges.len();
+        let asked = self.redrives.len() + self.purges.len() + self.replays.len();
         let owed = self.settles.len() + self.extensions.len() + asked;
         u64::try_from(owed).unwrap_or(u64::MAX)
     }
@@ -135,6 +148,12 @@ impl Replies {
     pub(super) fn retired(&mut self, request: RequestId, retired: Retired) {
         if let Some(reply) = self.retirements.remove(&request) {
             reply.send(retired).ok();
+        }
+    }
+
+    pub(super) fn replayed(&mut self, request: RequestId, replayed: Replayed) {
+        if let Some((gone, reply)) = self.replays.remove(&request) {
+            drop(reply.send(Some(Reopened { replayed, gone })));
         }
     }
 

@@ -1,5 +1,7 @@
 //! `ListEvents`: the log in pages, either way.
 
+use std::ops::Range;
+
 use hookline_core::time::Timestamp;
 use hookline_proto::v1;
 use prost::Message as _;
@@ -51,12 +53,24 @@ pub(super) async fn list(
     Ok(v1::ListEventsResponse { events: page.events, next_page_token })
 }
 
-/// Returns the walk of the first page. Both ends of its range are found by index, and the end is fixed by the log as it is.
+/// Returns the walk of the first page.
 async fn walk(
     log: &dyn EventLog,
     request: &v1::ListEventsRequest,
     trial: &Trial,
 ) -> Result<Walk, Status> {
+    let range = range(log, request).await?;
+    let direction = if request.newest_first { Direction::Backward } else { Direction::Forward };
+    let limit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_BYTES };
+    let selection = std::sync::Arc::clone(&trial.selection);
+    Ok(Walk { range, direction, selection, limit, work: LIST_WORK_MAX })
+}
+
+/// Returns the range of a list. Both ends are found by index, and the end is fixed by the log as it is.
+pub(in crate::grpc) async fn range(
+    log: &dyn EventLog,
+    request: &v1::ListEventsRequest,
+) -> Result<Range<u64>, Status> {
     let head = *log.head().borrow();
     let mut from = request.start_sequence.unwrap_or(1).max(1);
     let mut before = request.end_sequence.unwrap_or(u64::MAX).min(head.saturating_add(1));
@@ -66,10 +80,7 @@ async fn walk(
     if let Some(time) = &request.end_time {
         before = before.min(position(log, fields::timestamp("end_time", time)?).await?);
     }
-    let direction = if request.newest_first { Direction::Backward } else { Direction::Forward };
-    let limit = ReadLimit { count: LIST_READ_ENTRIES, bytes: LIST_READ_BYTES };
-    let selection = std::sync::Arc::clone(&trial.selection);
-    Ok(Walk { range: from..before, direction, selection, limit, work: LIST_WORK_MAX })
+    Ok(from..before)
 }
 
 /// Returns the sequence behind which the rest of a walk lies.
