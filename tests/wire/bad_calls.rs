@@ -6,7 +6,7 @@ use hookline_proto::v1::{
     AckRequest, Coalesce, CreateSubscriptionRequest, DeliveryState, ExtendLeaseRequest,
     GetDeadLetterRequest, GetEventRequest, GetSubscriptionRequest, LeaseExtension,
     ListDeliveriesRequest, ListEventsRequest, Nack, NackRequest, Ordering, Outcome,
-    PauseSubscriptionRequest, PublishEventRequest, RedriveDeadLettersRequest,
+    PauseSubscriptionRequest, PublishEventRequest, RedriveDeadLettersRequest, ReplayEventsRequest,
     ResumeSubscriptionRequest, SeekSubscriptionRequest, StartPosition, SubscribeRequest,
     Subscription, SubscriptionPolicy, TestFilterRequest, UpdateSubscriptionRequest,
     WatchEventsRequest, start_position::Position,
@@ -284,6 +284,48 @@ async fn changes_that_can_not_be_are_refused_precisely() {
     };
     let answer = subscriptions.list_deliveries(request).await;
     tried.refuses_call(answer, Code::InvalidArgument, "`states[0]`: ").await;
+}
+
+#[tokio::test]
+async fn replays_that_can_not_be_are_refused_precisely() {
+    let mut tried = Tried::start().await;
+    let mut subscriptions = tried.agent.subscriptions.clone();
+    let name = "work".to_owned();
+    let request = ReplayEventsRequest { subscription: name, ..Default::default() };
+    let some = ReplayEventsRequest { start_sequence: Some(1), ..request.clone() };
+    let gone = "gone".to_owned();
+    let bad = [
+        (request.clone(), Code::InvalidArgument, "`event_ids`: ids, a condition, or a place"),
+        (
+            ReplayEventsRequest { event_ids: vec!["garbage".to_owned()], ..request.clone() },
+            Code::InvalidArgument,
+            "`event_ids[0]`: ",
+        ),
+        (
+            ReplayEventsRequest { limit: Some(10_001), ..some.clone() },
+            Code::InvalidArgument,
+            "`limit`: must be between 1 and 10000",
+        ),
+        (
+            ReplayEventsRequest { filter: "event.x".to_owned(), ..some.clone() },
+            Code::InvalidArgument,
+            "`filter`: ",
+        ),
+        (
+            ReplayEventsRequest { patterns: vec!["A/b".to_owned()], ..some.clone() },
+            Code::InvalidArgument,
+            "`patterns[0]`: ",
+        ),
+        (
+            ReplayEventsRequest { subscription: gone, ..some },
+            Code::NotFound,
+            "there is no subscription `gone`",
+        ),
+    ];
+    for (request, code, message) in bad {
+        let answer = subscriptions.replay_events(request).await;
+        tried.refuses_call(answer, code, message).await;
+    }
 }
 
 #[tokio::test]

@@ -274,6 +274,7 @@ fn a_hub_that_is_not_there_is_told_in_one_line() {
         &["subscriptions", "delete", "s", "--yes"],
         &["deliveries", "list", "s"],
         &["events", "list"],
+        &["events", "replay", "-s", "s", "--from", "1", "--yes"],
         &["events", "publish", "a.b"],
         &["test-filter"],
         &["status"],

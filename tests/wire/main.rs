@@ -55,6 +55,7 @@ mod peers;
 mod positions;
 mod readme;
 mod reload;
+mod replay;
 mod resource_kills;
 mod resources;
 mod retention;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use hookline_proto::v1::{
     CreateSubscriptionRequest, DeliveryState, DeliveryStatus, ListDeliveriesRequest,
-    PauseSubscriptionRequest, PublishEventRequest, PublishEventResponse, ResumeSubscriptionRequest,
-    SeekSubscriptionRequest, SeekSubscriptionResponse, StartPosition, SubscribeRequest,
-    Subscription, SubscriptionPolicy, UpdateSubscriptionRequest, start_position::Position,
+    PauseSubscriptionRequest, PublishEventRequest, PublishEventResponse, ReplayEventsRequest,
+    ReplayEventsResponse, ResumeSubscriptionRequest, SeekSubscriptionRequest,
+    SeekSubscriptionResponse, StartPosition, SubscribeRequest, Subscription, SubscriptionPolicy,
+    UpdateSubscriptionRequest, start_position::Position,
 };
 use tonic::{Code, Status};
 
@@ -165,6 +166,12 @@ impl Agent {
     pub(crate) async fn would_seek(&self, name: &str, to: Position) -> (u64, u64) {
         let (name, to) = (name.to_owned(), Some(place(to)));
         self.ask_seek(SeekSubscriptionRequest { name, to, dry_run: true }).await
+    }
+
+    /// Hands events out once more.
+    pub(crate) async fn replay(&self, request: ReplayEventsRequest) -> ReplayEventsResponse {
+        let mut subscriptions = self.subscriptions.clone();
+        soon("an answer", subscriptions.replay_events(request)).await.unwrap().into_inner()
     }
 
     /// Lists all deliveries in these states, in pages of two.

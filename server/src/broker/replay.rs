@@ -278,3 +278,102 @@ impl Batch {
         Ok(filters * LIST_FILTER_WORK)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hookline_core::{delivery::Policy, pattern::PatternSet, time::Timestamp};
+
+    use super::*;
+    use crate::{
+        broker::{NewSubscription, Start, States, retention::Bounds, tests::event},
+        clock::SystemClock,
+        store::{EventLog as _, Ledger as _, memory::MemoryStore},
+        tasks::Tasks,
+        traces::Traces,
+    };
+
+    /// A subscription that takes pushes and has come to the end of a log that began before it.
+    async fn latest(tasks: &Tasks, types: &[&str]) -> (Arc<MemoryStore>, Broker, Handle) {
+        let store = MemoryStore::new();
+        let events = types.iter().map(|event_type| event(event_type)).collect();
+        store.append(events, Timestamp::EPOCH).await.unwrap();
+        let clock = SystemClock::start(store.last_written_at());
+        let group = tasks.group("subscriptions");
+        let (log, ledger) = (Arc::clone(&store) as _, Arc::clone(&store) as _);
+        let broker = Broker::start(log, ledger, clock, group, Traces::default()).await.unwrap();
+        let new = NewSubscription {
+            name: SubscriptionName::parse("work").unwrap(),
+            rule: Rule { patterns: PatternSet::parse(["github/push"]).unwrap(), filter: None },
+            start: Start::Latest,
+            policy: Policy::default(),
+        };
+        let name = broker.create(new).await.unwrap().name.clone();
+        let handle = broker.named(name.as_str()).unwrap();
+        (store, broker, handle)
+    }
+
+    fn all() -> Replay {
+        let (ids, selection, filter) = (Vec::new(), Arc::default(), None);
+        Replay { ids, selection, filter, range: 1..u64::MAX }
+    }
+
+    async fn replay(broker: &Broker, limit: u64) -> ReplayCounts {
+        let name = SubscriptionName::parse("work").unwrap();
+        broker.replay(&name, &all(), limit, ReplayMode::Replay).await.unwrap()
+    }
+
+    fn sequences(numbers: &[u64]) -> Vec<Sequence> {
+        numbers.iter().map(|number| Sequence::new(*number).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_limit_counts_what_is_replayed_and_not_what_is_passed_over() {
+        let tasks = Tasks::new();
+        let (_store, broker, _) =
+            latest(&tasks, &["fork", "push", "fork", "push", "push", "fork"]).await;
+        let first = replay(&broker, 2).await;
+        let expected = ReplayCounts {
+            replayed: sequences(&[2, 4]),
+            not_matching: 2,
+            next: Some(5),
+            ..ReplayCounts::default()
+        };
+        assert_eq!(first, expected);
+        let rest = replay(&broker, 2).await;
+        let expected = ReplayCounts {
+            replayed: sequences(&[5]),
+            already_open: 2,
+            not_matching: 3,
+            ..ReplayCounts::default()
+        };
+        assert_eq!(rest, expected);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_opened_that_is_gone_or_may_be_in_a_moment() {
+        let tasks = Tasks::new();
+        let (store, broker, handle) = latest(&tasks, &["push", "push", "push"]).await;
+        let ask = async |numbers: &[u64]| {
+            let events = sequences(numbers).into_iter().map(|of| (of, None)).collect();
+            let mode = ReplayMode::Replay;
+            handle.ask(|reply| Message::Replay { events, mode, reply }).await.unwrap()
+        };
+        let released = |reply| Message::Retire { before: 1, count: 1, release: true, reply };
+        assert_eq!(handle.ask(released).await.unwrap().needed_from, 4);
+        assert_eq!(ask(&[1]).await, None, "the log is being trimmed");
+        handle.mailbox.send(Message::Trimmed).await.unwrap();
+        let third = Sequence::new(3).unwrap();
+        broker.trim(Bounds { soft: third, hard: Sequence::FIRST }).await.unwrap();
+        assert_eq!(store.first(), third);
+        // As of who has read the log before it was trimmed.
+        let reopened = ask(&[1, 2, 3]).await.unwrap();
+        assert_eq!((reopened.replayed.opened, reopened.gone), (vec![third], 2));
+        // What is open is not trimmed.
+        let end = Sequence::new(4).unwrap();
+        broker.trim(Bounds { soft: end, hard: Sequence::FIRST }).await.unwrap();
+        assert_eq!(store.first(), third);
+        let states = States { ready: true, leased: false, waiting: false };
+        let open = broker.open_deliveries(&handle.name, 0, states, 10).await.unwrap().unwrap().0;
+        assert_eq!(open.iter().map(|(of, _)| *of).collect::<Vec<_>>(), [third]);
+    }
+}

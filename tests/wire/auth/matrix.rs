@@ -268,6 +268,13 @@ fn to_subscriptions(method: &str) -> Vec<u8> {
             v1::SeekSubscriptionRequest { name: name(), to: earliest(), dry_run: true }
                 .encode_to_vec()
         }
+        "ReplayEvents" => v1::ReplayEventsRequest {
+            subscription: name(),
+            patterns: vec!["github".to_owned()],
+            dry_run: true,
+            ..Default::default()
+        }
+        .encode_to_vec(),
         "ListDeliveries" => {
             v1::ListDeliveriesRequest { subscription: name(), ..Default::default() }.encode_to_vec()
         }

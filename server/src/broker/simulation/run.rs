@@ -107,7 +107,7 @@ async fn go_through(seed: u64, operations: &RefCell<Vec<String>>) -> Result<Ran,
             operations.borrow_mut().push(format!("{at} {trim:?}"));
             world.perform(&trim).await;
         }
-        let replay = Operation::replay(&mut replays, head).filter(|_| seed % 3 == 0);
+        let replay = Operation::replay(&mut replays, head).filter(|_| seed.is_multiple_of(3));
         if let Some(replay) = replay {
             operations.borrow_mut().push(format!("{at} {replay:?}"));
             world.perform(&replay).await;

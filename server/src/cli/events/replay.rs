@@ -304,7 +304,9 @@ mod tests {
     }
 
     fn asked(arguments: &str) -> Result<ReplayEventsRequest, CommandError> {
-        request(&parse(arguments).unwrap(), Timestamp::from_secs(1_000).unwrap())
+        let now = Timestamp::EPOCH + std::time::Duration::from_secs(1_000);
+        let args = parse(arguments).map_err(|error| CommandError::Usage(error.to_string()))?;
+        request(&args, now)
     }
 
     #[test]

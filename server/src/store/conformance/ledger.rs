@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use hookline_core::{
     delivery::{
-        Attempt, AttemptEnd, Backgrounds, Change, Creation, DeadLetter, Death, Ended, Epoch,
-        HISTORY_MAX, LeaseRecord, Past, Pasts, Pause, Reason, Record, ResourceKey, Settlement,
-        Snapshot, Stamp,
+        Attempt, AttemptEnd, Background, Backgrounds, Change, Creation, DeadLetter, Death, Ended,
+        Epoch, HISTORY_MAX, LeaseRecord, Past, Pasts, Pause, Reason, Record, ResourceKey,
+        Settlement, Snapshot, Stamp,
     },
     event::{Sequence, SubscriptionName},
 };
@@ -25,6 +25,7 @@ on_every_store! {
     an_opening_fences_earlier_owners,
     b5_what_was_committed_is_there_when_opened_again,
     a2_an_acked_delivery_stays_done,
+    j8_an_acked_delivery_may_be_open_once_more,
     a_settlement_says_who_acked,
     a_config_is_changed_with_a_commit,
     settlements_go_with_the_events,
@@ -242,6 +243,36 @@ async fn a2_an_acked_delivery_stays_done(mut bench: Bench) {
     let snapshot = bench.snapshot(&mut owner).await;
     assert!(snapshot.records.is_empty());
     assert_eq!(snapshot.finished.iter().map(Sequence::get).collect::<Vec<_>>(), [3, 8_200]);
+}
+
+/// Wherever the floor is; acked and opened by one commit or by two.
+async fn j8_an_acked_delivery_may_be_open_once_more(mut bench: Bench) {
+    bench.entries(&[0; 9]).await;
+    let mut owner = bench.own("prs").await;
+    let record = Record { generation: 7, looked_back: true, ..Record::default() };
+    let open = |number| Change::Open { sequence: sequence(number), record: record.clone() };
+    bench.commit(&owner, vec![failed(3, attempt(1)), done(3, "a"), done(5, "a")]).await;
+    bench.commit(&owner, vec![Change::Position { floor: 3, scanned: 9 }]).await;
+    bench.step().await;
+    bench.commit(&owner, vec![done(6, "a"), open(6), open(3), open(5)]).await;
+    bench.step().await;
+    let snapshot = bench.snapshot(&mut owner).await;
+    let records: Vec<_> = snapshot.records.into_iter().collect();
+    assert_eq!(records, [3, 5, 6].map(|number| (sequence(number), record.clone())));
+    assert_eq!((snapshot.floor, snapshot.generation, snapshot.top_generation), (3, 0, 7));
+    // It begins anew, and what was before is kept with its ack.
+    let background = bench.ledger().background(owner.creation, sequence(3)).await.unwrap();
+    assert_eq!(background, Background::default());
+    bench.commit(&owner, vec![failed(3, attempt(2)), done(3, "b"), done(6, "b")]).await;
+    bench.step().await;
+    for number in [3, 6] {
+        let past = bench.past(&owner, number).await;
+        assert_eq!(past.ended, ["a", "b"].map(|name| Ended::Acked(settlement(name))), "{number}");
+    }
+    let past = bench.past(&owner, 3).await;
+    assert_eq!(past.background.attempts, [attempt(1), attempt(2)]);
+    let snapshot = bench.snapshot(&mut owner).await;
+    assert_eq!(snapshot.records.into_keys().collect::<Vec<_>>(), [sequence(5)]);
 }
 
 async fn a_settlement_says_who_acked(mut bench: Bench) {

@@ -43,7 +43,7 @@ fn acked(policy: Policy, count: usize) -> (Hub, hookline_core::delivery::StreamI
 }
 
 #[test]
-fn what_was_acked_comes_again_once_that_is_durable_and_the_position_stays() {
+fn j8_what_was_acked_comes_again_once_that_is_durable_and_the_position_stays() {
     let (mut hub, a) = acked(exact(), 3);
     hub.hold_commits = true;
     let request = hub.ask_replay(&[1, 3], ROOM);
@@ -69,7 +69,7 @@ fn what_was_acked_comes_again_once_that_is_durable_and_the_position_stays() {
 }
 
 #[test]
-fn a_replayed_delivery_outlives_a_crash_and_keeps_its_attempts() {
+fn j8_a_replayed_delivery_outlives_a_crash_and_keeps_its_attempts() {
     let (mut hub, a) = acked(exact(), 2);
     replay(&mut hub, &[1]);
     let first = hub.take(a);
@@ -87,7 +87,7 @@ fn a_replayed_delivery_outlives_a_crash_and_keeps_its_attempts() {
 }
 
 #[test]
-fn no_lease_of_before_settles_what_is_replayed() {
+fn j8_no_lease_of_before_settles_what_is_replayed() {
     let mut hub = Hub::new(exact());
     let a = hub.join("a", 1);
     hub.append_count(1);
@@ -110,7 +110,7 @@ fn no_lease_of_before_settles_what_is_replayed() {
 
 /// What becomes of an event is counted by how it stands.
 #[test]
-fn only_what_has_ended_without_a_letter_comes_again() {
+fn j8_only_what_has_ended_without_a_letter_comes_again() {
     let mut hub = Hub::new(exact());
     let a = hub.join("a", 10);
     hub.append(&[true, true, true, true, false, true]);
@@ -135,7 +135,7 @@ fn only_what_has_ended_without_a_letter_comes_again() {
 }
 
 #[test]
-fn what_the_subscription_has_not_come_to_is_left_to_it() {
+fn j8_what_the_subscription_has_not_come_to_is_left_to_it() {
     let (mut hub, _) = acked(exact(), 2);
     // As a shell that has read no further: the log is ahead.
     hub.log.extend(hub.log.clone());
@@ -144,7 +144,7 @@ fn what_the_subscription_has_not_come_to_is_left_to_it() {
 }
 
 #[test]
-fn what_is_finished_above_the_floor_comes_again_also_before_a_restart_has_read_on() {
+fn j8_what_is_finished_above_the_floor_comes_again_also_before_a_restart_has_read_on() {
     let mut hub = Hub::new(exact());
     let a = hub.join("a", 2);
     hub.append_count(2);
@@ -160,7 +160,7 @@ fn what_is_finished_above_the_floor_comes_again_also_before_a_restart_has_read_o
 }
 
 #[test]
-fn each_death_after_a_replay_has_an_id_of_its_own() {
+fn j8_each_death_after_a_replay_has_an_id_of_its_own() {
     let (mut hub, mut a) = acked(exact(), 1);
     let mut generations = Vec::new();
     for round in 0..3 {
@@ -187,7 +187,7 @@ fn each_death_after_a_replay_has_an_id_of_its_own() {
 }
 
 #[test]
-fn what_there_is_no_room_for_is_left_from_a_place_on() {
+fn j8_what_there_is_no_room_for_is_left_from_a_place_on() {
     let mut hub = Hub::new(exact());
     let a = hub.join("a", 10);
     hub.append_count(6);
@@ -207,7 +207,7 @@ fn what_there_is_no_room_for_is_left_from_a_place_on() {
 }
 
 #[test]
-fn an_older_event_of_a_resource_waits_for_the_running_one_and_goes_before_what_waits() {
+fn j8_an_older_event_of_a_resource_waits_for_the_running_one_and_goes_before_what_waits() {
     let mut hub = Hub::new(Policy { ordering: Ordering::Resource { at_once: 1 }, ..exact() });
     let a = hub.join("a", 10);
     hub.append_about(&[7, 7, 7]);
@@ -224,7 +224,7 @@ fn an_older_event_of_a_resource_waits_for_the_running_one_and_goes_before_what_w
 }
 
 #[test]
-fn a_replayed_event_is_coalesced_like_any_other() {
+fn j8_a_replayed_event_is_coalesced_like_any_other() {
     let mut hub = Hub::new(Policy { coalesce: Coalesce::Latest, ..exact() });
     let a = hub.join("a", 1);
     hub.append_about(&[7]);
@@ -250,7 +250,7 @@ fn a_replayed_event_is_coalesced_like_any_other() {
 }
 
 #[test]
-fn what_is_replayed_needs_the_log_and_may_become_too_old() {
+fn j8_what_is_replayed_needs_the_log_and_may_become_too_old() {
     let (mut hub, a) = acked(exact(), 4);
     hub.leave(a);
     replay(&mut hub, &[2]);
@@ -262,7 +262,7 @@ fn what_is_replayed_needs_the_log_and_may_become_too_old() {
 }
 
 #[test]
-fn a_seek_ends_what_is_replayed() {
+fn j8_a_seek_ends_what_is_replayed() {
     let (mut hub, a) = acked(exact(), 3);
     replay(&mut hub, &[1, 3]);
     let again = hub.taken(a);
