@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::RwLock;
 use rustls::{
-    ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
+    CertificateError, ConfigBuilder, InconsistentKeys, RootCertStore, ServerConfig, WantsVerifier,
     crypto::{CryptoProvider, ring},
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -66,17 +66,22 @@ pub enum TlsError {
         /// Why.
         error: io::Error,
     },
-    /// A file has no certificate, or one that can't be read.
-    #[error("the file `{}` is no list of certificates in PEM: {error}", .path.display())]
-    Certificate {
+    /// A file that is to have certificates or a key has none that can be used. Of a key nothing is shown.
+    #[error("the file `{}` {problem}", .path.display())]
+    Content {
         /// The file.
         path: PathBuf,
-        /// Why.
-        error: pem::Error,
+        /// What is wrong with it.
+        problem: Problem,
     },
-    /// A file has no private key. What is in it is not shown.
-    #[error("the file `{}` has no private key in PEM, without a password", .0.display())]
-    Key(PathBuf),
+    /// The key is that of another certificate.
+    #[error("the key `{}` does not belong to the certificate `{}`, the first in that file", .key.display(), .cert.display())]
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// The certificate and the key can't be used together.
     #[error("the certificate `{}` and the key `{}` can't be used: {error}", .cert.display(), .key.display())]
     Pair {
@@ -103,6 +108,85 @@ pub enum TlsError {
         /// Why.
         error: VerifierBuilderError,
     },
+}
+
+/// What is wrong with what stands in a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It is something else: perhaps DER, which is binary.
+    #[error("is not PEM: no line of it begins with `-----BEGIN`")]
+    NotPem,
+    /// It is PEM, of other things.
+    #[error("has no {wanted}, only {}", .found.join(" and "))]
+    Other {
+        /// What it should have.
+        wanted: &'static str,
+        /// What it has.
+        found: Vec<&'static str>,
+    },
+    /// It is cut off.
+    #[error("breaks off: a part of it has no line `-----END ...-----`")]
+    BreaksOff,
+    /// A line looks like the beginning of a part, and is none.
+    #[error("is broken PEM: a line `-----BEGIN ...` does not end with `-----`")]
+    BadBeginning,
+    /// A part is not what it says it is.
+    #[error("is broken PEM: a part of it is not base64")]
+    NotBase64,
+    /// It could not be read for another reason.
+    #[error("can't be read as PEM")]
+    Unreadable,
+    /// What is in a part is no certificate.
+    #[error("has a certificate, number {number}, that is none: it is not X.509 in DER")]
+    NotCertificate {
+        /// Which one, from 1.
+        number: usize,
+    },
+    /// A key that can't be used.
+    #[error(
+        "has a private key that can't be used: RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, and Ed25519 can"
+    )]
+    UnusableKey,
+}
+
+impl Problem {
+    /// Says why something is not found in PEM.
+    fn of(error: &pem::Error, wanted: &'static str, pem: &[u8]) -> Self {
+        match error {
+            pem::Error::MissingSectionEnd { .. } => Self::BreaksOff,
+            pem::Error::IllegalSectionStart { .. } => Self::BadBeginning,
+            pem::Error::Base64Decode(_) => Self::NotBase64,
+            pem::Error::NoItemsFound => Self::nothing_of(wanted, pem),
+            pem::Error::Io(_) | pem::Error::SectionTooLarge | _ => Self::Unreadable,
+        }
+    }
+
+    fn nothing_of(wanted: &'static str, pem: &[u8]) -> Self {
+        match kinds(pem) {
+            found if found.is_empty() => Self::NotPem,
+            found => Self::Other { wanted, found },
+        }
+    }
+}
+
+/// Returns what there is in PEM, in words: what is in it is not shown.
+fn kinds(pem: &[u8]) -> Vec<&'static str> {
+    let text = String::from_utf8_lossy(pem);
+    let mut kinds = Vec::new();
+    for label in text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")) {
+        let kind = match label.trim_end_matches('-') {
+            "ENCRYPTED PRIVATE KEY" => "a private key with a password",
+            label if label.ends_with("PRIVATE KEY") => "a private key",
+            label if label.ends_with("PUBLIC KEY") => "a public key",
+            label if label.ends_with("CERTIFICATE REQUEST") => "a certificate request",
+            label if label.ends_with("CERTIFICATE") => "a certificate",
+            _ => "something else",
+        };
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
 }
 
 /// What stands in the files of a listener.
@@ -245,16 +329,18 @@ fn config(files: &Files, pems: &Pems, protocol: Protocol) -> Result<ServerConfig
     let versions = versions(&provider);
     let builder = match (&files.client_ca, &pems.client_ca) {
         (Some(path), Some(pem)) => {
-            versions.with_client_cert_verifier(client_verifier(path, pem, provider)?)
+            versions.with_client_cert_verifier(client_verifier(path, pem, Arc::clone(&provider))?)
         }
         (None, _) | (_, None) => versions.with_no_client_auth(),
     };
-    let key =
-        PrivateKeyDer::from_pem_slice(&pems.key).map_err(|_| TlsError::Key(files.key.clone()))?;
+    let key = private_key(&files.key, &pems.key, &provider)?;
     let mut config =
         builder.with_single_cert(certificates(&files.cert, &pems.cert)?, key).map_err(|error| {
             let (cert, key) = (files.cert.clone(), files.key.clone());
-            TlsError::Pair { cert, key, error }
+            if error == InconsistentKeys::KeyMismatch.into() {
+                return TlsError::Mismatch { cert, key };
+            }
+            unread(&files.cert, 1, &error).unwrap_or(TlsError::Pair { cert, key, error })
         })?;
     config.alpn_protocols = vec![protocol.name().to_vec()];
     Ok(config)
@@ -266,14 +352,48 @@ fn versions(provider: &Arc<CryptoProvider>) -> ConfigBuilder<ServerConfig, Wants
         .expect("ring has the cipher suites of TLS 1.2 and 1.3")
 }
 
+/// Returns the private key of a file, which can be used.
+fn private_key(
+    path: &Path,
+    pem: &[u8],
+    provider: &CryptoProvider,
+) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let failed = |problem| TlsError::Content { path: path.to_owned(), problem };
+    let key = PrivateKeyDer::from_pem_slice(pem);
+    let key = key.map_err(|error| failed(Problem::of(&error, "private key", pem)))?;
+    let loaded = provider.key_provider.load_private_key(key.clone_key());
+    loaded.map_err(|_| failed(Problem::UnusableKey))?;
+    Ok(key)
+}
+
 /// Returns the certificates of a file, at least one.
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |error| TlsError::Certificate { path: path.to_owned(), error };
+    let failed = |problem| TlsError::Content { path: path.to_owned(), problem };
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    match found.map_err(failed)? {
-        found if found.is_empty() => Err(failed(pem::Error::NoItemsFound)),
-        found => Ok(found),
+    let found = found.map_err(|error| failed(Problem::of(&error, "certificate", pem)))?;
+    if found.is_empty() {
+        return Err(failed(Problem::nothing_of("certificate", pem)));
     }
+    let odd = found.iter().position(|certificate| !is_sequence(certificate));
+    odd.map_or(Ok(found), |place| Err(failed(Problem::NotCertificate { number: place + 1 })))
+}
+
+/// Whether bytes are one SEQUENCE of DER, as every certificate is, also one of a version that only a root may have.
+fn is_sequence(der: &[u8]) -> bool {
+    let (length, rest) = match der {
+        [0x30, length @ 0..=0x7f, rest @ ..] => (usize::from(*length), rest),
+        [0x30, 0x81, a, rest @ ..] => (usize::from(*a), rest),
+        [0x30, 0x82, a, b, rest @ ..] => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+        _ => return false,
+    };
+    rest.len() == length
+}
+
+/// Says what is wrong with a certificate that rustls does not read.
+fn unread(path: &Path, number: usize, error: &rustls::Error) -> Option<TlsError> {
+    let is_none = *error == CertificateError::BadEncoding.into();
+    let problem = Problem::NotCertificate { number };
+    is_none.then(|| TlsError::Content { path: path.to_owned(), problem })
 }
 
 fn client_verifier(
@@ -282,9 +402,12 @@ fn client_verifier(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, pem)? {
+    for (certificate, number) in certificates(path, pem)?.into_iter().zip(1..) {
         let added = roots.add(certificate);
-        added.map_err(|error| TlsError::ClientRoot { path: path.to_owned(), error })?;
+        added.map_err(|error| {
+            let told = unread(path, number, &error);
+            told.unwrap_or(TlsError::ClientRoot { path: path.to_owned(), error })
+        })?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()

@@ -418,16 +418,60 @@ fn with_tls_others_may_connect_and_to_agents_only_those_who_are_known() {
     assert_eq!(plain.variable("HOOKLINE_AUTH__TOKENS", "t.toml").mistakes().len(), 1);
 }
 
-#[test]
-fn files_of_tls_that_can_not_be_used_are_mistakes() {
+/// Files of a listener, good and bad.
+fn tls_files() -> Fake {
     let (cert, key) = certificate();
     let (_, other) = certificate();
-    let files = Fake::new()
+    Fake::new()
         .file("cert", cert.clone())
         .file("key", key.clone())
         .file("other", other)
         .file("both", format!("{cert}{key}"))
-        .file("text", "no PEM at all");
+        .file("text", "no PEM at all")
+        .file("cut", cert.lines().take(3).collect::<Vec<_>>().join("\n"))
+        .file("holes", cert.replacen('M', "?", 1))
+        .file("open", cert.replacen("CERTIFICATE-----", "CERTIFICATE", 1))
+        .file(
+            "second",
+            format!("{cert}-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"),
+        )
+        .file("no cert", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
+        .file("locked", key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"))
+        .file("key cut", key.lines().take(2).collect::<Vec<_>>().join("\n"))
+        .file("no key", "-----BEGIN PRIVATE KEY-----\nMAAA\n-----END PRIVATE KEY-----\n")
+}
+
+/// Files for `cert`, `key` and `client_ca` that can't be used, and how that is told.
+const BAD_TLS: &[(&str, &str, &str, &str)] = &[
+    ("cert", "", "", ".key: is missing"),
+    ("", "key", "", ".cert: is missing"),
+    ("gone", "key", "", ": the file `gone` can't be read"),
+    ("text", "key", "", ": the file `text` is not PEM: no line of it begins"),
+    ("key", "key", "", ": the file `key` has no certificate, only a private key"),
+    ("cut", "key", "", ": the file `cut` breaks off: a part of it has no line `-----END"),
+    ("holes", "key", "", ": the file `holes` is broken PEM: a part of it is not base64"),
+    ("open", "key", "", ": the file `open` is broken PEM: a line `-----BEGIN ...` does not"),
+    ("second", "key", "", ": the file `second` has a certificate, number 2, that is none"),
+    ("no cert", "key", "", ": the file `no cert` has a certificate, number 1, that is none"),
+    ("cert", "key", "no cert", ": the file `no cert` has a certificate, number 1, that is none"),
+    ("cert", "text", "", ": the file `text` is not PEM"),
+    ("cert", "cert", "", ": the file `cert` has no private key, only a certificate"),
+    ("cert", "locked", "", ": the file `locked` has no private key, only a private key with"),
+    ("cert", "key cut", "", ": the file `key cut` breaks off"),
+    ("cert", "no key", "", ": the file `no key` has a private key that can't be used: RSA"),
+    (
+        "cert",
+        "other",
+        "",
+        ": the key `other` does not belong to the certificate `cert`, the first in that",
+    ),
+    ("cert", "key", "key", ": the file `key` has no certificate, only a private key"),
+    ("cert", "key", "second", ": the file `second` has a certificate, number 2"),
+];
+
+#[test]
+fn files_of_tls_that_can_not_be_used_are_mistakes() {
+    let files = tls_files();
     let told = |cert: &str, key: &str, client_ca: &str| {
         let mut environment = files.clone();
         for (name, path) in [("CERT", cert), ("KEY", key), ("CLIENT_CA", client_ca)] {
@@ -439,18 +483,10 @@ fn files_of_tls_that_can_not_be_used_are_mistakes() {
     };
     assert_eq!(told("cert", "key", ""), Ok(()));
     assert_eq!(told("both", "both", "cert"), Ok(()));
-    for (cert, key, client_ca, mistake) in [
-        ("cert", "", "", "http.tls.key: is missing"),
-        ("", "key", "", "http.tls.cert: is missing"),
-        ("gone", "key", "", "http.tls: the file `gone` can't be read"),
-        ("text", "key", "", "http.tls: the file `text` is no list of certificates"),
-        ("cert", "text", "", "http.tls: the file `text` has no private key"),
-        ("cert", "cert", "", "http.tls: the file `cert` has no private key"),
-        ("cert", "other", "", "http.tls: the certificate `cert` and the key `other` can't be used"),
-        ("cert", "key", "key", "http.tls: the file `key` is no list of certificates"),
-    ] {
+    for (cert, key, client_ca, mistake) in BAD_TLS {
+        let mistake = format!("http.tls{mistake}");
         let found = told(cert, key, client_ca).unwrap_err();
-        assert!(found.starts_with(mistake), "{found}, not {mistake}");
+        assert!(found.starts_with(&mistake), "{found}, not {mistake}");
         assert!(!found.contains("PRIVATE"), "{found}");
     }
 }
