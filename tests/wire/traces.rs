@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hookline_proto::v1::{Delivery, NackAction, Outcome, SubscribeRequest};
+use hookline_proto::v1::{Delivery, NackAction, Outcome, PublishEventRequest, SubscribeRequest};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -294,4 +294,56 @@ async fn a_receiver_that_is_not_there_holds_nothing_up_and_what_is_lost_is_count
         }
     };
     soon(lost, coming).await;
+}
+
+#[tokio::test]
+async fn a_published_event_is_traced_as_a_webhook_is() {
+    let mut receiver = Receiver::start().await;
+    let hub = Hub::start_with(receiver.settings("0")).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    let (trace, span) = SENDER;
+    let publish = async |key: &str, sampled: &str, in_metadata: bool| {
+        let traceparent = format!("00-{trace}-{span}-{sampled}");
+        let mut event = PublishEventRequest {
+            event_type: "page.changed".to_owned(),
+            delivery_key: key.to_owned(),
+            ..Default::default()
+        };
+        if in_metadata {
+            event.metadata.insert("traceparent".to_owned(), traceparent.clone());
+        }
+        let mut request = Request::new(event);
+        if !in_metadata {
+            request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+        }
+        agent.events.clone().publish_event(request).await.unwrap().into_inner().event_id
+    };
+    agent.publish("undecided").await;
+    assert_eq!(stream.ack_next(&agent).await.traceparent, "");
+    publish("no", "00", false).await;
+    let unsampled = format!("00-{trace}-{span}-00");
+    assert_eq!(stream.ack_next(&agent).await.traceparent, unsampled);
+    let id = publish("yes", "01", false).await;
+    let delivery = stream.ack_next(&agent).await;
+
+    let spans = receiver.spans(3).await;
+    let root = only(&spans, "hookline.v1.EventService/PublishEvent");
+    assert_eq!((root.kind(), hex_of(&root.parent_span_id).as_str()), (SpanKind::Server, span));
+    assert_eq!(
+        (text(root, "rpc.method"), text(root, "hookline.source")),
+        ("PublishEvent", "agent")
+    );
+    let send = only(&spans, "send agent");
+    assert_eq!((send.kind(), &send.parent_span_id), (SpanKind::Producer, &root.span_id));
+    assert_eq!(text(send, "messaging.message.id"), id);
+    assert!(root.start_time_unix_nano <= send.start_time_unix_nano);
+    let attempt = attempts(&spans, "work")[0];
+    assert_eq!(attempt.parent_span_id, send.span_id);
+    assert_eq!(delivery.traceparent, traceparent_of(attempt));
+    assert!(spans.iter().all(|span| hex_of(&span.trace_id) == trace), "{spans:#?}");
+    // Also where the event itself says in which trace it is.
+    publish("in the event", "01", true).await;
+    stream.ack_next(&agent).await;
+    receiver.spans(6).await;
 }

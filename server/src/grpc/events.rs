@@ -18,7 +18,7 @@ use hookline_proto::v1::{self, event_service_server::EventService};
 use tonic::{Request, Response, Status};
 
 use super::{Shared, auth, convert, fields, pending::Peer, status};
-use crate::store::Entry;
+use crate::{store::Entry, traces::TRACEPARENT};
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Shared);
@@ -33,7 +33,10 @@ impl EventService for Service {
         request: Request<v1::PublishEventRequest>,
     ) -> Result<Response<v1::PublishEventResponse>, Status> {
         let caller = auth::caller(&request)?;
-        publish::publish(&self.0, &caller, request.into_inner()).await.map(Response::new)
+        let traceparent = request.metadata().get(TRACEPARENT).and_then(|of| of.to_str().ok());
+        let traceparent = traceparent.map(str::to_owned);
+        let published = publish::publish(&self.0, &caller, traceparent, request.into_inner());
+        published.await.map(Response::new)
     }
 
     async fn get_event(
