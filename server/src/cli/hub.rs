@@ -130,6 +130,13 @@ pub(super) struct CallError {
     status: Box<Status>,
 }
 
+impl CallError {
+    /// Whether the token lacks a scope that the call needs.
+    pub(super) fn is_out_of_scope(&self) -> bool {
+        self.status.code() == Code::PermissionDenied
+    }
+}
+
 /// Returns what a status says to people: the words of the hub; where it was not reached, the innermost cause.
 pub(super) fn told(status: &Status) -> String {
     if let Some(cause) = transport_cause(status) {

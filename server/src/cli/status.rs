@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hookline_client::{
-    PayloadView,
+    Event, PayloadView,
     proto::{ListEventsRequest, ListSourcesRequest, ListSourcesResponse, Subscription},
 };
 use hookline_core::time::Timestamp;
@@ -39,7 +39,7 @@ Examples:
 
 /// Shows how a hub is: whether it is there and serves, the end of its log, its sources and its subscriptions.
 ///
-/// Exits with 1 if it can't be reached or does not serve.
+/// What the token may not see is left out, with a line that says so. Exits with 1 if the hub can't be reached or does not serve.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -50,14 +50,16 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// What was found.
+/// What was found; `None`: the token may not see it.
 struct Found {
     serving: ServingStatus,
-    log_end: u64,
-    newest_at: Option<prost_types::Timestamp>,
-    sources: ListSourcesResponse,
-    subscriptions: Vec<Subscription>,
+    newest: Option<Event>,
+    sources: Option<ListSourcesResponse>,
+    subscriptions: Option<Vec<Subscription>>,
 }
+
+/// What is said where the token may not see something.
+const NOT_SEEN: &str = "not shown: the token has no scope for it";
 
 pub(super) async fn run(args: Args) -> Result<(), CommandError> {
     let found = look(&args.address).await?;
@@ -82,17 +84,25 @@ async fn look(address: &Address) -> Result<Found, CommandError> {
         ..Default::default()
     };
     let newest = client.events().list_events(newest).await;
-    let newest = newest.map_err(|status| address.refused("read the log", status))?.into_inner();
-    let newest = newest.events.into_iter().next().unwrap_or_default();
+    let newest = newest.map_err(|status| address.refused("read the log", status).into());
+    let newest = seen(newest)?.map(|page| page.into_inner().events.into_iter().next());
     let sources = client.sources().list_sources(ListSourcesRequest {}).await;
-    let sources = sources.map_err(|status| address.refused("list sources", status))?.into_inner();
+    let sources = sources.map_err(|status| address.refused("list sources", status).into());
     Ok(Found {
         serving: checked.into_inner().status(),
-        log_end: newest.sequence,
-        newest_at: newest.received_at,
-        sources,
-        subscriptions: list::all(&client, address).await?,
+        newest: newest.map(Option::unwrap_or_default),
+        sources: seen(sources)?.map(tonic::Response::into_inner),
+        subscriptions: seen(list::all(&client, address).await)?,
     })
+}
+
+/// Returns what was answered; `None` if the token may not see it.
+fn seen<T>(answer: Result<T, CommandError>) -> Result<Option<T>, CommandError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(CommandError::Hub(error)) if error.is_out_of_scope() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns how the hub says that it is.
@@ -108,10 +118,14 @@ const fn health(serving: ServingStatus) -> (&'static str, Colour) {
 
 fn lines(args: &Args, found: &Found, screen: Screen, now: Timestamp) -> Vec<String> {
     let (word, colour) = health(found.serving);
-    let log = match found.log_end {
-        0 => "empty".to_owned(),
+    let log = match &found.newest {
+        None => NOT_SEEN.to_owned(),
+        Some(newest) if newest.sequence == 0 => "empty".to_owned(),
         // Not their number: the first ones may be gone.
-        end => format!("ends at {end}, {} ago", text::age(found.newest_at.as_ref(), now)),
+        Some(newest) => {
+            let age = text::age(newest.received_at.as_ref(), now);
+            format!("ends at {}, {age} ago", newest.sequence)
+        }
     };
     let told = [
         ("hub", args.address.to_string().into()),
@@ -120,34 +134,45 @@ fn lines(args: &Args, found: &Found, screen: Screen, now: Timestamp) -> Vec<Stri
     ];
     let mut lines = facts(&told, screen);
     lines.push(String::new());
-    lines.extend(sources::table(&found.sources));
+    match &found.sources {
+        Some(sources) => lines.extend(sources::table(sources)),
+        None => lines.push(format!("sources {NOT_SEEN}")),
+    }
     lines.push(String::new());
-    lines.extend(list::table(&found.subscriptions, screen, now));
+    match &found.subscriptions {
+        Some(subscriptions) => lines.extend(list::table(subscriptions, screen, now)),
+        None => lines.push(format!("subscriptions {NOT_SEEN}")),
+    }
     lines
 }
 
-/// All of it, for machines.
+/// All of it, for machines; `null`: the token may not see it.
 #[derive(Serialize)]
 struct Told<'a> {
     address: String,
     health: &'static str,
-    log_end: u64,
+    log_end: Option<u64>,
     newest_event_at: Option<String>,
-    sources: Vec<sources::SourceJson<'a>>,
-    unknown_source_count: u64,
-    subscriptions: Vec<SubscriptionJson<'a>>,
+    sources: Option<Vec<sources::SourceJson<'a>>>,
+    unknown_source_count: Option<u64>,
+    subscriptions: Option<Vec<SubscriptionJson<'a>>>,
 }
 
 impl<'a> Told<'a> {
     fn new(args: &Args, found: &'a Found) -> Self {
+        let Found { serving, newest, sources, subscriptions } = found;
+        let newest_at = newest.as_ref().and_then(|newest| newest.received_at.as_ref());
+        let of_sources =
+            |of: &'a ListSourcesResponse| of.sources.iter().map(sources::SourceJson::new);
+        let of_all = |all: &'a Vec<Subscription>| all.iter().map(SubscriptionJson::new).collect();
         Self {
             address: args.address.to_string(),
-            health: found.serving.as_str_name(),
-            log_end: found.log_end,
-            newest_event_at: text::time(found.newest_at.as_ref()),
-            sources: found.sources.sources.iter().map(sources::SourceJson::new).collect(),
-            unknown_source_count: found.sources.unknown_source_count,
-            subscriptions: found.subscriptions.iter().map(SubscriptionJson::new).collect(),
+            health: serving.as_str_name(),
+            log_end: newest.as_ref().map(|newest| newest.sequence),
+            newest_event_at: text::time(newest_at),
+            sources: sources.as_ref().map(|of| of_sources(of).collect()),
+            unknown_source_count: sources.as_ref().map(|of| of.unknown_source_count),
+            subscriptions: subscriptions.as_ref().map(of_all),
         }
     }
 }
@@ -163,17 +188,35 @@ mod tests {
         let command = Args::augment_args(Command::new("status").no_binary_name(true));
         let matches = command.try_get_matches_from(["--address", "http://hub:4160"]).unwrap();
         let args = Args::from_arg_matches(&matches).unwrap();
+        let subscription = Subscription { name: "triage".to_owned(), ..Subscription::default() };
         let found = Found {
             serving: ServingStatus::Serving,
-            log_end: 12,
-            newest_at: Some(prost_types::Timestamp { seconds: 940, nanos: 0 }),
-            sources: ListSourcesResponse::default(),
-            subscriptions: vec![Subscription {
-                name: "triage".to_owned(),
-                ..Subscription::default()
-            }],
+            newest: Some(Event {
+                sequence: 12,
+                received_at: Some(prost_types::Timestamp { seconds: 940, nanos: 0 }),
+                ..Event::default()
+            }),
+            sources: Some(ListSourcesResponse::default()),
+            subscriptions: Some(vec![subscription]),
         };
         let now = Timestamp::from_secs(1_000).unwrap();
+        let serving = found.serving;
+        let unseen = Found { serving, newest: None, sources: None, subscriptions: None };
+        let told = lines(&args, &unseen, Screen::PLAIN, now);
+        let expected = [
+            "hub     http://hub:4160",
+            "health  serving",
+            "log     not shown: the token has no scope for it",
+            "",
+            "sources not shown: the token has no scope for it",
+            "",
+            "subscriptions not shown: the token has no scope for it",
+        ];
+        assert_eq!(told, expected);
+        let told: serde_json::Value =
+            serde_json::from_str(&line(&Told::new(&args, &unseen))).unwrap();
+        assert!(told["log_end"].is_null() && told["subscriptions"].is_null(), "{told}");
+
         let lines = lines(&args, &found, Screen::PLAIN, now);
         assert_eq!(
             lines[..3],

@@ -97,6 +97,7 @@ fn of_tokens_made_at_once_none_is_lost() {
 async fn commands_call_with_a_token_however_it_is_given() {
     let tokens = Tokens::new();
     let token = tokens.create("ops", &["--operate"]);
+    let narrow = tokens.create("agent", &["--subscribe", "github"]);
     let guarded = Guarded::start(tokens).await;
     guarded.hub.take(&Webhook::push("g1")).await;
     let address = format!("http://{}", guarded.hub.grpc_address());
@@ -138,6 +139,11 @@ async fn commands_call_with_a_token_however_it_is_given() {
         assert_eq!(done.status.code(), Some(0), "{arguments:?}: {}", text(&done.stderr));
         assert_eq!(run(arguments, None).status.code(), Some(1), "{arguments:?}");
     }
+    let looked = run(&["status"], Some(&narrow));
+    assert_eq!(looked.status.code(), Some(0), "{}", text(&looked.stderr));
+    let looked = text(&looked.stdout);
+    assert!(looked.contains("health  serving\nlog     not shown: the token has no"), "{looked}");
+    assert!(looked.contains("sources not shown: ") && looked.contains("\nprs "), "{looked}");
     let bad = run(&list, Some("not\u{a0}one"));
     assert_eq!(bad.status.code(), Some(64), "{}", text(&bad.stderr));
     assert!(!text(&run(&["events", "list", "--help"], Some(&token)).stdout).contains(&token));
