@@ -148,6 +148,14 @@ impl Background {
         self.checkpoint = Bytes::new();
     }
 
+    /// Returns the attempts that a dead letter which the delivery was redriven from does not tell.
+    #[must_use]
+    pub fn untold(&self, letter: Option<&DeadLetter>) -> Self {
+        let is_told = |of: &Attempt| letter.is_some_and(|letter| letter.history.contains(of));
+        let attempts = self.attempts.iter().filter(|of| !is_told(of)).cloned().collect();
+        Self { attempts, ..Self::default() }
+    }
+
     /// Whether there is nothing of it that is worth keeping once the delivery has ended.
     #[must_use]
     pub fn is_forgettable(&self) -> bool {
@@ -215,11 +223,11 @@ pub enum Ended {
     },
 }
 
-/// What is kept of a delivery once it has ended by an ack or a newer event, as long as the events are kept. It may end so
-/// several times, since its subscription's position may be moved.
+/// What is kept of a delivery once it has ended by an ack, a newer event or a seek, as long as the events are kept. It may
+/// end so several times, since its subscription's position may be moved, and events replayed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Past {
-    /// How it ended, each time, newest last, at most [`HISTORY_MAX`].
+    /// How it ended, each time but by a seek, newest last, at most [`HISTORY_MAX`].
     pub ended: Vec<Ended>,
     /// What had happened to it before it ended, without checkpoints.
     pub background: Background,
@@ -587,8 +595,14 @@ impl Pasts {
         self.0.iter().map(|(sequence, past)| (*sequence, past))
     }
 
-    /// Takes in one change; `backgrounds` are those before it.
-    pub fn apply(&mut self, change: &Change, backgrounds: &Backgrounds) {
+    /// Takes in one change; `backgrounds` are those before it, `letter` returns the dead letter of a delivery, which stays if it
+    /// was redriven from there.
+    pub fn apply<'a>(
+        &mut self,
+        change: &Change,
+        backgrounds: &Backgrounds,
+        letter: impl Fn(Sequence) -> Option<&'a DeadLetter>,
+    ) {
         match change {
             Change::Done { sequence, settlement } => {
                 self.end(*sequence, Ended::Acked(settlement.clone()), backgrounds);
@@ -606,8 +620,15 @@ impl Pasts {
             | Change::Redriven { .. }
             | Change::Purged { .. }
             | Change::LookedBack { .. }
-            | Change::Reconfigured { .. }
-            | Change::Sought { .. } => {}
+            | Change::Reconfigured { .. } => {}
+            Change::Sought { .. } => {
+                for (sequence, background) in &backgrounds.0 {
+                    let untold = background.untold(letter(*sequence));
+                    if !untold.is_forgettable() {
+                        self.0.entry(*sequence).or_default().background.follow(untold);
+                    }
+                }
+            }
         }
     }
 

@@ -31,6 +31,7 @@ on_every_store! {
     settlements_go_with_the_events,
     what_failed_before_an_ack_is_kept_with_it,
     what_a_replaced_event_stood_for_is_kept,
+    f9_what_failed_before_a_seek_is_kept,
     what_had_happened_to_many_is_kept_in_several_rows,
     i8_a_deleted_subscription_leaves_nothing,
     i7_the_floor_passes_what_is_finished,
@@ -344,6 +345,38 @@ async fn what_failed_before_an_ack_is_kept_with_it(mut bench: Bench) {
     assert_eq!(bench.past(&owner, 3).await, Past::default(), "it goes with the event");
 }
 
+/// Of what was redriven, what its dead letter does not tell.
+async fn f9_what_failed_before_a_seek_is_kept(mut bench: Bench) {
+    let entries = bench.entries(&[0; 9]).await;
+    let owner = bench.own("prs").await;
+    let event = (sequence(2), Arc::clone(&entries[1]));
+    bench.commit(&owner, vec![failed(1, attempt(1)), failed(3, attempt(1))]).await;
+    bench.commit_with(&owner, vec![dead(2, 0)], vec![event]).await;
+    bench.step().await;
+    let since = Change::Failed {
+        sequence: sequence(2),
+        record: Record { redriven: true, ..record() },
+        attempt: attempt(7),
+    };
+    bench.commit(&owner, vec![redriven(2), since, done(3, "a")]).await;
+    bench.step().await;
+    let sought = Change::Sought { position: 1, generation: 5, fence: None };
+    bench.commit(&owner, vec![failed(1, attempt(2)), sought]).await;
+    bench.step().await;
+    let numbers = |past: Past| -> (usize, Vec<u32>) {
+        let attempts = past.background.attempts.iter().map(|of| of.number).collect();
+        (past.ended.len(), attempts)
+    };
+    assert_eq!(numbers(bench.past(&owner, 1).await), (0, vec![1, 2]));
+    assert_eq!(numbers(bench.past(&owner, 2).await), (0, vec![7]));
+    assert_eq!(numbers(bench.past(&owner, 3).await), (1, vec![1]));
+    assert_eq!(bench.dead_letters(&owner).await[0].letter.history, [attempt(2)]);
+    // And what fails after it, with it.
+    bench.commit(&owner, vec![failed(2, attempt(8)), done(2, "b")]).await;
+    bench.step().await;
+    assert_eq!(numbers(bench.past(&owner, 2).await), (1, vec![7, 8]));
+}
+
 async fn what_a_replaced_event_stood_for_is_kept(mut bench: Bench) {
     bench.entries(&[0; 9]).await;
     let owner = bench.own("prs").await;
@@ -547,7 +580,8 @@ mod fold {
                     let records = &self.snapshot.records;
                     self.redriven.retain(|sequence| !records.contains_key(sequence));
                 }
-                self.pasts.apply(change, &self.backgrounds);
+                let letters = &self.letters;
+                self.pasts.apply(change, &self.backgrounds, |of| letters.get(&of));
                 self.snapshot.apply(change);
                 if let (Some(letter), Change::Dead { sequence, .. }) =
                     (self.backgrounds.apply(change), change)

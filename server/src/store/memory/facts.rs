@@ -193,7 +193,9 @@ impl LedgerFacts {
             | Change::LookedBack { .. }
             | Change::Reconfigured { .. } => {}
         }
-        self.pasts.apply(change, &self.backgrounds);
+        let letters = &self.letters;
+        let letter = |of| letters.get(&of).map(|row| &row.letter);
+        self.pasts.apply(change, &self.backgrounds, letter);
         self.snapshot.apply(change);
         if let (Some(letter), Change::Dead { sequence, .. }) =
             (self.backgrounds.apply(change), change)

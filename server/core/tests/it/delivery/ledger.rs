@@ -87,7 +87,8 @@ impl Ledger {
             | Change::Reconfigured { .. }
             | Change::Sought { .. } => {}
         }
-        self.pasts.apply(change, &self.backgrounds);
+        let letters = &self.letters;
+        self.pasts.apply(change, &self.backgrounds, |of| letters.get(&of));
         self.snapshot.apply(change);
         if let (Some(letter), Change::Dead { sequence, .. }) =
             (self.backgrounds.apply(change), change)

@@ -182,6 +182,9 @@ fn f9_a_seek_delivers_again_what_lies_after_it_and_ends_what_is_open() {
     assert!(hub.ledger.letters.contains_key(&sequence(3)), "dead letters stay");
     assert_eq!(hub.ack(&again[0].lease), Outcome::Applied);
     assert!(hub.ledger.letters.contains_key(&sequence(3)));
+    // What failed of what was open then is told all the same.
+    let past = hub.ledger.pasts.get(sequence(2));
+    assert_eq!((past.ended.len(), past.background.attempts.len()), (0, 1));
 }
 
 #[test]

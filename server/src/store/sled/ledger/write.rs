@@ -24,6 +24,10 @@ use super::{
 /// How much of what had happened to deliveries before they ended is put into one row, as much as a pack has.
 const HISTORY_BYTES: usize = 16 * 1024;
 
+/// How much of what had happened to open deliveries one seek keeps, of the newest events: what is open may be a million, and a
+/// commit has at most 4 MiB.
+const SOUGHT_HISTORY_BYTES: usize = 1 << 20;
+
 /// What is being written of one commit.
 pub(in super::super) struct Writing<'a> {
     pub(in super::super) db: &'a ::sled::Db,
@@ -254,6 +258,7 @@ impl<'a> Writing<'a> {
         let open: BTreeSet<_> = open.chain(facts.checkpoints.iter()).collect();
         let redriven: Vec<_> =
             facts.redriven.iter().filter(|sequence| facts.records.contains(*sequence)).collect();
+        self.remember_sought(&open)?;
         for sequence in open {
             self.remove_facts(sequence);
         }
@@ -271,6 +276,28 @@ impl<'a> Writing<'a> {
         self.facts.position.floor = position;
         self.facts.position.scanned = position;
         self.position_changed = true;
+        Ok(())
+    }
+
+    /// Keeps the attempts of what is open, which a seek ends; of what was redriven those that its dead letter does not tell.
+    fn remember_sought(&mut self, open: &BTreeSet<Sequence>) -> Result<(), ReadError> {
+        let mut bytes = 0;
+        for sequence in open.iter().rev() {
+            let letter = match self.facts.letters.contains(*sequence) {
+                true => Some(codec::decode_letter(self.get(Kind::Letter, *sequence)?)?.0),
+                false => None,
+            };
+            let untold = self.background(*sequence)?.untold(letter.as_ref());
+            self.remember(*sequence, &untold);
+            bytes += self
+                .histories
+                .last()
+                .filter(|_| !untold.is_forgettable())
+                .map_or(0, |(_, row)| row.len());
+            if SOUGHT_HISTORY_BYTES < bytes {
+                break;
+            }
+        }
         Ok(())
     }
 
