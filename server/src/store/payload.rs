@@ -43,6 +43,9 @@ impl Press {
 
 thread_local! {
     static PRESS: RefCell<Option<Press>> = const { RefCell::new(None) };
+    /// The context for the way back, of 150 KB: to make it anew takes longer than to unpack an ordinary payload.
+    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+        const { RefCell::new(None) };
 }
 
 /// Returns the payload as it is to be stored.
@@ -73,8 +76,14 @@ pub(super) fn unpack(compressed: &[u8], size: u64) -> Result<Bytes, ReadError> {
     let damaged = |why: String| ReadError::Damaged(Arc::from(why));
     let capacity =
         usize::try_from(size).map_err(|_| damaged(format!("a payload of `{size}` bytes")))?;
-    let payload = zstd::bulk::decompress(compressed, capacity)
-        .map_err(|error| damaged(format!("a payload does not decompress: {error}")))?;
+    let unpacked = UNPACKER.with_borrow_mut(|kept| {
+        let mut unpacker = kept.take().map_or_else(zstd::bulk::Decompressor::new, Ok)?;
+        let payload = unpacker.decompress(compressed, capacity);
+        *kept = Some(unpacker);
+        payload
+    });
+    let payload =
+        unpacked.map_err(|error| damaged(format!("a payload does not decompress: {error}")))?;
     if payload.len() != capacity {
         let len = payload.len();
         return Err(damaged(format!("a payload has `{len}` bytes instead of `{size}`")));
