@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod agent;
+mod bench;
 mod events;
 mod harness;
 mod looking;

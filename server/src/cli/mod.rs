@@ -29,6 +29,8 @@ mod check_config;
 mod restore;
 mod tokens;
 
+mod bench;
+
 mod confirm;
 mod event_json;
 mod hub;
@@ -94,6 +96,8 @@ enum Command {
     CheckConfig(check_config::Args),
     #[command(subcommand)]
     Tokens(tokens::Command),
+    #[command(subcommand)]
+    Bench(bench::Command),
     Completions(completions::Args),
 }
 
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
             Command::Completions(args) => end(completions::run(&args).map_err(Into::into)),
             Command::DeadLetters(command) => end(dead_letters::run(command).await),
             Command::Tokens(command) => end(tokens::run(command)),
+            Command::Bench(command) => end(Box::pin(bench::run(command)).await),
         }
     })
 }
@@ -201,6 +206,9 @@ enum CommandError {
     /// Something is wrong with the store, and what has been printed.
     #[error("{} found", text::count(*.0, "problem"))]
     Damaged(u64),
+    /// A benchmark could not be run to its end.
+    #[error(transparent)]
+    Bench(#[from] bench::BenchError),
     /// The standard output failed.
     #[error("could not write to the standard output")]
     Output(#[from] io::Error),

@@ -16,9 +16,10 @@ use hookline_core::{
 };
 use http::{HeaderValue, Method, Uri, uri::PathAndQuery};
 
+pub(super) use self::target::{SecretSpec, read_url};
 use self::{
     request::{Form, Made, Wanted},
-    target::{SecretSpec, Target, read_url},
+    target::Target,
 };
 use super::{CommandError, post::Poster, put, say_error, text, time_arg::read_time};
 use crate::{

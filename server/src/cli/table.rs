@@ -54,13 +54,18 @@ impl From<String> for Cell {
 /// A table whose rows are all known.
 #[derive(Debug)]
 pub(super) struct Table {
-    head: Vec<Head>,
+    head: Vec<(String, Align)>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
     pub(super) fn new(head: &[Head]) -> Self {
-        Self { head: head.to_vec(), rows: Vec::new() }
+        Self::titled(head.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect())
+    }
+
+    /// As [`Table::new`], with heads that are known only when there is something to show.
+    pub(super) const fn titled(head: Vec<(String, Align)>) -> Self {
+        Self { head, rows: Vec::new() }
     }
 
     pub(super) fn push(&mut self, row: Vec<Cell>) {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Where a secret is. It may be the secret itself, so it is read after the command line: clap's errors show values.
 #[derive(Clone)]
-pub(super) struct SecretSpec(String);
+pub(in crate::cli) struct SecretSpec(String);
 
 impl From<String> for SecretSpec {
     fn from(text: String) -> Self {
@@ -33,7 +33,7 @@ impl fmt::Debug for SecretSpec {
 }
 
 impl SecretSpec {
-    fn read(&self) -> Result<Secret, CommandError> {
+    pub(in crate::cli) fn read(&self) -> Result<Secret, CommandError> {
         config::secret(&self.0, &Process)
             .map_err(|problem| CommandError::Usage(format!("--secret: {problem}")))
     }
@@ -128,7 +128,7 @@ fn url_at(http: &Http, source: &SourceName) -> Result<Uri, CommandError> {
 }
 
 /// Reads an address; without a scheme, `http://` is meant.
-pub(super) fn read_url(text: &str) -> Result<Uri, String> {
+pub(in crate::cli) fn read_url(text: &str) -> Result<Uri, String> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url: Uri = with_scheme.parse().map_err(|error| format!("{error}"))?;
     match url.scheme_str() {
