@@ -3,23 +3,39 @@
 //! Each part is an experiment that is run some rounds, against a hub of its own or one that runs, and a report of all
 //! rounds: for people a table, for machines JSON with all that is needed to judge a figure by.
 
+mod backlog;
+mod deliver;
+mod fanout;
 mod ingest;
+mod latency;
+
+mod stage;
+
+mod hub;
 
 mod bodies;
 mod connection;
 mod generator;
-mod hub;
-mod latencies;
 mod load;
-mod machine;
 mod pace;
+
+mod crew;
+mod raw;
+mod tally;
+
+mod latencies;
+mod machine;
+mod meter;
 mod process;
 mod report;
+
+mod aside;
 
 use std::{future::Future, io};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::aside::aside;
 use super::CommandError;
 
 /// Measures how fast a hub is.
@@ -30,6 +46,10 @@ use super::CommandError;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     Ingest(ingest::Args),
+    Deliver(deliver::Args),
+    Latency(latency::Args),
+    Fanout(fanout::Args),
+    Backlog(backlog::Args),
 }
 
 /// Why a benchmark came to no result.
@@ -41,14 +61,32 @@ pub(super) enum BenchError {
     /// The hub that was to be measured did not start.
     #[error("the hub did not start: it said `{0}`")]
     NotReady(String),
+    /// A call was not answered as it should be.
+    #[error("could not {attempted}")]
+    Call { attempted: &'static str, source: Box<tonic::Status> },
+    /// A consumer could not subscribe, or lost its stream.
+    #[error("a consumer failed")]
+    Consumer(#[source] Box<hookline_client::Error>),
     /// What was measured is worth nothing.
     #[error("{0}")]
     Failed(String),
 }
 
 pub(super) async fn run(command: Command) -> Result<(), CommandError> {
+    until_stopped(async {
+        let failed = |source| BenchError::Machine { attempted: "measure".to_owned(), source };
+        aside(move || measure(command)).await.map_err(failed)?
+    })
+    .await
+}
+
+async fn measure(command: Command) -> Result<(), CommandError> {
     match command {
-        Command::Ingest(args) => until_stopped(ingest::run(args)).await,
+        Command::Ingest(args) => ingest::run(args).await,
+        Command::Deliver(args) => Box::pin(deliver::run(args)).await,
+        Command::Latency(args) => Box::pin(latency::run(args)).await,
+        Command::Fanout(args) => Box::pin(fanout::run(args)).await,
+        Command::Backlog(args) => Box::pin(backlog::run(args)).await,
     }
 }
 

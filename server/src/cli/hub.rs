@@ -64,6 +64,12 @@ impl From<String> for Token {
     }
 }
 
+impl AsRef<str> for Token {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Address {
     /// Makes a client. Does not connect yet.
     pub(super) fn client(&self) -> Result<Client, CommandError> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::harness::{Hub, SECRET, hookline, json, run, stderr, stdout};
+use crate::hub::{PATIENCE, wall};
 
 /// Runs a benchmark that must end well, and returns what it said.
 fn bench(arguments: &[&str]) -> Value {
@@ -56,6 +57,90 @@ fn ingest_keeps_its_pace_at_a_hub_that_runs_and_all_of_it_is_there() {
     assert_eq!(figure(&report, 0, "accepted"), 25.0);
     assert!(0.24 <= figure(&report, 0, "elapsed"), "{report}");
     assert_eq!(hub.json(&["status"])["log_end"], 25);
+}
+
+#[test]
+fn deliver_counts_each_event_once_from_memory_and_from_a_backlog() {
+    for manner in [&[][..], &["--raw"]] {
+        let small = ["deliver", "--count", "120", "--consumers", "2", "--max-in-flight", "10"];
+        let report = bench(&[&small[..], &["--wave", "50"], manner].concat());
+        assert_eq!((figure(&report, 0, "posted"), figure(&report, 0, "acked")), (120.0, 120.0));
+        assert_eq!(report["settings"]["events"], "memory");
+        let report = bench(&[&small[..], &["--backlog"], manner].concat());
+        assert_eq!((figure(&report, 0, "posted"), figure(&report, 0, "acked")), (120.0, 120.0));
+        assert_eq!(figure(&report, 0, "came_again"), 0.0);
+        assert_eq!(report["settings"]["events"], "backlog");
+    }
+}
+
+#[test]
+fn deliver_leaves_a_hub_that_runs_as_it_was() {
+    let hub = Hub::serve();
+    let of_the_hub = ["--url", &hub.http, "--secret", SECRET, "--hub", &hub.grpc];
+    let report = bench(&[&["deliver", "--count", "20"], &of_the_hub[..]].concat());
+    assert_eq!(figure(&report, 0, "acked"), 20.0);
+    let status = hub.json(&["status"]);
+    assert_eq!(
+        (&status["log_end"], &status["subscriptions"]),
+        (&20.into(), &serde_json::json!([]))
+    );
+}
+
+#[test]
+fn latency_is_told_for_post_and_delivery_one_at_a_time_and_at_a_rate() {
+    let report = bench(&["latency", "--count", "20"]);
+    for of in ["delivery", "post", "ack"] {
+        let (p50, max) = (format!("{of}_p50"), format!("{of}_max"));
+        assert!(figure(&report, 0, &p50) <= figure(&report, 0, &max), "{report}");
+    }
+    assert_eq!(figure(&report, 0, "events"), 20.0);
+    let report = bench(&["latency", "--rate", "100", "--duration", "200ms"]);
+    assert_eq!((figure(&report, 0, "accepted"), figure(&report, 0, "acked")), (20.0, 20.0));
+    assert!(0.0 < figure(&report, 0, "delivery_p99"), "{report}");
+}
+
+#[test]
+fn fanout_brings_each_event_to_each_subscription() {
+    let small = ["fanout", "--subscriptions", "1,3", "--deliveries", "90"];
+    let report = bench(&small);
+    assert_eq!(report["results"][1]["case"]["subscriptions"], 3);
+    assert_eq!((figure(&report, 0, "accepted"), figure(&report, 0, "acked")), (90.0, 90.0));
+    assert_eq!((figure(&report, 1, "accepted"), figure(&report, 1, "acked")), (30.0, 90.0));
+}
+
+#[test]
+fn backlog_takes_some_of_what_waits() {
+    let report = bench(&["backlog", "--waiting", "300,1200", "--take", "500"]);
+    assert_eq!(report["results"][1]["case"]["waiting"], 1200);
+    assert_eq!((figure(&report, 0, "acked"), figure(&report, 1, "acked")), (300.0, 500.0));
+    assert!(0.0 < figure(&report, 1, "start") && 0.0 < figure(&report, 1, "first_delivery"));
+}
+
+#[test]
+fn an_interrupt_ends_a_benchmark_its_hub_and_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = hookline()
+        .args(["bench", "ingest", "--duration", "1h", "--data-dir"])
+        .arg(folder.path())
+        .spawn()
+        .unwrap();
+    let made = || std::fs::read_dir(folder.path()).unwrap().flatten().next();
+    let store = |entry: std::fs::DirEntry| entry.path().join("data").exists();
+    wait_until(|| made().is_some_and(store));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait().map(|status| status.code());
+    assert_eq!(output.unwrap(), Some(1));
+    assert!(made().is_none(), "{:?}", made());
+}
+
+/// Waits until something holds that must come to hold.
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let end = wall() + PATIENCE;
+    while !holds() {
+        assert!(wall() < end, "waited in vain");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

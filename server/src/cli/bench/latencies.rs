@@ -12,8 +12,7 @@ const MICROS_MAX: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
 
 /// The percentiles that are told, and how they are called.
-const QUANTILES: [(&str, f64); 4] =
-    [("latency_p50", 0.5), ("latency_p90", 0.9), ("latency_p99", 0.99), ("latency_p99_9", 0.999)];
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
 /// Latencies, in microseconds.
 #[derive(Clone, Debug)]
@@ -40,14 +39,15 @@ impl Latencies {
         self.0.value_at_quantile(quantile)
     }
 
-    /// Adds the percentiles and the longest to what was measured; nothing where there is none.
-    pub(super) fn tell(&self, figures: &mut Figures) {
+    /// Adds the percentiles and the longest to what was measured, each with this before its name; nothing where there is
+    /// none.
+    pub(super) fn tell(&self, of: &str, figures: &mut Figures) {
         if self.count() == 0 {
             return;
         }
         for (name, quantile) in QUANTILES {
-            figures.count(name, "us", self.micros_at(quantile));
+            figures.count(format!("{of}_{name}"), "us", self.micros_at(quantile));
         }
-        figures.count("latency_max", "us", self.0.max());
+        figures.count(format!("{of}_max"), "us", self.0.max());
     }
 }

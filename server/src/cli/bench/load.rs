@@ -16,10 +16,10 @@ use std::{
 use http::Uri;
 use parking_lot::Mutex;
 use tokio::{net::lookup_host, sync::Semaphore, task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     BenchError,
+    aside::aside,
     bodies::Template,
     connection::Connection,
     latencies::Latencies,
@@ -46,8 +46,18 @@ pub(super) struct Plan {
     pub(super) templates: Arc<[Template]>,
     pub(super) connections: usize,
     pub(super) end: End,
-    /// A second, all connections together; `None`: as fast as it is answered.
-    pub(super) rate: Option<f64>,
+    /// When requests are due; `None`: as fast as they are answered.
+    pub(super) pace: Option<Pace>,
+    /// What times count from; `None`: from when the load begins.
+    pub(super) watch: Option<Stopwatch>,
+    /// What the delivery ids begin with, `-` and a number after it, and the first of these numbers.
+    pub(super) run: String,
+    pub(super) first: u64,
+}
+
+/// Makes a start of delivery ids that was never used.
+pub(super) fn new_run() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// What became of a load.
@@ -93,23 +103,18 @@ impl Outcome {
 ///
 /// If the address can't be found, or no connection be made.
 pub(super) async fn run(plan: Plan) -> Result<Outcome, BenchError> {
-    let stop = CancellationToken::new();
-    let _ends_with_this = stop.clone().drop_guard();
     let attempted = format!("put a load on `{}`", plan.url);
-    let on_a_thread = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(drive(plan, stop))
-    });
-    let joined = on_a_thread.await.map_err(io::Error::other).flatten();
-    joined.map_err(|source| BenchError::Machine { attempted, source })
+    let ran = aside(move || drive(plan)).await.flatten();
+    ran.map_err(|source| BenchError::Machine { attempted, source })
 }
 
-async fn drive(plan: Plan, stop: CancellationToken) -> io::Result<Outcome> {
+async fn drive(plan: Plan) -> io::Result<Outcome> {
     let address = resolve(&plan.url).await?;
     // The first one tells whether there is a server at all.
     drop(timeout(SILENCE_MAX, Connection::open(address)).await??);
     let connections = plan.connections;
     let shared = Arc::new(Shared::new(plan, address));
+    let _ends_with_this = Closing(Arc::clone(&shared));
     let mut tasks = JoinSet::new();
     if let Some(pace) = shared.pace {
         let shared = Arc::clone(&shared);
@@ -123,7 +128,6 @@ async fn drive(plan: Plan, stop: CancellationToken) -> io::Result<Outcome> {
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
             joined = tasks.join_next() => match joined {
                 Some(joined) => joined.map_err(io::Error::other)?,
                 None => break,
@@ -138,11 +142,20 @@ async fn drive(plan: Plan, stop: CancellationToken) -> io::Result<Outcome> {
             }
         }
     }
-    shared.due.close();
     Ok(shared.outcome())
 }
 
-async fn resolve(url: &Uri) -> io::Result<SocketAddr> {
+/// Ends the thread that keeps the pace, also when the load is dropped.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.due.close();
+    }
+}
+
+/// Returns where an address leads to.
+pub(super) async fn resolve(url: &Uri) -> io::Result<SocketAddr> {
     let host = url.host().unwrap_or("127.0.0.1").trim_matches(['[', ']']);
     let mut found = lookup_host((host, url.port_u16().unwrap_or(80))).await?;
     found.next().ok_or_else(|| io::Error::other("the name has no address"))
@@ -157,8 +170,8 @@ struct Shared {
     count_max: u64,
     time_max: Duration,
     watch: Stopwatch,
-    /// Begins all delivery ids of this load.
     run: String,
+    first: u64,
     taken: AtomicU64,
     answered: AtomicU64,
     /// At a fixed rate: how many are due and not taken.
@@ -168,21 +181,23 @@ struct Shared {
 
 impl Shared {
     fn new(plan: Plan, address: SocketAddr) -> Self {
-        let pace = plan.rate.map(Pace::of);
-        let (count_max, time_max) = match (plan.end, pace) {
+        let (count_max, time_max) = match (plan.end, plan.pace) {
             (End::Count(count), _) => (count, Duration::MAX),
             // Those that are late are sent all the same: that they are late is what is measured.
-            (End::After(time), Some(pace)) => (pace.within(time), time + SILENCE_MAX),
+            (End::After(time), Some(pace)) => {
+                (pace.within(time), pace.due(pace.within(time)) + SILENCE_MAX)
+            }
             (End::After(time), None) => (u64::MAX, time),
         };
         Self {
             address,
             templates: plan.templates,
-            pace,
+            pace: plan.pace,
             count_max,
             time_max,
-            watch: Stopwatch::start(),
-            run: uuid::Uuid::new_v4().simple().to_string(),
+            watch: plan.watch.unwrap_or_else(Stopwatch::start),
+            run: plan.run,
+            first: plan.first,
             taken: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             due: Semaphore::new(0),
@@ -265,7 +280,7 @@ async fn connection(shared: Arc<Shared>) {
         let index = usize::try_from(number).unwrap_or_default() % shared.templates.len();
         let Some(template) = shared.templates.get(index) else { return };
         let sent = shared.watch.elapsed();
-        let id = format!("{}-{number}", shared.run);
+        let id = format!("{}-{}", shared.run, shared.first + number);
         match post(&mut connection, shared.address, template, &id).await {
             Ok(status) => {
                 breaks = 0;

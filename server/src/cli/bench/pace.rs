@@ -12,18 +12,24 @@ use crate::clock::Stopwatch;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     per_second: f64,
+    from: Duration,
 }
 
 impl Pace {
     /// So many a second, which is more than zero.
     pub(super) const fn of(per_second: f64) -> Self {
-        Self { per_second }
+        Self { per_second, from: Duration::ZERO }
+    }
+
+    /// Begins so much later.
+    pub(super) const fn from(self, from: Duration) -> Self {
+        Self { from, ..self }
     }
 
     /// Returns when a request is due, the first having number zero.
     #[expect(clippy::cast_precision_loss, reason = "2^53 requests take longer than anybody waits")]
     pub(super) fn due(self, number: u64) -> Duration {
-        Duration::from_secs_f64(number as f64 / self.per_second)
+        self.from + Duration::from_secs_f64(number as f64 / self.per_second)
     }
 
     /// Returns how many requests are due within this time.
@@ -118,6 +124,9 @@ mod tests {
         assert_eq!(pace.due(6), Duration::from_millis(1_500));
         assert_eq!(pace.within(Duration::from_secs(2)), 8);
         assert_eq!(pace.within(MILLISECOND), 1);
+        let later = pace.from(Duration::from_secs(1));
+        assert_eq!(later.due(0), Duration::from_secs(1));
+        assert_eq!(later.latency(1, Duration::from_secs(2)), Duration::from_millis(750));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What was measured, over all rounds: a table for people, JSON for machines.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -19,15 +19,25 @@ use super::{
 
 /// What one round has measured, in the order in which it is told.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures(Vec<(&'static str, &'static str, f64)>);
+pub(super) struct Figures(Vec<(Cow<'static, str>, &'static str, f64)>);
 
 impl Figures {
-    pub(super) fn push(&mut self, name: &'static str, unit: &'static str, value: f64) {
-        self.0.push((name, unit, value));
+    pub(super) fn push(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        unit: &'static str,
+        value: f64,
+    ) {
+        self.0.push((name.into(), unit, value));
     }
 
     #[expect(clippy::cast_precision_loss, reason = "nothing that is counted here comes near 2^53")]
-    pub(super) fn count(&mut self, name: &'static str, unit: &'static str, count: u64) {
+    pub(super) fn count(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        unit: &'static str,
+        count: u64,
+    ) {
         self.push(name, unit, count as f64);
     }
 
@@ -40,7 +50,7 @@ impl Figures {
 /// One figure over all rounds.
 #[derive(Clone, Debug)]
 struct Series {
-    name: &'static str,
+    name: Cow<'static, str>,
     unit: &'static str,
     rounds: Vec<f64>,
 }
@@ -68,14 +78,20 @@ impl Case {
         for (name, unit, value) in &round.0 {
             match self.series.iter_mut().find(|series| series.name == *name) {
                 Some(series) => series.rounds.push(*value),
-                None => self.series.push(Series { name, unit, rounds: vec![*value] }),
+                None => {
+                    let (name, rounds) = (name.clone(), vec![*value]);
+                    self.series.push(Series { name, unit, rounds });
+                }
             }
         }
     }
 
     fn json(&self) -> Value {
-        let figures: Map<_, _> =
-            self.series.iter().map(|series| (series.name.to_owned(), series.json())).collect();
+        let figures: Map<_, _> = self
+            .series
+            .iter()
+            .map(|series| (series.name.clone().into_owned(), series.json()))
+            .collect();
         let mut case = Map::new();
         if !self.varied.is_empty() {
             case.insert(self.varied.to_owned(), self.value.into());
@@ -129,8 +145,9 @@ impl<S: Serialize> Report<S> {
         self.results.push(case);
     }
 
-    pub(super) fn problem(&mut self, problem: String) {
-        self.problems.push(problem);
+    /// Notes what should not have been.
+    pub(super) fn problems(&mut self, problems: impl IntoIterator<Item = String>) {
+        self.problems.extend(problems);
     }
 
     /// Prints it.
@@ -190,7 +207,7 @@ fn table(cases: &[Case]) -> Table {
                 let (least, median, most) = spread(&series.rounds);
                 vec![median, least, most]
             }
-            _ => cases.iter().map(|case| median_of(case, series.name)).collect(),
+            _ => cases.iter().map(|case| median_of(case, &series.name)).collect(),
         };
         let mut row = vec![Cell::new(&series.name.replace('_', " "))];
         row.extend(values.into_iter().map(|value| Cell::from(people(value))));
