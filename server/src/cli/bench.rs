@@ -8,6 +8,7 @@ mod deliver;
 mod fanout;
 mod ingest;
 mod latency;
+mod soak;
 
 mod stage;
 
@@ -50,6 +51,7 @@ pub(super) enum Command {
     Latency(latency::Args),
     Fanout(fanout::Args),
     Backlog(backlog::Args),
+    Soak(soak::Args),
 }
 
 /// Why a benchmark came to no result.
@@ -87,6 +89,7 @@ async fn measure(command: Command) -> Result<(), CommandError> {
         Command::Latency(args) => Box::pin(latency::run(args)).await,
         Command::Fanout(args) => Box::pin(fanout::run(args)).await,
         Command::Backlog(args) => Box::pin(backlog::run(args)).await,
+        Command::Soak(args) => Box::pin(soak::run(args)).await,
     }
 }
 

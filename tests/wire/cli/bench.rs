@@ -117,6 +117,21 @@ fn backlog_takes_some_of_what_waits() {
 }
 
 #[test]
+fn soak_loses_nothing_while_consumers_come_and_go() {
+    let short = ["soak", "--duration", "600ms", "--rate", "100", "--consumers", "2"];
+    let report = bench(&[&short[..], &["--lifetime", "100ms", "--interval", "200ms"]].concat());
+    let results = report["results"].as_array().unwrap();
+    assert_eq!(results[0]["case"]["interval"], 1);
+    let total = results.len() - 1;
+    assert_eq!(results[total]["case"], serde_json::json!({}));
+    assert_eq!((figure(&report, total, "accepted"), figure(&report, total, "came")), (60.0, 60.0));
+    for name in ["lost", "left_open"] {
+        assert_eq!(figure(&report, total, name), 0.0, "{name}");
+    }
+    assert!(0.0 < figure(&report, total, "restarts"), "{report}");
+}
+
+#[test]
 fn an_interrupt_ends_a_benchmark_its_hub_and_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = hookline()

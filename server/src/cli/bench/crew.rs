@@ -6,8 +6,8 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hookline_client::{
     Client, Deliveries, Start,
     proto::{
-        CreateSubscriptionRequest, DeleteSubscriptionRequest, PauseSubscriptionRequest,
-        ResumeSubscriptionRequest,
+        CreateSubscriptionRequest, DeleteSubscriptionRequest, GetSubscriptionRequest,
+        PauseSubscriptionRequest, ResumeSubscriptionRequest,
     },
 };
 use tokio::task::JoinSet;
@@ -55,6 +55,15 @@ impl Reader {
         let request = ResumeSubscriptionRequest { name: self.name.clone() };
         let resumed = self.client.subscriptions().resume_subscription(request).await;
         resumed.map(drop).map_err(call("resume a subscription"))
+    }
+
+    /// Returns how many deliveries are neither done nor given up.
+    pub(super) async fn open_count(&self) -> Result<u64, BenchError> {
+        let request = GetSubscriptionRequest { name: self.name.clone() };
+        let got = self.client.subscriptions().get_subscription(request).await;
+        let subscription = got.map_err(call("look at a subscription"))?.into_inner().subscription;
+        let counts = subscription.and_then(|subscription| subscription.counts).unwrap_or_default();
+        Ok(counts.ready + counts.leased + counts.waiting + counts.unscanned)
     }
 
     pub(super) async fn delete(&self) -> Result<(), BenchError> {

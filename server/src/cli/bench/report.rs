@@ -187,8 +187,13 @@ fn as_json<S: serde::Serializer>(cases: &[Case], serializer: S) -> Result<S::Ok,
     cases.iter().map(Case::json).collect::<Vec<_>>().serialize(serializer)
 }
 
-/// Returns a row for each figure: of one case its spread, of several the median of each.
+/// Returns a row for each figure: of one case, or a total, its spread; of several the median of each.
 fn table(cases: &[Case]) -> Table {
+    let cases = match cases {
+        // What was told on the way is not told again.
+        [.., total] if total.varied.is_empty() => std::slice::from_ref(total),
+        _ => cases,
+    };
     let Some(first) = cases.first() else { return Table::new(&[]) };
     let heads: Vec<String> = match cases {
         [_] => ["MEDIAN", "LEAST", "MOST"].map(str::to_owned).to_vec(),

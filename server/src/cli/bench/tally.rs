@@ -31,7 +31,7 @@ struct Seen {
     last_at: Duration,
     latencies: Latencies,
     failure: Option<BenchError>,
-    /// How many acks somebody waits for.
+    /// How many events, come or done, somebody waits for.
     wanted: u64,
 }
 
@@ -81,10 +81,13 @@ impl Tally {
         let now = self.watch.elapsed();
         let mut seen = self.seen.lock();
         seen.first_at.get_or_insert(now);
-        if seen.came.mark(number)
-            && let Some(pace) = self.pace
-        {
-            seen.latencies.record(pace.latency(number, now));
+        if seen.came.mark(number) {
+            if let Some(pace) = self.pace {
+                seen.latencies.record(pace.latency(number, now));
+            }
+            if seen.came.distinct == seen.wanted {
+                self.changed.notify_one();
+            }
         }
         Some(number)
     }
@@ -111,29 +114,40 @@ impl Tally {
     ///
     /// If a consumer fails, or no ack comes for a long time.
     pub(super) async fn until(&self, count: u64) -> Result<(), BenchError> {
+        self.until_all(count, "done", |seen| &seen.acked).await
+    }
+
+    /// Waits until so many events have come, as [`Tally::until`] does.
+    pub(super) async fn until_came(&self, count: u64) -> Result<(), BenchError> {
+        self.until_all(count, "here", |seen| &seen.came).await
+    }
+
+    async fn until_all(
+        &self,
+        count: u64,
+        how: &str,
+        marks: impl Fn(&Seen) -> &Marks,
+    ) -> Result<(), BenchError> {
         let mut before = None;
         loop {
-            let acked = {
+            let so_far = {
                 let mut seen = self.seen.lock();
                 if let Some(error) = seen.failure.take() {
                     return Err(error);
                 }
                 seen.wanted = count;
-                seen.acked.distinct
+                marks(&seen).distinct
             };
-            if count <= acked {
+            if count <= so_far {
                 return Ok(());
             }
-            if before == Some(acked) {
+            if before == Some(so_far) {
                 return Err(BenchError::Failed(format!(
-                    "only {acked} of {count} events are done, and none more within {SILENCE_MAX:?}"
+                    "only {so_far} of {count} events are {how}, and none more within {SILENCE_MAX:?}"
                 )));
             }
-            before = Some(acked);
-            // Whether woken or not, it is looked at again.
-            if timeout(SILENCE_MAX, self.changed.notified()).await.is_ok() {
-                before = None;
-            }
+            let woken = timeout(SILENCE_MAX, self.changed.notified()).await.is_ok();
+            before = (!woken).then_some(so_far);
         }
     }
 
