@@ -1,0 +1,114 @@
+//! How long one event takes to become durable: one connection, the next post after the answer.
+
+use std::{fs::OpenOptions, io::Write as _, path::Path, time::Instant};
+
+use redis::AsyncCommands as _;
+
+use super::{Bench, Contender, jetstream};
+use crate::{
+    Outcome,
+    figures::{Figures, Latencies},
+    http::Connection,
+    servers::{Server, Sync},
+};
+
+/// How many are measured, and how many come before.
+const EVENTS: usize = 2_000;
+const WARMING: usize = 200;
+/// As large as a compressed event is about.
+const PROBE_BYTES: usize = 2_048;
+
+pub(super) async fn measure(
+    bench: &Bench,
+    contender: Contender,
+    data: &Path,
+    figures: &mut Figures,
+) -> Outcome {
+    let name = contender.name();
+    match contender {
+        Contender::PlainFile => {
+            probe(data, figures)?;
+            let file = data.join("events").to_string_lossy().into_owned();
+            let server = Server::own(&["plain", "--file", &file, "--writer", "inline"])?;
+            posts(bench, name, &server, figures).await
+        }
+        Contender::Hookline => posts(bench, name, &Server::hub(&bench.tools, data)?, figures).await,
+        Contender::Fastapi => {
+            posts(bench, name, &Server::fastapi(&bench.tools, data)?, figures).await
+        }
+        Contender::NatsAlways => nats(bench, name, data, Sync::Always, figures).await,
+        Contender::NatsDefault => nats(bench, name, data, Sync::Default, figures).await,
+        Contender::Redis => redis(bench, name, data, figures).await,
+        Contender::Bare | Contender::HooklineDisk | Contender::Few | Contender::Many => Ok(()),
+    }
+}
+
+/// Measures what the disk takes by itself: an append of 2 KB and `fdatasync`.
+fn probe(data: &Path, figures: &mut Figures) -> Outcome {
+    let mut file = OpenOptions::new().create(true).append(true).open(data.join("probe"))?;
+    let mut latencies = Latencies::default();
+    for number in 0..EVENTS {
+        let began = Instant::now();
+        file.write_all(&[0x5a; PROBE_BYTES])?;
+        file.sync_data()?;
+        if WARMING <= number {
+            latencies.add(began.elapsed());
+        }
+    }
+    latencies.put(figures, "disk_sync");
+    Ok(())
+}
+
+async fn posts(bench: &Bench, name: &str, server: &Server, figures: &mut Figures) -> Outcome {
+    let mut connection = Connection::open(&server.url).await?;
+    let mut latencies = Latencies::default();
+    for number in 0..WARMING + EVENTS {
+        let request = bench.bodies.request(number, &format!("single-{number}"));
+        let began = Instant::now();
+        connection.post(&request).await?;
+        if WARMING <= number {
+            latencies.add(began.elapsed());
+        }
+    }
+    latencies.put(figures, name);
+    Ok(())
+}
+
+async fn nats(
+    bench: &Bench,
+    name: &str,
+    data: &Path,
+    sync: Sync,
+    figures: &mut Figures,
+) -> Outcome {
+    let server = Server::nats(&bench.tools, data, sync)?;
+    let (context, _stream) = jetstream::create(&server).await?;
+    let mut latencies = Latencies::default();
+    for number in 0..WARMING + EVENTS {
+        let body = bench.bodies.body(number);
+        let began = Instant::now();
+        jetstream::publish(&context, body).await?;
+        if WARMING <= number {
+            latencies.add(began.elapsed());
+        }
+    }
+    latencies.put(figures, name);
+    Ok(())
+}
+
+async fn redis(bench: &Bench, name: &str, data: &Path, figures: &mut Figures) -> Outcome {
+    let server = Server::redis(&bench.tools, data)?;
+    let client = redis::Client::open(server.url.as_str())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut latencies = Latencies::default();
+    for number in 0..WARMING + EVENTS {
+        let body = bench.bodies.body(number);
+        let began = Instant::now();
+        let _id: String = connection.xadd("events", "*", &[("payload", body.as_ref())]).await?;
+        if WARMING <= number {
+            latencies.add(began.elapsed());
+        }
+    }
+    latencies.put(figures, name);
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Where the programs are that are not Hookline's.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::Outcome;
+
+pub(crate) struct Tools {
+    folder: PathBuf,
+    pub(crate) hookline: PathBuf,
+}
+
+impl Tools {
+    /// Looks for programs below this folder, as `setup.sh` puts them there, and on the `PATH`.
+    pub(crate) fn new(folder: PathBuf, hookline: PathBuf) -> Outcome<Self> {
+        if !hookline.is_file() {
+            let path = hookline.display();
+            return Err(format!(
+                "no hub at `{path}`: `cargo build --release -p hookline-server` in the checkout makes it, `--hookline` \
+                 names another"
+            )
+            .into());
+        }
+        Ok(Self { folder, hookline })
+    }
+
+    pub(crate) fn wrk(&self) -> Outcome<PathBuf> {
+        self.find("wrk")
+    }
+
+    pub(crate) fn nats_server(&self) -> Outcome<PathBuf> {
+        self.find("nats-server")
+    }
+
+    pub(crate) fn redis_server(&self) -> Outcome<PathBuf> {
+        self.find("redis-server")
+    }
+
+    /// Returns where the libraries of an unpacked Redis are, as a path for the loader.
+    pub(crate) fn libraries(&self) -> OsString {
+        let below = fs::read_dir(self.folder.join("redis/usr/lib")).into_iter().flatten().flatten();
+        env::join_paths(below.map(|folder| folder.path())).unwrap_or_default()
+    }
+
+    pub(crate) fn uvicorn(&self) -> Outcome<PathBuf> {
+        self.find("uvicorn")
+    }
+
+    pub(crate) fn python(&self) -> Outcome<PathBuf> {
+        self.find("python")
+    }
+
+    fn find(&self, name: &str) -> Outcome<PathBuf> {
+        let own = ["venv/bin", "redis/usr/bin"].map(|folder| self.folder.join(folder));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let found = own.into_iter().chain(env::split_paths(&path)).map(|folder| folder.join(name));
+        found.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+            format!(
+                "`{name}` is missing: `./setup.sh` beside this program's Cargo.toml brings it, `--skip` leaves out what \
+                 needs it"
+            )
+            .into()
+        })
+    }
+}
+
+/// Returns the first line that a program prints, such as its version.
+pub(crate) fn first_line(program: &Path, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
+}
