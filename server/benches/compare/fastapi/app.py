@@ -20,7 +20,9 @@ SECRET = os.environ["WEBHOOK_SECRET"].encode()
 STREAM = "events"
 
 app = FastAPI()
-store = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"])
+# By itself the client opens 100 connections and fails the next request; a pool that waits takes them all.
+pool = redis.asyncio.BlockingConnectionPool.from_url(os.environ["REDIS_URL"], max_connections=128, timeout=10)
+store = redis.asyncio.Redis(connection_pool=pool)
 
 
 def resource(payload: dict) -> tuple[str, str]:

@@ -91,6 +91,10 @@ impl Latencies {
         self.0.push(took.as_secs_f64() * 1e6);
     }
 
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Puts p50 and p99 among the figures, under this contender's name.
     pub(crate) fn put(mut self, figures: &mut Figures, name: &str) {
         self.0.sort_by(f64::total_cmp);

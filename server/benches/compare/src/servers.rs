@@ -103,6 +103,7 @@ impl Server {
             ])
             .arg("--app-dir")
             .arg(home().join("fastapi"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("WEBHOOK_SECRET", SECRET)
             .env("REDIS_URL", format!("redis://127.0.0.1:{redis_port}"));
         let process = Process::with_port(&mut command, port)?;
@@ -143,12 +144,11 @@ impl Server {
 fn redis(tools: &Tools, data: &Path) -> Outcome<(Process, u16)> {
     fs::create_dir_all(data)?;
     let port = free_port()?;
-    let mut command = Command::new(tools.redis_server()?);
+    let mut command = tools.redis_command()?;
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""])
         .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-        .arg(data)
-        .env("LD_LIBRARY_PATH", tools.libraries());
+        .arg(data);
     Ok((Process::with_port(&mut command, port)?, port))
 }
 

@@ -81,6 +81,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             "jetstream_default.p99_us" "JetStream, default sync",
             "hookline_load.p50_us" "Hookline at half its maximum rate: p50",
             "hookline_load.p99_us" "Hookline at half its maximum rate: p99",
+            "hookline_load_answer.p99_us" "Hookline at half its maximum rate: p99 of its answer",
         ],
     },
     Section {

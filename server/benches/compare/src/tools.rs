@@ -1,9 +1,7 @@
 //! Where the programs are that are not Hookline's.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -37,14 +35,15 @@ impl Tools {
         self.find("nats-server")
     }
 
-    pub(crate) fn redis_server(&self) -> Outcome<PathBuf> {
-        self.find("redis-server")
-    }
-
-    /// Returns where the libraries of an unpacked Redis are, as a path for the loader.
-    pub(crate) fn libraries(&self) -> OsString {
+    /// Returns what starts Redis; where it was only unpacked, its libraries are beside it.
+    pub(crate) fn redis_command(&self) -> Outcome<Command> {
         let below = fs::read_dir(self.folder.join("redis/usr/lib")).into_iter().flatten().flatten();
-        env::join_paths(below.map(|folder| folder.path())).unwrap_or_default()
+        let libraries = env::join_paths(below.map(|folder| folder.path()))?;
+        let mut command = Command::new(self.find("redis-server")?);
+        if !libraries.is_empty() {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        Ok(command)
     }
 
     pub(crate) fn uvicorn(&self) -> Outcome<PathBuf> {
@@ -71,7 +70,12 @@ impl Tools {
 
 /// Returns the first line that a program prints, such as its version.
 pub(crate) fn first_line(program: &Path, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output();
+    first_line_of(Command::new(program).args(args))
+}
+
+/// Returns the first line that a command prints.
+pub(crate) fn first_line_of(command: &mut Command) -> String {
+    let output = command.output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, thread};
 use crate::{
     Outcome,
     parts::Other,
-    tools::{Tools, first_line},
+    tools::{Tools, first_line, first_line_of},
 };
 
 /// Returns what machine this is; what the system does not say is left out.
@@ -39,7 +39,7 @@ pub(crate) fn programs(tools: &Tools, skip: &[Other]) -> Outcome<BTreeMap<String
         add("nats", first_line(&tools.nats_server()?, &["--version"]));
     }
     if !skip.contains(&Other::Redis) {
-        add("redis", first_line(&tools.redis_server()?, &["--version"]));
+        add("redis", first_line_of(tools.redis_command()?.arg("--version")));
     }
     if !skip.iter().any(|other| matches!(other, Other::Redis | Other::Fastapi)) {
         let said = "import fastapi, uvicorn, redis, sys; \

@@ -54,8 +54,9 @@ async fn hookline(bench: &Bench, name: &str, data: &Path, figures: &mut Figures)
     idle(bench, name, &hub, figures).await?;
     let half = most / 2.0;
     put(figures, name, "load_rate", half);
-    let latencies = under_load(bench, &hub, half).await?;
-    latencies.put(figures, &format!("{name}_load"));
+    let (delivered, answered) = under_load(bench, &hub, half).await?;
+    delivered.put(figures, &format!("{name}_load"));
+    answered.put(figures, &format!("{name}_load_answer"));
     Ok(())
 }
 
@@ -97,8 +98,9 @@ async fn idle(bench: &Bench, name: &str, hub: &Server, figures: &mut Figures) ->
 /// When each post of the open load began.
 type Began = Arc<Vec<OnceLock<Instant>>>;
 
-/// Posts at a fixed rate, whatever becomes of the posts before, and measures how long each takes to the consumer.
-async fn under_load(bench: &Bench, hub: &Server, rate: f64) -> Outcome<Latencies> {
+/// Posts at a fixed rate, whatever becomes of the posts before, and measures how long each takes to the consumer, and to
+/// its answer.
+async fn under_load(bench: &Bench, hub: &Server, rate: f64) -> Outcome<(Latencies, Latencies)> {
     let mut deliveries = subscribe(hub, "load").await?;
     let seconds = Duration::from_secs(bench.seconds + 1).as_secs_f64();
     let count = whole(rate * seconds);
@@ -124,11 +126,12 @@ async fn under_load(bench: &Bench, hub: &Server, rate: f64) -> Outcome<Latencies
         }
         drop(delivery.ack());
     }
+    let mut answered = Latencies::default();
     while let Some(posted) = posting.join_next().await {
-        posted??;
+        answered.extend(posted??);
     }
     deliveries.close().await;
-    Ok(latencies)
+    Ok((latencies, answered))
 }
 
 /// When the posts of one connection are due.
@@ -138,8 +141,9 @@ struct Pace {
     first: usize,
 }
 
-async fn post_at(url: &str, bodies: &Bodies, began: &Began, pace: Pace) -> Outcome {
+async fn post_at(url: &str, bodies: &Bodies, began: &Began, pace: Pace) -> Outcome<Latencies> {
     let mut connection = Connection::open(url).await?;
+    let mut answered = Latencies::default();
     for (number, began) in began.iter().enumerate().skip(pace.first).step_by(CONNECTIONS) {
         let request = bodies.request(number, &format!("load-{number}"));
         let due = pace.start + Duration::from_secs_f64(super::float(number) / pace.rate);
@@ -153,8 +157,11 @@ async fn post_at(url: &str, bodies: &Bodies, began: &Began, pace: Pace) -> Outco
         };
         began.set(begin).map_err(|_| "a number came twice")?;
         connection.post(&request).await?;
+        if pace.rate <= super::float(number) {
+            answered.add(begin.elapsed());
+        }
     }
-    Ok(())
+    Ok(answered)
 }
 
 #[expect(

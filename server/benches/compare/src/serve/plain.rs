@@ -2,6 +2,7 @@
 //! append to a plain file and `fdatasync`. No dedupe, no index, no reader.
 
 use std::{
+    cell::RefCell,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     path::Path,
@@ -29,6 +30,7 @@ use hookline_proto::v1::Event;
 use prost::Message as _;
 use tokio::{net::TcpListener, sync::oneshot};
 use uuid::Uuid;
+use zstd::bulk::Compressor;
 
 use crate::{
     Outcome,
@@ -107,7 +109,7 @@ fn encode(events: Vec<NewEvent>, id: &str, now: Timestamp) -> io::Result<Vec<u8>
             actor: event.actor,
             resource_type: event.resource_type,
             resource_id: event.resource_id,
-            payload: zstd::bulk::compress(&event.payload, 1)?.into(),
+            payload: compress(&event.payload)?.into(),
             metadata: event.metadata.into_iter().collect(),
             received_at: Some(wire_time(now)),
             delivery_key: event.delivery_key,
@@ -117,6 +119,21 @@ fn encode(events: Vec<NewEvent>, id: &str, now: Timestamp) -> io::Result<Vec<u8>
         bytes.extend(event.encode_length_delimited_to_vec());
     }
     Ok(bytes)
+}
+
+thread_local! {
+    /// A context costs more to make than what it does for one body.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Compresses at the level that the hub takes.
+fn compress(payload: &[u8]) -> io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let mut compressor = kept.take().map_or_else(|| Compressor::new(1), Ok)?;
+        let compressed = compressor.compress(payload);
+        *kept = Some(compressor);
+        compressed
+    })
 }
 
 /// Returns whether the bytes are durable.
