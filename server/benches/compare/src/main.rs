@@ -26,8 +26,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bodies::Bodies,
-    figures::Report,
+    figures::{Report, Round},
     parts::{Bench, Other, Part},
+    process::Busy,
     tools::Tools,
     wrk::Load,
 };
@@ -85,6 +86,10 @@ struct Run {
     /// What to leave out.
     #[arg(long, value_enum, value_delimiter = ',')]
     skip: Vec<Other>,
+    /// A round during which other programs took more than so many percent of the processors is measured again, at most
+    /// twice.
+    #[arg(long, default_value_t = 10.0)]
+    others: f64,
     /// Add the rounds to those that the file of `--json` holds.
     #[arg(long, requires = "json")]
     append: bool,
@@ -163,7 +168,7 @@ async fn measure(run: Run) -> Outcome {
     for _ in 0..run.rounds {
         for part in &parts {
             let number = report.next_number(part.name());
-            let round = bench.measure(*part, number).await?;
+            let round = quietly(&bench, *part, number, run.others).await?;
             table::round(&round);
             report.rounds.push(round);
             if let Some(file) = &run.json {
@@ -172,6 +177,23 @@ async fn measure(run: Run) -> Outcome {
         }
     }
     present(&report, run.svg.as_deref())
+}
+
+/// Measures a part, and again if other programs took too much of the machine meanwhile.
+async fn quietly(bench: &Bench, part: Part, number: usize, others_max: f64) -> Outcome<Round> {
+    const TRIES: usize = 3;
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let busy = Busy::now()?;
+        let mut round = bench.measure(part, number).await?;
+        let others = busy.others_percent()?;
+        round.figures.insert(table::OTHERS.to_owned(), others);
+        if others <= others_max || tried == TRIES {
+            return Ok(round);
+        }
+        println!("{} {number}: others took {others:.0} % of the processors; again", part.name());
+    }
 }
 
 fn present(report: &Report, svg: Option<&Path>) -> Outcome {

@@ -26,7 +26,7 @@ const ROW: i32 = 22;
 const TITLE: i32 = 40;
 const MARGIN: i32 = 16;
 /// The sections of the tables that are drawn: the first ones.
-const DRAWN: usize = 6;
+const DRAWN: usize = 7;
 
 const INK: RGBColor = RGBColor(36, 41, 47);
 const OURS: RGBColor = RGBColor(9, 105, 218);

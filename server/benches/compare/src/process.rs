@@ -81,13 +81,45 @@ impl Drop for Process {
     }
 }
 
-/// Returns how much time of a processor a process has taken; `self` is this one.
-pub(crate) fn cpu_of(process: &str) -> Outcome<Duration> {
+/// Returns how much time of a processor a process has taken.
+fn cpu_of(process: &str) -> Outcome<Duration> {
     let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name before may hold spaces, and ends with the last `)`.
-    let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| -> Outcome<u64> { Ok(fields.get(at).ok_or("a short line")?.parse()?) };
-    let ticks = ticks(11)? + ticks(12)?;
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    Ok(ticks(fields, 11)? + ticks(fields, 12)?)
+}
+
+/// What all processors have done so far, and what of it was for this program and the servers that it has ended.
+pub(crate) struct Busy {
+    all: Duration,
+    own: Duration,
+    since: Instant,
+}
+
+impl Busy {
+    pub(crate) fn now() -> Outcome<Self> {
+        let text = fs::read_to_string("/proc/stat")?;
+        let line = text.lines().next().unwrap_or_default();
+        // User, nice, system; then idle and waiting; then interrupts and what the host took away.
+        let all = [1, 2, 3, 6, 7, 8].into_iter().map(|at| ticks(line, at)).sum::<Outcome<_>>()?;
+        let text = fs::read_to_string("/proc/self/stat")?;
+        let fields = text.rsplit(')').next().unwrap_or_default();
+        let own = (11..=14).map(|at| ticks(fields, at)).sum::<Outcome<_>>()?;
+        Ok(Self { all, own, since: Instant::now() })
+    }
+
+    /// Returns how many percent of all processors others have taken since.
+    pub(crate) fn others_percent(&self) -> Outcome<f64> {
+        let now = Self::now()?;
+        let others = (now.all - self.all).saturating_sub(now.own - self.own);
+        let processors = u32::try_from(thread::available_parallelism()?.get())?;
+        let all = (now.since - self.since) * processors;
+        Ok(100.0 * others.as_secs_f64() / all.as_secs_f64())
+    }
+}
+
+fn ticks(fields: &str, at: usize) -> Outcome<Duration> {
+    let ticks: u64 = fields.split_whitespace().nth(at).ok_or("a short line")?.parse()?;
     Ok(Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second()))
 }
 

@@ -79,9 +79,15 @@ pub(crate) const SECTIONS: &[Section] = &[
             "hookline_answer.p99_us" "Hookline: its answer to the post",
             "jetstream_always.p99_us" "JetStream, sync always",
             "jetstream_default.p99_us" "JetStream, default sync",
-            "hookline_load.p50_us" "Hookline at half its maximum rate: p50",
-            "hookline_load.p99_us" "Hookline at half its maximum rate: p99",
-            "hookline_load_answer.p99_us" "Hookline at half its maximum rate: p99 of its answer",
+        ],
+    },
+    Section {
+        title: "Post to delivery at half the maximum rate of ingest, in microseconds",
+        rows: rows!["deliver":
+            "hookline_load.p50_us" "Hookline, p50",
+            "hookline_load_answer.p50_us" "Hookline, p50 of its answer to the post",
+            "hookline_load.p99_us" "Hookline, p99",
+            "hookline_load_answer.p99_us" "Hookline, p99 of its answer to the post",
         ],
     },
     Section {
@@ -122,7 +128,20 @@ pub(crate) const SECTIONS: &[Section] = &[
             "hookline.message_bytes" "bytes of a delivery: Hookline",
         ],
     },
+    Section {
+        title: "What other programs took of the processors meanwhile, %",
+        rows: &[
+            Row { part: "ingest", figure: OTHERS, text: "ingest" },
+            Row { part: "single", figure: OTHERS, text: "single" },
+            Row { part: "consume", figure: OTHERS, text: "consume" },
+            Row { part: "deliver", figure: OTHERS, text: "deliver" },
+            Row { part: "fanout", figure: OTHERS, text: "fanout" },
+        ],
+    },
 ];
+
+/// How a round says what other programs took.
+pub(crate) const OTHERS: &str = "machine.others_percent";
 
 /// Prints one part of one round as it is done.
 pub(crate) fn round(round: &Round) {
