@@ -7,6 +7,7 @@ mod deliver;
 mod fanout;
 mod ingest;
 mod jetstream;
+mod redis_streams;
 mod single;
 
 use std::{

@@ -14,7 +14,12 @@ use redis::{
 };
 use tokio::task::JoinSet;
 
-use super::{Bench, Contender, agent, float, ingest::WINDOW, jetstream, per_event, put};
+use super::{
+    Bench, Contender, agent, float,
+    ingest::WINDOW,
+    jetstream, per_event, put,
+    redis_streams::{self, STREAM},
+};
 use crate::{
     Outcome,
     figures::Figures,
@@ -152,7 +157,7 @@ async fn double_acks(
     let messages = consumer.stream().max_messages_per_batch(WINDOW).messages().await?;
     messages
         .take(count)
-        .map(|message| async { Outcome::Ok(message?.double_ack().await?) })
+        .map(|message| async { message?.double_ack().await })
         .buffer_unordered(at_once)
         .try_for_each(|()| std::future::ready(Ok(())))
         .await?;
@@ -161,33 +166,27 @@ async fn double_acks(
 
 async fn redis(bench: &Bench, name: &str, data: &Path, figures: &mut Figures) -> Outcome {
     let server = Server::redis(&bench.tools, data)?;
-    let client = redis::Client::open(server.url.as_str())?;
-    let connection = client.get_multiplexed_async_connection().await?;
-    let adds = (0..bench.events).map(|at| {
-        let (mut connection, body) = (connection.clone(), bench.bodies.body(at));
-        async move {
-            let _id: String = connection.xadd("events", "*", &[("payload", body.as_ref())]).await?;
-            Outcome::Ok(())
-        }
-    });
+    let connection = redis_streams::connect(&server).await?;
+    let adds =
+        (0..bench.events).map(|at| redis_streams::add(connection.clone(), bench.bodies.body(at)));
     futures_util::stream::iter(adds)
         .buffer_unordered(WINDOW)
         .try_for_each(|()| std::future::ready(Ok(())))
         .await?;
     let before = server.cpu()?;
     let began = Instant::now();
-    let mut reader = client.get_multiplexed_async_connection().await?;
-    let _: () = reader.xgroup_create("events", "agents", "0").await?;
+    let mut reader = redis_streams::connect(&server).await?;
+    let _: () = reader.xgroup_create(STREAM, "agents", "0").await?;
     let options = StreamReadOptions::default().group("agents", "one").count(agent::ACKS);
     let (mut taken, mut acks) = (0, JoinSet::new());
     while taken < bench.events {
-        let read: StreamReadReply = reader.xread_options(&["events"], &[">"], &options).await?;
+        let read: StreamReadReply = reader.xread_options(&[STREAM], &[">"], &options).await?;
         let entries = read.keys.into_iter().flat_map(|key| key.ids);
         let ids: Vec<String> = entries.map(|entry| entry.id).collect();
         taken += ids.len();
         let mut connection = connection.clone();
         acks.spawn(async move {
-            let count: usize = connection.xack("events", "agents", &ids).await?;
+            let count: usize = connection.xack(STREAM, "agents", &ids).await?;
             if count == ids.len() { Outcome::Ok(()) } else { Err("an ack was not counted".into()) }
         });
     }

@@ -6,9 +6,8 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use redis::AsyncCommands as _;
 
-use super::{Bench, Contender, float, jetstream, per_event, put};
+use super::{Bench, Contender, float, jetstream, per_event, put, redis_streams};
 use crate::{
     Outcome,
     figures::Figures,
@@ -64,15 +63,8 @@ async fn nats(
 
 async fn redis(bench: &Bench, name: &str, data: &Path, figures: &mut Figures) -> Outcome {
     let server = Server::redis(&bench.tools, data)?;
-    let connection =
-        redis::Client::open(server.url.as_str())?.get_multiplexed_async_connection().await?;
-    let add = move |body: bytes::Bytes| {
-        let mut connection = connection.clone();
-        async move {
-            let _id: String = connection.xadd("events", "*", &[("payload", body.as_ref())]).await?;
-            Outcome::Ok(())
-        }
-    };
+    let connection = redis_streams::connect(&server).await?;
+    let add = move |body| redis_streams::add(connection.clone(), body);
     window(bench, name, &server, add, figures).await
 }
 

@@ -2,9 +2,7 @@
 
 use std::{fs::OpenOptions, io::Write as _, path::Path, time::Instant};
 
-use redis::AsyncCommands as _;
-
-use super::{Bench, Contender, jetstream};
+use super::{Bench, Contender, jetstream, redis_streams};
 use crate::{
     Outcome,
     figures::{Figures, Latencies},
@@ -98,13 +96,12 @@ async fn nats(
 
 async fn redis(bench: &Bench, name: &str, data: &Path, figures: &mut Figures) -> Outcome {
     let server = Server::redis(&bench.tools, data)?;
-    let client = redis::Client::open(server.url.as_str())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let connection = redis_streams::connect(&server).await?;
     let mut latencies = Latencies::default();
     for number in 0..WARMING + EVENTS {
         let body = bench.bodies.body(number);
         let began = Instant::now();
-        let _id: String = connection.xadd("events", "*", &[("payload", body.as_ref())]).await?;
+        redis_streams::add(connection.clone(), body).await?;
         if WARMING <= number {
             latencies.add(began.elapsed());
         }
