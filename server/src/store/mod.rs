@@ -148,7 +148,7 @@ pub trait Ledger: Debug + Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(), CommitError>>;
 
     /// Returns how a delivery ended by an ack or a newer event, and what had happened to it before, as far as that is still
-    /// kept: as long as the events. What was open when the subscription's position was moved has left nothing.
+    /// kept: as long as the events. Of what was open when the subscription's position was moved the failed attempts are kept.
     fn past(
         &self,
         creation: Creation,

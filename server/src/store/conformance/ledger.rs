@@ -370,6 +370,8 @@ async fn f9_what_failed_before_a_seek_is_kept(mut bench: Bench) {
     assert_eq!(numbers(bench.past(&owner, 1).await), (0, vec![1, 2]));
     assert_eq!(numbers(bench.past(&owner, 2).await), (0, vec![7]));
     assert_eq!(numbers(bench.past(&owner, 3).await), (1, vec![1]));
+    let ended = bench.ledger().ended_between(owner.creation, 0, 9).await.unwrap();
+    assert_eq!(ended.iter().collect::<Vec<_>>(), [sequence(3)], "what a seek ended is owed");
     assert_eq!(bench.dead_letters(&owner).await[0].letter.history, [attempt(2)]);
     // And what fails after it, with it.
     bench.commit(&owner, vec![failed(2, attempt(8)), done(2, "b")]).await;

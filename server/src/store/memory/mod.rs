@@ -417,8 +417,10 @@ impl Ledger for MemoryStore {
             let facts = self.readable()?;
             let mut ended = SequenceSet::new();
             let ledger = facts.ledgers.get(&creation);
-            let all = ledger.into_iter().flat_map(|ledger| ledger.pasts.iter());
-            for (sequence, _) in all.filter(|(of, _)| (after + 1..=through).contains(&of.get())) {
+            let pasts = ledger.into_iter().flat_map(|ledger| ledger.pasts.iter());
+            // What a seek ended has a past, and is owed.
+            let all = pasts.filter(|(_, past)| !past.ended.is_empty()).map(|(of, _)| of);
+            for sequence in all.filter(|of| (after + 1..=through).contains(&of.get())) {
                 ended.insert(sequence);
             }
             Ok(ended)
