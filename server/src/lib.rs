@@ -20,6 +20,8 @@ mod transport;
 
 mod files;
 
+mod budget;
+
 pub mod http;
 
 pub mod store;

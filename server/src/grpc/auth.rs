@@ -90,6 +90,11 @@ const STREAMS: [&str; 5] = [
     "/hookline.v1.AdminService/Backup",
 ];
 
+/// Returns whether a method, by its path, is answered with a stream.
+pub(super) fn is_stream(path: &str) -> bool {
+    STREAMS.contains(&path)
+}
+
 /// Who was let in, in the extensions of a request.
 #[derive(Clone, Debug)]
 struct Admitted {
@@ -118,7 +123,7 @@ pub(super) fn guarded(routes: Routes, tokens: Tokens) -> Routes {
 async fn guard(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let need = TABLE.iter().find(|(method, _)| *method == path).map(|(_, need)| *need);
-    let is_stream = STREAMS.contains(&path);
+    let is_stream = is_stream(path);
     if need == Some(Need::Nothing) {
         return next.run(request).await;
     }

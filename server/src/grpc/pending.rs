@@ -28,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
+use super::auth;
 use crate::limits::{
     LOADING_PER_CONNECTION_MAX, PENDING_BYTES_MAX, PENDING_BYTES_PER_CONNECTION_LEAST,
     PENDING_BYTES_PER_CONNECTION_MAX,
@@ -77,15 +78,15 @@ enum Size {
 impl Size {
     /// Returns that of a method, by the path of the call.
     fn of(path: &str) -> Self {
-        let method = path.rsplit('/').next().unwrap_or_default();
         if !path.starts_with("/hookline.") {
             return Self::Small;
         }
+        if auth::is_stream(path) {
+            return Self::Stream;
+        }
+        let method = path.rsplit('/').next().unwrap_or_default();
         if ["Get", "List", "Summarize", "Test"].iter().any(|large| method.starts_with(large)) {
             return Self::Large;
-        }
-        if ["Subscribe", "WatchEvents", "Backup"].contains(&method) {
-            return Self::Stream;
         }
         Self::Small
     }
@@ -441,14 +442,24 @@ mod tests {
 
     #[test]
     fn calls_are_told_from_each_other_by_what_they_are_answered_with() {
-        let of = |method: &str| Size::of(&format!("/hookline.v1.EventService/{method}"));
-        for large in ["GetEvent", "ListEvents", "SummarizeDeadLetters", "TestFilter"] {
+        let of = |method: &str| Size::of(&format!("/hookline.v1.{method}"));
+        let services =
+            ["EventService/GetEvent", "EventService/ListEvents", "EventService/TestFilter"];
+        for large in services.into_iter().chain(["DeadLetterService/SummarizeDeadLetters"]) {
             assert_eq!(of(large), Size::Large, "{large}");
         }
-        for stream in ["WatchEvents", "Subscribe", "Backup"] {
+        for stream in
+            ["EventService/WatchEvents", "SubscriberService/Subscribe", "AdminService/Backup"]
+        {
             assert_eq!(of(stream), Size::Stream, "{stream}");
         }
-        for small in ["Ack", "Nack", "ExtendLease", "PublishEvent", "RedriveDeadLetters"] {
+        for small in [
+            "SubscriberService/Ack",
+            "SubscriberService/Nack",
+            "SubscriberService/ExtendLease",
+            "EventService/PublishEvent",
+            "DeadLetterService/RedriveDeadLetters",
+        ] {
             assert_eq!(of(small), Size::Small, "{small}");
         }
         assert_eq!(Size::of("/grpc.health.v1.Health/List"), Size::Small);

@@ -16,16 +16,16 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Status, service::Routes};
 
 use super::status;
-use crate::limits::{
-    BODY_BUDGET_TIME_MAX, BODY_GROWTH_BYTES, BODY_PROGRESS_TIME_MAX, BODY_TIME_MAX,
-    REQUEST_BUDGET_BYTES, REQUEST_BYTES_MAX, REQUEST_FREE_BYTES,
+use crate::{
+    budget::{Exhausted, Part},
+    limits::{
+        BODY_GROWTH_BYTES, BODY_PROGRESS_TIME_MAX, BODY_TIME_MAX, REQUEST_BUDGET_BYTES,
+        REQUEST_BYTES_MAX, REQUEST_FREE_BYTES,
+    },
 };
 
 /// The bytes before a message: whether it is compressed, and how long it is.
@@ -62,39 +62,24 @@ async fn take(State(budget): State<Arc<Semaphore>>, request: Request, next: Next
 /// A whole request, and its part of the budget, given back on drop.
 struct Held {
     frames: Vec<Frame<Bytes>>,
-    part: Option<OwnedSemaphorePermit>,
+    part: Part,
 }
 
 /// Reads a request; of one that is larger than any may be only so much that its service can say so.
 async fn read(mut body: Body, budget: &Arc<Semaphore>) -> Result<Held, Status> {
-    let mut held = Held { frames: Vec::new(), part: None };
+    let part = Part::new(budget, REQUEST_FREE_BYTES);
+    let mut held = Held { frames: Vec::new(), part };
     let mut length: usize = 0;
     while !body.is_end_stream() && length <= PREFIX_BYTES + REQUEST_BYTES_MAX {
         let next = timeout(BODY_PROGRESS_TIME_MAX, body.frame()).await.map_err(|_| stalled())?;
         let Some(frame) = next else { break };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
         length += frame.data_ref().map_or(0, Bytes::len);
-        let counted = length.saturating_sub(REQUEST_FREE_BYTES);
-        let missing =
-            counted.saturating_sub(held.part.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-        if 0 < missing {
-            let part = take_part(budget, missing.max(BODY_GROWTH_BYTES)).await?;
-            match &mut held.part {
-                Some(held) => held.merge(part),
-                none => *none = Some(part),
-            }
-        }
+        let covered = held.part.cover(length, BODY_GROWTH_BYTES).await;
+        covered.map_err(|Exhausted| status::overloaded())?;
         held.frames.push(frame);
     }
     Ok(held)
-}
-
-/// Takes a part of the budget, and waits for it if others have it.
-async fn take_part(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-    let count = u32::try_from(bytes).expect("a request is far below 4 GiB");
-    let waiting = Arc::clone(budget).acquire_many_owned(count);
-    let part = timeout(BODY_BUDGET_TIME_MAX, waiting).await.map_err(|_| status::overloaded())?;
-    Ok(part.expect("the semaphore is never closed"))
 }
 
 fn stalled() -> Status {
@@ -107,6 +92,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::limits::BODY_BUDGET_TIME_MAX;
 
     const MIB: usize = 1 << 20;
 

@@ -6,19 +6,25 @@ use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body_util::BodyExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::counts::Cause;
-use crate::limits;
+use crate::{
+    budget::{Exhausted, Part},
+    limits,
+};
 
 /// A whole body, and its part of the budget, given back on drop.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _part: OwnedSemaphorePermit,
+    _part: Part,
+}
+
+impl From<Exhausted> for Cause {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self::Overload
+    }
 }
 
 /// Returns whether the headers declare a body of more than `bytes_max` bytes.
@@ -43,9 +49,9 @@ pub(super) async fn read(
     if declared.is_some_and(|length| bytes_max < length) {
         return Err(Cause::BodyTooLarge);
     }
-    let counted = declared.unwrap_or(0).saturating_sub(limits::BODY_FREE_BYTES);
-    let part = take_part(budget, counted).await?;
-    let reading = collect(body, declared.unwrap_or(0), bytes_max, part, budget);
+    let mut part = Part::new(budget, limits::BODY_FREE_BYTES);
+    part.cover(declared.unwrap_or(0), 0).await?;
+    let reading = collect(body, declared.unwrap_or(0), bytes_max, part);
     timeout(limits::BODY_TIME_MAX, reading).await.map_err(|_| Cause::BodyStalled)?
 }
 
@@ -53,8 +59,7 @@ async fn collect(
     mut body: Body,
     expected: usize,
     bytes_max: usize,
-    mut part: OwnedSemaphorePermit,
-    budget: &Arc<Semaphore>,
+    mut part: Part,
 ) -> Result<Held, Cause> {
     // Never more than declared and checked. Memory that is not written to costs nothing.
     let mut bytes = BytesMut::with_capacity(expected);
@@ -70,20 +75,8 @@ async fn collect(
         if bytes_max < length {
             return Err(Cause::BodyTooLarge);
         }
-        let counted = length.saturating_sub(limits::BODY_FREE_BYTES);
-        let missing = counted.saturating_sub(part.num_permits());
-        if 0 < missing {
-            part.merge(take_part(budget, missing.max(limits::BODY_GROWTH_BYTES)).await?);
-        }
+        part.cover(length, limits::BODY_GROWTH_BYTES).await?;
         bytes.extend_from_slice(&data);
     }
     Ok(Held { bytes: bytes.freeze(), _part: part })
-}
-
-/// Takes a part of the budget, and waits for it if others have it.
-async fn take_part(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Cause> {
-    let count = u32::try_from(bytes).map_err(|_| Cause::BodyTooLarge)?;
-    let waiting = Arc::clone(budget).acquire_many_owned(count);
-    let part = timeout(limits::BODY_BUDGET_TIME_MAX, waiting).await;
-    Ok(part.map_err(|_| Cause::Overload)?.expect("the semaphore is never closed"))
 }

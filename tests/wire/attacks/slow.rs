@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     range::{Range, Target, now},
@@ -23,16 +23,13 @@ async fn drip(mut raw: Raw, beginning: Vec<u8>, byte: Option<u8>) -> Duration {
         raw.closed().await;
         return began.elapsed();
     };
-    loop {
-        tokio::select! {
-            () = raw.closed() => return began.elapsed(),
-            () = sleep(NOW_AND_THEN) => {
-                if raw.send(&[byte]).await.is_err() {
-                    return began.elapsed();
-                }
-            }
+    // It waits for the hub to close, and lets no more than so much time go by without a byte.
+    while timeout(NOW_AND_THEN, raw.closed()).await.is_err() {
+        if raw.send(&[byte]).await.is_err() {
+            break;
         }
     }
+    began.elapsed()
 }
 
 /// Opens all, and returns how many of each kind were closed, and after what times.
