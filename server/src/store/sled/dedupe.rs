@@ -10,6 +10,11 @@ use hookline_core::{
     time::Timestamp,
 };
 
+use super::{
+    draft::Draft,
+    keys::{self, Kind},
+};
+
 /// How long a delivery key is remembered (DESIGN: section 6).
 pub(super) const DEDUPE_DAYS: u32 = 7;
 /// How many delivery keys are remembered: 80 to 160 MB of memory at the most.
@@ -60,6 +65,41 @@ pub(super) fn day(time: Timestamp) -> u32 {
 /// Whether an event of `then` is still remembered at `now`.
 pub(super) fn is_remembered(then: Timestamp, now: Timestamp) -> bool {
     now.as_micros() - then.as_micros() < i64::from(DEDUPE_DAYS) * DAY_MICROS
+}
+
+/// The fingerprints of one kind that have no row yet: those of the newest events, fewer than a block of the index has. What
+/// of them a kill loses is made again of the events.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    kind: Kind,
+    /// Encoded, as the row will be.
+    row: Vec<u8>,
+    /// The day and the first of these events.
+    first: Option<(u32, u64)>,
+}
+
+impl Unwritten {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind, row: Vec::new(), first: None }
+    }
+
+    /// Takes in the fingerprint of an event that was received on `day`. A row has those of one day.
+    pub(super) fn push(&mut self, day: u32, sequence: u64, fingerprint: u64, draft: &mut Draft) {
+        if self.first.is_some_and(|(of, _)| of != day) {
+            self.seal(draft);
+        }
+        self.first.get_or_insert((day, sequence));
+        self.row.extend(fingerprint.to_be_bytes());
+        self.row.extend(sequence.to_be_bytes());
+    }
+
+    /// Puts the row into the draft, if there is one.
+    pub(super) fn seal(&mut self, draft: &mut Draft) {
+        if let Some((day, first)) = self.first.take() {
+            let row = std::mem::take(&mut self.row);
+            draft.put(keys::fingerprints(self.kind, day, first), &[&row]);
+        }
+    }
 }
 
 /// Where events with a fingerprint stand, oldest table first.

@@ -1,16 +1,16 @@
 //! What the next commit will write, and reading through it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::{super::ReadError, db_error, keys};
 
-/// Writes that are to become one atomic batch, readable before they are.
+/// Writes that are to become one commit, readable before they are.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// Keys to values, sealed; `None`: the row is removed.
-    writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
 }
 
@@ -55,16 +55,33 @@ impl Draft {
         Ok(Some(Some(Bytes::copy_from_slice(keys::unseal(key, value)?))))
     }
 
-    /// Makes the batch.
-    pub(super) fn into_batch(self) -> ::sled::Batch {
-        let mut batch = ::sled::Batch::default();
+    /// Writes it: all of it or nothing, or, where it has nothing but packs, the first of them. sled recovers what it was given
+    /// in order, up to some point. A batch costs another write, and waits for it (`server/docs/performance.md`), so a commit
+    /// of one row, and one of events, does without.
+    pub(super) fn apply_to(self, db: &::sled::Db) -> ::sled::Result<()> {
+        if self.writes.len() > 1 && !self.has_only_packs() {
+            let mut batch = ::sled::Batch::default();
+            for (key, value) in self.writes {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            return db.apply_batch(batch);
+        }
         for (key, value) in self.writes {
             match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+                Some(value) => drop(db.insert(key, value)?),
+                None => drop(db.remove(key)?),
             }
         }
-        batch
+        Ok(())
+    }
+
+    /// Whether it has nothing but packs, which are here in the order of their events.
+    fn has_only_packs(&self) -> bool {
+        let is_pack = |key: &Vec<u8>| key.first() == Some(&(keys::Kind::Pack as u8));
+        self.writes.iter().all(|(key, value)| is_pack(key) && value.is_some())
     }
 }
 

@@ -34,6 +34,11 @@ pub(super) fn sequences_of(block: u64) -> Range<u64> {
     first.max(1)..first.saturating_add(BLOCK_SEQUENCES)
 }
 
+/// Whether a block ends with this sequence.
+pub(super) fn is_last_of_block(sequence: u64) -> bool {
+    sequence + 1 == sequences_of(block_of(sequence)).end
+}
+
 /// What is known of an event's resource and actor: stored, so how it is made never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {

@@ -28,7 +28,6 @@ use super::{
     capture::Capture,
     disk::Floor,
     draft::Draft,
-    keys,
     ledger::{Facts, PreparedCommit},
     log::Prepared,
     open::{self, OpenError, panic_text},
@@ -106,48 +105,12 @@ pub(super) struct Failure(pub(super) Arc<str>);
 
 type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
-/// The fingerprints of the events since the last batch, encoded, which are to become one row.
-#[derive(Debug, Default)]
-pub(super) struct Fingerprints {
-    row: Vec<u8>,
-    /// The day and the first of these events.
-    first: Option<(u32, u64)>,
-}
-
-impl Fingerprints {
-    pub(super) fn push(
-        &mut self,
-        kind: keys::Kind,
-        (day, sequence): (u32, u64),
-        fingerprint: u64,
-        draft: &mut Draft,
-    ) {
-        if self.first.is_some_and(|(of, _)| of != day) {
-            self.seal(kind, draft);
-        }
-        self.first.get_or_insert((day, sequence));
-        self.row.extend(fingerprint.to_be_bytes());
-        self.row.extend(sequence.to_be_bytes());
-    }
-
-    /// Puts the row into the draft, if there is one.
-    pub(super) fn seal(&mut self, kind: keys::Kind, draft: &mut Draft) {
-        if let Some((day, first)) = self.first.take() {
-            let row = std::mem::take(&mut self.row);
-            draft.put(keys::fingerprints(kind, day, first), &[&row]);
-        }
-    }
-}
-
 /// What is done and answered together.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) draft: Draft,
     /// The pack that is being filled.
     pub(super) pack: Option<Filling>,
-    /// Of delivery keys, and of bodies of sources that look for replays.
-    pub(super) fingerprints: Fingerprints,
-    pub(super) bodies: Fingerprints,
     /// New events, in order.
     pub(super) entries: Vec<Arc<Entry>>,
     /// Ranges of rows to remove once this group is committed.
@@ -249,6 +212,12 @@ impl Writer {
                 self.reopen();
             }
             self.turn();
+        }
+        if let Some(opened) = &mut self.opened
+            && let Err(Failure(why)) = opened.commit_fingerprints()
+        {
+            // They are made again of the events when the store is opened.
+            tracing::warn!(error = %why, "closing the store failed: opening it takes longer");
         }
         // The handles first, so that the lock of the files is free when the thread has ended.
         self.opened = None;

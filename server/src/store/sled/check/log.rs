@@ -191,7 +191,7 @@ impl Walk<'_> {
         match (want, found) {
             (Some(want), Some(pair)) if pair.fingerprint == want && pair.day == day => {}
             (_, Some(pair)) => pair.stray(self.report),
-            (Some(_), None) if oldest <= day => {
+            (Some(_), None) if oldest <= day && !self.may_lack_rows(sequence) => {
                 self.unfound = match self.unfound {
                     Some((from, to)) if to + 1 == sequence => Some((from, sequence)),
                     earlier => {
@@ -208,6 +208,12 @@ impl Walk<'_> {
         {
             pair.stray(self.report);
         }
+    }
+
+    /// Whether an event is so new that its fingerprints get rows when its block is whole, and none after it has any.
+    fn may_lack_rows(&self, sequence: u64) -> bool {
+        let open = index::sequences_of(index::block_of(self.bounds.head + 1)).start;
+        open <= sequence && self.keys.is_at_end()
     }
 
     /// What is left of the indexes lies beyond the log.
@@ -327,6 +333,11 @@ impl<'a> Pairs<'a> {
             }
         }
         self.read.pop_front()
+    }
+
+    /// Whether none is left, once one was asked for and not found.
+    fn is_at_end(&self) -> bool {
+        self.read.is_empty()
     }
 
     /// Returns the one of this event, or a later one if it is beyond the log; those before belong to no event, or to

@@ -10,7 +10,9 @@ use hookline_core::{
 use super::{
     super::{
         super::{AppendError, Appended, Entry, ReadError, codec},
-        Shared, dedupe, index,
+        Shared, dedupe,
+        draft::Draft,
+        index,
         keys::{self, Kind},
         log::{self, Prepared, Reader},
         pack::Filling,
@@ -173,16 +175,13 @@ impl Opened {
             group.draft.put(keys::key(Kind::Index, &[block]), &[&row]);
         }
         let day = dedupe::day(received_at);
-        let at = (day, sequence.get());
-        if let Some(fingerprint) = event.fingerprint {
-            group.fingerprints.push(Kind::Fingerprints, at, fingerprint, &mut group.draft);
-            self.dedupe.insert(fingerprint, sequence, day);
+        if event.fingerprint.is_some() || event.body_fingerprint.is_some() {
             self.sweep_fingerprints(day, group);
         }
-        if let Some(fingerprint) = event.body_fingerprint {
-            group.bodies.push(Kind::Bodies, at, fingerprint, &mut group.draft);
-            self.dedupe.insert_body(fingerprint, sequence);
-            self.sweep_fingerprints(day, group);
+        let fingerprints = (event.fingerprint, event.body_fingerprint);
+        self.remember(day, sequence, fingerprints, &mut group.draft);
+        if index::is_last_of_block(sequence.get()) {
+            self.seal_fingerprints(&mut group.draft);
         }
         group.entries.push(Arc::new(log::entry(event, id, sequence, received_at)));
         self.next = sequence.get() + 1;
@@ -197,6 +196,31 @@ impl Opened {
             self.weighed_bytes = self.appended_bytes;
         }
         self.appended_bytes = self.appended_bytes.saturating_add(event.weight);
+    }
+
+    /// Remembers the fingerprints of an event's delivery key and of its body. They get rows with the last event of each
+    /// block of the index, so that few commits have more to write than events.
+    pub(super) fn remember(
+        &mut self,
+        day: u32,
+        sequence: Sequence,
+        (key, body): (Option<u64>, Option<u64>),
+        draft: &mut Draft,
+    ) {
+        if let Some(fingerprint) = key {
+            self.unwritten_keys.push(day, sequence.get(), fingerprint, draft);
+            self.dedupe.insert(fingerprint, sequence, day);
+        }
+        if let Some(fingerprint) = body {
+            self.unwritten_bodies.push(day, sequence.get(), fingerprint, draft);
+            self.dedupe.insert_body(fingerprint, sequence);
+        }
+    }
+
+    /// Gives rows to all fingerprints that have none yet.
+    pub(super) fn seal_fingerprints(&mut self, draft: &mut Draft) {
+        self.unwritten_keys.seal(draft);
+        self.unwritten_bodies.seal(draft);
     }
 
     pub(super) fn sweep_fingerprints(&mut self, day: u32, group: &mut Group) {

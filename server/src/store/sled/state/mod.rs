@@ -31,11 +31,12 @@ use super::{
     Shared,
     capture::{Capture, Captured},
     db_error,
-    dedupe::{self, Dedupe},
+    dedupe::{self, Dedupe, Unwritten},
     draft::{self, Draft},
     index,
     keys::{self, Kind, Meta},
     ledger::Facts,
+    log::Reader,
     open::{Disk, OpenError, panic_text},
     pack::Pack,
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
@@ -65,6 +66,12 @@ pub(super) struct Opened {
     appended_bytes: u64,
     weighed_bytes: u64,
     dedupe: Dedupe,
+    /// Of delivery keys, and of bodies of sources that look for replays.
+    /// The last event of each that has a row with its fingerprint.
+    written_keys: u64,
+    written_bodies: u64,
+    unwritten_keys: Unwritten,
+    unwritten_bodies: Unwritten,
     /// The day up to which fingerprints were forgotten on disk.
     swept_day: u32,
     creations: u64,
@@ -98,13 +105,14 @@ impl Opened {
             let opened = Self::read(db, disk).map_err(|error| damaged(error.to_string()))?;
             Ok((seal_key, opened))
         }));
-        let (seal_key, opened) = match recovered {
+        let (seal_key, mut opened) = match recovered {
             Ok(recovered) => recovered?,
             Err(panic) => return Err(damaged(panic_text(panic.as_ref()))),
         };
         // Durable before the first settlement, so that no value of another opening is overwritten.
         let mut draft = Draft::default();
         draft.put(keys::meta(Meta::Openings), &[&opened.opening.to_be_bytes()]);
+        opened.make_fingerprints(&mut draft).map_err(|error| damaged(error.to_string()))?;
         opened.write(draft).map_err(|Failure(why)| damaged(why.to_string()))?;
         Ok(Recovered {
             head: opened.next - 1,
@@ -155,6 +163,10 @@ impl Opened {
             appended_bytes,
             weighed_bytes: appended_bytes,
             dedupe: Dedupe::default(),
+            written_keys: 0,
+            written_bodies: 0,
+            unwritten_keys: Unwritten::new(Kind::Fingerprints),
+            unwritten_bodies: Unwritten::new(Kind::Bodies),
             swept_day: 0,
             creations,
             configs: Configs::new(),
@@ -202,11 +214,52 @@ impl Opened {
                     let sequence = codec::sequence(keys::take_u64(&mut content)?)?;
                     if kind == Kind::Bodies {
                         self.dedupe.insert_body(fingerprint, sequence);
+                        self.written_bodies = sequence.get();
                     } else {
                         self.dedupe.insert(fingerprint, sequence, day);
+                        self.written_keys = sequence.get();
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the fingerprints of the newest events that have no row yet, as a kill leaves them.
+    fn make_fingerprints(&mut self, draft: &mut Draft) -> Result<(), ReadError> {
+        let block = index::sequences_of(index::block_of(self.next)).start.max(self.first);
+        let first = codec::sequence(self.first)?;
+        let reader = Reader { db: &self.db, first, head: self.next - 1 };
+        let mut found = Vec::new();
+        let mut next = block;
+        while next < self.next {
+            let pack = match reader.pack_of(next) {
+                Ok(Some(pack)) => pack,
+                // The check tells of it. An event that can't be read can't be called the same as another.
+                Ok(None) | Err(ReadError::Damaged(_)) => {
+                    next += 1;
+                    continue;
+                }
+                Err(error @ ReadError::Unavailable(_)) => return Err(error),
+            };
+            next = pack.last() + 1;
+            let entries = match pack.entries() {
+                Err(ReadError::Damaged(_)) => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let (event, sequence) = (&entry.event, entry.event.sequence);
+                let is_new = |written: u64| block.max(written + 1) <= sequence.get();
+                let key = dedupe::fingerprint(&event.content);
+                // Whether its source looked for replays then is not known: one too many does no harm.
+                let body = dedupe::fingerprint_of_body(&event.content);
+                let key = key.filter(|_| is_new(self.written_keys));
+                let body = body.filter(|_| is_new(self.written_bodies));
+                found.push((dedupe::day(event.received_at), sequence, (key, body)));
+            }
+        }
+        for (day, sequence, fingerprints) in found {
+            self.remember(day, sequence, fingerprints, draft);
         }
         Ok(())
     }
@@ -290,10 +343,12 @@ impl Opened {
 
     /// Begins a copy of what is written now.
     fn begin_export(
-        &self,
+        &mut self,
         group: &mut Group,
     ) -> Result<Result<Arc<Capture>, ExportError>, Failure> {
-        // With what earlier commands of the group write: the mark lies between two batches.
+        // With what earlier commands of the group write: the mark lies between two commits, and between two rows of
+        // fingerprints.
+        self.seal_fingerprints(&mut group.draft);
         self.commit(group)?;
         let Ok(first) = codec::sequence(self.first) else {
             return Ok(Err(ExportError::Damaged("the log begins with 0".into())));
@@ -304,14 +359,14 @@ impl Opened {
         Ok(self.captured.begin(mark))
     }
 
-    /// Writes a batch and waits until it is on the disk; returns for how long, if there was anything to write.
+    /// Writes a draft and waits until it is on the disk; returns for how long, if there was anything to write.
     fn write(&self, draft: Draft) -> Result<Option<Duration>, Failure> {
         let keys = draft.keys();
         if keys.is_empty() {
             return Ok(None);
         }
         let failed = |error: ::sled::Error| Failure(error.to_string().into());
-        let write = || self.db.apply_batch(draft.into_batch());
+        let write = || draft.apply_to(&self.db);
         self.captured.writing(&self.db, &keys, write).map_err(failed)?;
         let syncing = Stopwatch::start();
         self.db.flush().map_err(failed)?;
@@ -331,11 +386,16 @@ impl Opened {
     /// Writes what the group has so far.
     pub(super) fn commit(&self, group: &mut Group) -> Result<(), Failure> {
         seal_pack(group);
-        group.fingerprints.seal(Kind::Fingerprints, &mut group.draft);
-        group.bodies.seal(Kind::Bodies, &mut group.draft);
         let synced = self.write(std::mem::take(&mut group.draft))?;
         group.syncs.extend(synced);
         Ok(())
+    }
+
+    /// Writes the fingerprints that have no row yet.
+    pub(super) fn commit_fingerprints(&mut self) -> Result<(), Failure> {
+        let mut draft = Draft::default();
+        self.seal_fingerprints(&mut draft);
+        self.write(draft).map(drop)
     }
 
     fn commit_when_large(&self, group: &mut Group) -> Result<(), Failure> {
@@ -364,7 +424,7 @@ fn make_or_check(db: &::sled::Db, path: &Path) -> Result<[u8; 32], OpenError> {
             let version = keys::LAYOUT_VERSION.to_be_bytes();
             draft.put(keys::meta(Meta::Version), &[&version]);
             draft.put(keys::meta(Meta::SealKey), &[a.as_bytes(), b.as_bytes()]);
-            db.apply_batch(draft.into_batch()).map_err(|error| damaged(error.to_string()))?;
+            draft.apply_to(db).map_err(|error| damaged(error.to_string()))?;
         }
     }
     let key = read(Meta::SealKey)?.ok_or_else(|| damaged("the seal key is missing".to_owned()))?;

@@ -203,9 +203,9 @@ fn each_damage_is_found_by_its_name() {
         (put(keys::chunk(None, sequence(40), 99), b"x"), Problem::ChunkOrphan),
         (remove(keys::key(Kind::Pack, &[30])), Problem::SequenceGap),
         (remove(keys::key(Kind::Pack, &[1])), Problem::SequenceGap),
-        (remove(keys::fingerprints(Kind::Fingerprints, day, 30)), Problem::IndexMissing),
+        (remove(keys::fingerprints(Kind::Fingerprints, day, 1)), Problem::IndexMissing),
         (
-            put(keys::fingerprints(Kind::Fingerprints, day, 30), &[[0; 7], [0; 7]].concat()),
+            put(keys::fingerprints(Kind::Fingerprints, day, 1), &[[0; 7], [0; 7]].concat()),
             Problem::Undecodable,
         ),
         (

@@ -4,9 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use hookline_core::{event::Sequence, pattern::PatternSet};
+use hookline_core::{
+    event::{METADATA_BODY_HASH, NewEvent, Sequence},
+    pattern::PatternSet,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
@@ -71,6 +75,57 @@ fn i3_no_value_becomes_a_file_of_its_own() {
         }
         store.close().await;
     });
+}
+
+/// Returns an event with a key, and a body of a source that looks for replays.
+fn replayable(key: usize) -> NewEvent {
+    let mut event = NewEvent {
+        replay_window: Some(Duration::from_secs(600)),
+        ..event(&format!("key of {key}"), "x")
+    };
+    event.metadata.insert(METADATA_BODY_HASH.to_owned(), format!("body of {key}"));
+    event
+}
+
+#[test]
+fn what_was_delivered_is_known_after_a_kill_also_of_a_block_that_is_not_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = open(folder.path());
+        // Two blocks of the index and a part of one; rows of fingerprints are written with whole ones.
+        for call in 0..13_usize {
+            let events = (call * 100..(call + 1) * 100).map(replayable).collect();
+            store.append(events, at(0)).await.unwrap();
+        }
+        // What a kill leaves: the files as they are while the store is open.
+        copy(folder.path(), &killed.path().join("a"));
+        store.close().await;
+    });
+    let report = super::check::checked(&killed.path().join("a"));
+    assert!(report.is_clean(), "{:#?}", report.findings);
+    assert_eq!(report.events, 1_300);
+
+    runtime().block_on(async {
+        let store = open(&killed.path().join("a"));
+        for key in [0, 511, 1_023, 1_024, 1_299] {
+            let same = store.append(vec![replayable(key)], at(1)).await.unwrap();
+            assert!(same[0].duplicate && !same[0].replayed, "{key}");
+            let replay = NewEvent { delivery_key: format!("again {key}"), ..replayable(key) };
+            let replay = store.append(vec![replay], at(1)).await.unwrap();
+            assert!(replay[0].duplicate && replay[0].replayed, "{key}");
+            assert_eq!(replay[0].sequence, same[0].sequence);
+        }
+        let events = (1_300..2_000).map(replayable).collect();
+        assert!(store.append(events, at(1)).await.unwrap().iter().all(|it| !it.duplicate));
+        copy(&killed.path().join("a"), &killed.path().join("b"));
+        store.close().await;
+    });
+    for folder in ["a", "b"] {
+        let report = super::check::checked(&killed.path().join(folder));
+        assert!(report.is_clean(), "{folder}: {:#?}", report.findings);
+        assert_eq!(report.events, 2_000);
+    }
 }
 
 #[test]
