@@ -12,6 +12,7 @@ pub(super) struct Draft {
     /// Keys to values, sealed; `None`: the row is removed.
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
+    is_whole: bool,
 }
 
 impl Draft {
@@ -35,7 +36,13 @@ impl Draft {
     /// Takes in what another has, as written after its own.
     pub(super) fn merge(&mut self, later: Self) {
         self.bytes += later.bytes;
+        self.is_whole |= later.is_whole;
         self.writes.extend(later.writes);
+    }
+
+    /// Asks for all packs to be written or none: they have events that were appended together.
+    pub(super) fn keep_whole(&mut self) {
+        self.is_whole = true;
     }
 
     /// Returns about how many bytes are to be written.
@@ -55,11 +62,11 @@ impl Draft {
         Ok(Some(Some(Bytes::copy_from_slice(keys::unseal(key, value)?))))
     }
 
-    /// Writes it: all of it or nothing, or, where it has nothing but packs, the first of them. sled recovers what it was given
-    /// in order, up to some point. A batch costs another write, and waits for it (`server/docs/performance.md`), so a commit
-    /// of one row, and one of events, does without.
+    /// Writes it: all of it or nothing, or, of packs that need not be there together, the first of them. sled recovers what it
+    /// was given in order, up to some point. A batch costs another write, and waits for it
+    /// (`server/docs/performance.md`), so a commit of one row, and one of single events, does without.
     pub(super) fn apply_to(self, db: &::sled::Db) -> ::sled::Result<()> {
-        if self.writes.len() > 1 && !self.has_only_packs() {
+        if self.writes.len() > 1 && (self.is_whole || !self.has_only_packs()) {
             let mut batch = ::sled::Batch::default();
             for (key, value) in self.writes {
                 match value {

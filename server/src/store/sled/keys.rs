@@ -9,8 +9,8 @@
 //! | 0 `Meta` | item `u8` | by item: [`Meta`] | the store's |
 //! | 1 `Pack` | first `s` | times and count of its events, then a message with the events, see `pack.rs` | until trimmed |
 //! | 2 `Chunk` | `s`, number `u32` | up to 64 KiB of the stored payload of event `s` | until trimmed |
-//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
-//! | 4 `Bodies` | as 3 | per event of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
+//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event of a block of 512 with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
+//! | 4 `Bodies` | as 3 | per event of a block, of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
 //! | 5 `Weight` | `s` | how many bytes of events were ever appended before `s`, `u64`; one row for each MiB | until trimmed |
 //! | 6 `Index` | block `u64` | message: subject, resource and actor of each of the events `block * 512 ..`, in short; see `index.rs` | until trimmed |
 //! | 16 `Config` | `c` | message: the subscription as created, or changed last | until deleted |
@@ -131,7 +131,7 @@ pub(super) fn chunk(dead_letter: Option<Creation>, sequence: Sequence, number: u
     key
 }
 
-/// Returns the key of the fingerprints of a commit whose first event is `first`, of delivery keys or of bodies.
+/// Returns the key of the fingerprints of a row whose first event is `first`, of delivery keys or of bodies.
 pub(super) fn fingerprints(kind: Kind, day: u32, first: u64) -> Vec<u8> {
     let mut key = vec![kind as u8];
     key.extend(day.to_be_bytes());

@@ -1,6 +1,6 @@
 //! The embedded store: an [`EventLog`] and a [`Ledger`] in one sled database.
 //!
-//! One thread writes: it takes all that waits, makes one atomic batch, flushes, syncs the files, and only then
+//! One thread writes: it takes all that waits, makes one commit of it, flushes, syncs the files, and only then
 //! answers and moves the head. What can be done before (compressing, encoding) is done on the callers' tasks. Reads
 //! never go through the writer. `server/docs/store.md` tells the whole; the keys stand in `keys.rs`.
 

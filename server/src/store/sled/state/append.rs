@@ -76,6 +76,9 @@ impl Opened {
                 self.commit_when_large(group)?;
             }
         }
+        if new.len() > 1 {
+            group.draft.keep_whole();
+        }
         for (event, id, sequence) in new {
             self.place(event, id, sequence, received_at, group);
         }

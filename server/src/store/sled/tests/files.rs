@@ -210,6 +210,53 @@ fn i5_flipped_bytes_are_refused_or_told_never_served() {
     assert!(refused + told + cut > 0, "some flips hit what is used");
 }
 
+/// A power loss keeps what was synced, and of what came later any part: here the end is cut off, anywhere.
+#[test]
+fn i2_of_a_log_that_is_cut_off_anywhere_the_first_events_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = open(folder.path());
+        for round in 0..10_usize {
+            // Many commits have several packs, written one by one; some have events that belong together.
+            let alone = (0..40).map(|n| {
+                let key = format!("{round} {n}");
+                store.append(vec![event(&key, noise(6_000, n))], at(0))
+            });
+            let appended = futures_util::future::join_all(alone).await;
+            assert!(appended.iter().all(Result::is_ok));
+            let together = (0..5).map(|n| event(&format!("{round} together {n}"), noise(6_000, n)));
+            store.append(together.collect(), at(0)).await.unwrap();
+        }
+        copy(folder.path(), killed.path());
+        store.close().await;
+    });
+    let whole = fs::metadata(killed.path().join("db")).unwrap().len();
+    let mut left = Vec::new();
+    for cut in (0..25).map(|n| n * 179_989).filter(|cut| *cut < whole) {
+        let torn = tempfile::tempdir().unwrap();
+        copy(killed.path(), torn.path());
+        let db = fs::File::options().write(true).open(torn.path().join("db")).unwrap();
+        db.set_len(whole - cut).unwrap();
+        drop(db);
+        let report = super::check::checked(torn.path());
+        assert!(report.is_clean(), "{cut}: {:#?}", report.findings);
+        runtime().block_on(async {
+            let store = open(torn.path());
+            let entries = store.read(ALL).await.unwrap();
+            assert_eq!(u64::try_from(entries.len()).unwrap(), report.events);
+            let rounds = entries.iter().map(|entry| &entry.event.content.delivery_key);
+            let together = rounds.filter(|key| key.contains("together")).count();
+            assert!(together.is_multiple_of(5), "{cut}: {together} of those that belong together");
+            store.close().await;
+        });
+        left.push(report.events);
+    }
+    assert!(left.is_sorted_by(|more, fewer| more >= fewer), "{left:?}");
+    assert_eq!(left.first(), Some(&450));
+    assert!(left.iter().any(|events| *events < 250), "{left:?}");
+}
+
 pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
