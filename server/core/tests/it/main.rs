@@ -10,6 +10,7 @@
 )]
 
 mod comparisons;
+mod counts;
 mod delivery;
 mod docs;
 mod filters;
