@@ -8,9 +8,8 @@
 //!   many retries, and one with 10,000 and 1,000;
 //! - `list`: first pages of a log of 50,000 events, beside reading all of it;
 //! - `resource`: 30,000 events wait behind one resource of an ordered subscription, beside one with none;
-//! - `retention`: disk and memory while many times as much is sent as may be kept. Needs the same as `subscriptions`;
-//! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10. Needs `wrk` and bodies, see
-//!   the bench `ingest`.
+//! - `retention`: disk and memory while many times as much is sent as may be kept;
+//! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10.
 //!
 //! `cargo bench -p hookline-server --bench scale -- backlog|list|resource|retention|subscriptions [--rounds N]`
 
@@ -23,12 +22,9 @@
 mod backlog;
 mod latency;
 mod list;
-#[path = "../ingest/load.rs"]
 mod load;
 mod resource;
 mod retention;
-#[expect(dead_code, reason = "some of it is for the bench `ingest`")]
-#[path = "../ingest/servers.rs"]
 mod servers;
 mod subscriptions;
 
@@ -38,9 +34,6 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome {
     let args: Vec<String> = env::args().skip(1).collect();
-    if args.first().is_some_and(|arg| arg == servers::BARE) {
-        return servers::serve_bare();
-    }
     let number = |name: &str, default: usize| {
         let at = args.iter().position(|arg| arg == name);
         at.and_then(|at| args.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     Outcome,
-    load::{self, Load},
+    load::{self, End},
     servers::Server,
 };
 
@@ -15,17 +15,16 @@ const SLICE_SECONDS: u64 = 5;
 
 pub(crate) fn run(slices: usize) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let bodies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/payloads/github");
-    let load = Load::prepare(folder.path(), &bodies)?;
     let data = folder.path().join("data");
     let kept = format!("{KEPT_MIB}MiB");
     let hub =
         Server::hub_with(&data, load::SECRET, &[("HOOKLINE_RETENTION__MAX_BYTES", kept.as_str())])?;
     let (mut sent, mut most) = (0.0, 0);
     for slice in 1..=slices {
-        let rate = load.run(&hub, 128, SLICE_SECONDS)?;
-        #[expect(clippy::cast_precision_loss, reason = "bodies and seconds are few")]
-        let bytes = rate * SLICE_SECONDS as f64 * load.mean_bytes as f64;
+        let posted = load::post(&hub, 128, End::AfterSeconds(SLICE_SECONDS))?;
+        let rate = posted.rate;
+        #[expect(clippy::cast_precision_loss, reason = "seconds are few")]
+        let bytes = rate * SLICE_SECONDS as f64 * posted.mean_bytes;
         sent += bytes / 1e9;
         let disk = size(&data)? >> 20;
         most = most.max(disk);

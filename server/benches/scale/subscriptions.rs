@@ -10,25 +10,25 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Outcome,
-    load::{self, Load},
+    load::{self, End},
     median,
     servers::Server,
 };
 
 /// Which part of the events each subscription takes, about.
 const PART: f64 = 0.01;
+/// Out of how many events it is found which subjects there are: a page.
+const SAMPLE: u32 = 1_000;
 
 pub(crate) fn run(runtime: &Runtime, rounds: usize, seconds: u64) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let bodies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/payloads/github");
-    let load = Load::prepare(folder.path(), &bodies)?;
-    let subjects = subjects(runtime, &folder.path().join("subjects"), &load)?;
+    let subjects = subjects(runtime, &folder.path().join("subjects"))?;
     let (mut few_rates, mut many_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
         let rate_of = |count: usize| -> Outcome<f64> {
             let hub = Server::hub(&folder.path().join(format!("{round}-{count}")), load::SECRET)?;
             let agents = runtime.block_on(subscribe(&hub, count, &subjects))?;
-            let rate = load.run(&hub, 128, seconds)?;
+            let rate = load::post(&hub, 128, End::AfterSeconds(seconds))?.rate;
             drop(agents);
             println!(
                 "  {count} subscriptions: {rate:.0}/s, peak {} MB",
@@ -55,13 +55,13 @@ pub(crate) fn run(runtime: &Runtime, rounds: usize, seconds: u64) -> Outcome {
 }
 
 /// Returns the subjects of the bodies, with the part of the events that each has.
-fn subjects(runtime: &Runtime, data: &Path, load: &Load) -> Outcome<Vec<(String, f64)>> {
+fn subjects(runtime: &Runtime, data: &Path) -> Outcome<Vec<(String, f64)>> {
     let hub = Server::hub(data, load::SECRET)?;
-    load.run(&hub, 1, 1)?;
+    load::post(&hub, 1, End::AfterCount(SAMPLE.into()))?;
     runtime.block_on(async {
         let mut events = EventServiceClient::connect(hub.grpc().to_owned()).await?;
         let request = ListEventsRequest {
-            page_size: Some(u32::try_from(load.count)?),
+            page_size: Some(SAMPLE),
             payload_view: PayloadView::None.into(),
             ..ListEventsRequest::default()
         };

@@ -74,7 +74,7 @@ pub(super) fn bare_event(entry: &Entry) -> v1::Event {
         resource_type: content.resource_type.clone(),
         resource_id: content.resource_id.clone(),
         payload: bytes::Bytes::new(),
-        metadata: content.metadata.clone().into_iter().collect(),
+        metadata: content.metadata.clone(),
         received_at: Some(timestamp(event.received_at)),
         delivery_key: content.delivery_key.clone(),
         payload_size: entry.payload_size,

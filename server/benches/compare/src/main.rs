@@ -3,6 +3,7 @@
 
 mod bodies;
 mod figures;
+mod growth;
 mod http;
 mod parts;
 mod plot;
@@ -49,6 +50,8 @@ enum Action {
     Run(Box<Run>),
     /// Print and plot what an earlier run has measured.
     Show(Show),
+    /// Print and plot what `hookline bench backlog --json` has measured.
+    Growth(Growth),
     /// Be one of the servers that are compared; for `run` itself.
     #[command(subcommand, hide = true)]
     Serve(serve::Serve),
@@ -110,6 +113,16 @@ struct Show {
     svg: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Growth {
+    /// What runs have written.
+    #[arg(required = true)]
+    reports: Vec<PathBuf>,
+    /// Where to draw the plot.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Command::parse().action {
@@ -117,6 +130,7 @@ async fn main() -> ExitCode {
         Action::Show(show) => {
             Report::read(&show.json).and_then(|report| present(&report, show.svg.as_deref()))
         }
+        Action::Growth(growth) => growth::show(&growth.reports, growth.svg.as_deref()),
         Action::Serve(serve) => serve::run(serve).await,
     };
     match done {

@@ -24,15 +24,15 @@ const BARS_AT: i32 = 400;
 const BAR_WIDTH: f64 = 440.0;
 const ROW: i32 = 22;
 const TITLE: i32 = 40;
-const MARGIN: i32 = 16;
+pub(crate) const MARGIN: i32 = 16;
 /// The sections of the tables that are drawn: the first ones.
 const DRAWN: usize = 7;
 
-const INK: RGBColor = RGBColor(36, 41, 47);
-const OURS: RGBColor = RGBColor(9, 105, 218);
-const OTHERS: RGBColor = RGBColor(175, 184, 193);
+pub(crate) const INK: RGBColor = RGBColor(36, 41, 47);
+pub(crate) const OURS: RGBColor = RGBColor(9, 105, 218);
+pub(crate) const OTHERS: RGBColor = RGBColor(175, 184, 193);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// One bar: what it is called, whether it is Hookline's, and how long.
 struct Bar {
@@ -87,16 +87,16 @@ fn row(area: &Area<'_>, bar: &Bar, most: f64, y: i32) -> Outcome {
     text(area, &number(median), (at(most) + 8, middle), HPos::Left, 12.0)
 }
 
-fn text(area: &Area<'_>, text: &str, at: (i32, i32), side: HPos, size: f64) -> Outcome {
+pub(crate) fn text(area: &Area<'_>, text: &str, at: (i32, i32), side: HPos, size: f64) -> Outcome {
     let style = TextStyle::from(("sans-serif", size).into_font()).pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(text.to_owned(), at, style.color(&INK))).map_err(said)
 }
 
-fn said(error: impl std::fmt::Display) -> Box<dyn std::error::Error + Send + Sync> {
+pub(crate) fn said(error: impl std::fmt::Display) -> Box<dyn std::error::Error + Send + Sync> {
     format!("the plot can't be drawn: {error}").into()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a picture has few pixels")]
-fn pixels(length: f64) -> i32 {
+pub(crate) fn pixels(length: f64) -> i32 {
     length.round() as i32
 }

@@ -11,8 +11,9 @@ const WORDS: usize = 64;
 /// A set of sequences, as bitmaps of 4,096.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct SequenceSet {
-    /// By `sequence / 4,096`; never empty pages.
-    pages: BTreeMap<u64, Page>,
+    /// By `sequence / 4,096`; never empty pages. Boxed, since a map makes room for eleven values with its first, and a set that
+    /// empties again and again, as what is finished beyond a floor, pays for that each time.
+    pages: BTreeMap<u64, Box<Page>>,
 }
 
 /// A bitmap of 4,096 sequences: bit `n % 64` of word `n / 64` stands for the n-th.
@@ -40,7 +41,11 @@ impl SequenceSet {
     /// Returns how many sequences are in the set, counting page by page.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.pages.values().flatten().map(|word| u64::from(word.count_ones())).sum()
+        self.pages
+            .values()
+            .flat_map(|page| page.iter())
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
     }
 
     /// Whether the sequence is in the set.
@@ -54,7 +59,7 @@ impl SequenceSet {
     /// Puts a sequence in; whether it was not there.
     pub fn insert(&mut self, sequence: Sequence) -> bool {
         let (page, word, bit) = place(sequence.get());
-        let words = self.pages.entry(page).or_insert([0; WORDS]);
+        let words = self.pages.entry(page).or_insert_with(|| Box::new([0; WORDS]));
         let word = words.get_mut(word).expect("a page has all its words");
         let was_out = *word & bit == 0;
         *word |= bit;
@@ -77,7 +82,11 @@ impl SequenceSet {
     /// Takes out every sequence up to and including this one.
     pub fn remove_through(&mut self, sequence: u64) {
         let (first_kept, word, bit) = place(sequence);
-        self.pages = self.pages.split_off(&first_kept);
+        while let Some(first) = self.pages.first_entry()
+            && *first.key() < first_kept
+        {
+            first.remove();
+        }
         let Some(words) = self.pages.get_mut(&first_kept) else { return };
         for (index, kept) in words.iter_mut().enumerate() {
             if index < word {
@@ -113,7 +122,7 @@ impl SequenceSet {
     /// Returns the bitmap that holds the sequences of page `number`: those with `sequence / 4,096 == number`.
     #[must_use]
     pub fn page(&self, number: u64) -> Option<&Page> {
-        self.pages.get(&number)
+        self.pages.get(&number).map(|page| &**page)
     }
 
     /// Puts a whole page in place of what was there.
@@ -121,7 +130,7 @@ impl SequenceSet {
         if page.iter().all(|word| *word == 0) {
             self.pages.remove(&number);
         } else {
-            self.pages.insert(number, page);
+            self.pages.insert(number, Box::new(page));
         }
     }
 

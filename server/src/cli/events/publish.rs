@@ -1,6 +1,6 @@
 //! `hookline events publish`
 
-use std::{collections::HashMap, path::PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use hookline_client::proto::{PublishEventRequest, PublishEventResponse};
@@ -90,7 +90,7 @@ fn request(args: &Args, payload: Bytes) -> PublishEventRequest {
         resource_type: args.resource_type.clone(),
         resource_id: args.resource_id.clone(),
         payload,
-        metadata: args.metadata.iter().cloned().collect::<HashMap<_, _>>(),
+        metadata: args.metadata.iter().cloned().collect(),
         delivery_key: args.delivery_key.clone(),
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     waiting: VecDeque<Ticket<T>>,
+    /// How many the writer waits for: it is woken when so many wait.
+    wanted: usize,
     closed: bool,
 }
 
@@ -48,7 +50,7 @@ pub(super) enum Woken {
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State { waiting: VecDeque::new(), closed: false }),
+            state: Mutex::new(State { waiting: VecDeque::new(), wanted: 1, closed: false }),
             changed: Condvar::new(),
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX / ROOM_BYTES)),
         }
@@ -64,8 +66,11 @@ impl<T> Queue<T> {
             return Err(Closed);
         }
         state.waiting.push_back(Ticket { command, room });
+        let is_enough = state.waiting.len() >= state.wanted;
         drop(state);
-        self.changed.notify_one();
+        if is_enough {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -88,6 +93,15 @@ impl<T> Queue<T> {
         Woken::Open
     }
 
+    /// Waits until `count` wait, at most `timeout`, and not when it is closed.
+    pub(super) fn gather(&self, count: usize, timeout: Duration) {
+        let mut state = self.state.lock();
+        state.wanted = count;
+        let is_short = |state: &mut State<T>| state.waiting.len() < count && !state.closed;
+        self.changed.wait_while_for(&mut state, is_short, timeout);
+        state.wanted = 1;
+    }
+
     /// Takes the oldest, if there is one.
     pub(super) fn take(&self) -> Option<Ticket<T>> {
         self.state.lock().waiting.pop_front()
@@ -98,5 +112,45 @@ impl<T> Queue<T> {
         self.state.lock().closed = true;
         self.room.close();
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_gathers_is_waited_for_until_it_is_enough_or_time_is_over() {
+        let queue = Arc::new(Queue::new());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(queue.push(0, 1)).unwrap();
+        queue.gather(2, Duration::from_millis(1));
+        assert_eq!(queue.state.lock().waiting.len(), 1);
+        let pushes = Arc::clone(&queue);
+        runtime.spawn(async move {
+            for number in 1..5 {
+                pushes.push(number, 1).await.unwrap();
+            }
+        });
+        queue.gather(5, LONG);
+        let taken: Vec<_> = std::iter::from_fn(|| queue.take()).map(|it| it.command).collect();
+        assert_eq!(taken, [0, 1, 2, 3, 4]);
+        // Afterwards one is enough again.
+        let pushes = Arc::clone(&queue);
+        runtime.spawn(async move { pushes.push(5, 1).await });
+        assert_eq!(queue.wait(None), Woken::Open);
+    }
+
+    #[test]
+    fn what_is_closed_gathers_no_more() {
+        let queue = Arc::new(Queue::<()>::new());
+        let closes = Arc::clone(&queue);
+        let closing = std::thread::spawn(move || closes.close());
+        queue.gather(2, LONG);
+        closing.join().unwrap();
+        assert_eq!(queue.wait(None), Woken::Drained);
     }
 }

@@ -39,6 +39,12 @@ use super::{
 
 /// How much one commit writes, about: more would keep those who wait longer than a sync does.
 pub(super) const COMMIT_BYTES: usize = 4 * 1024 * 1024;
+/// After a commit of so many commands the next one waits a moment for more: fewer come one by one, and would only wait.
+const GATHER_FROM: usize = 8;
+/// With how many commands a commit does not wait for more.
+const GATHER_COUNT: usize = 64;
+/// How long it waits at the most, about as long as a commit takes. Measured: `server/docs/performance.md`.
+const GATHER_TIME: Duration = Duration::from_millis(1);
 /// How often the free space of the disk is looked at, and how long after a failure the store is opened again.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How much room there must be before the store is opened again after a failed write.
@@ -150,6 +156,8 @@ pub(super) struct Writer {
     /// `None` after a failed commit, until the store is opened again.
     opened: Option<Opened>,
     probed_at: Instant,
+    /// How many commands the last commit had.
+    last_count: usize,
     /// How often in a row the store could not be opened again.
     reopen_failures: u32,
 }
@@ -187,6 +195,7 @@ impl Writer {
             queue,
             opened: Some(opened),
             probed_at: now(),
+            last_count: 0,
             reopen_failures: 0,
         };
         writer.probe_space();
@@ -211,6 +220,7 @@ impl Writer {
                 self.probe_space();
                 self.reopen();
             }
+            self.gather();
             self.turn();
         }
         if let Some(opened) = &mut self.opened
@@ -222,6 +232,13 @@ impl Writer {
         // The handles first, so that the lock of the files is free when the thread has ended.
         self.opened = None;
         *self.shared.db.write() = None;
+    }
+
+    /// Lets more come in before a commit, where many come: what a commit costs is shared by what is in it.
+    fn gather(&self) {
+        if GATHER_FROM <= self.last_count {
+            self.queue.gather(GATHER_COUNT, GATHER_TIME);
+        }
     }
 
     /// Refuses events while the disk is too full, and takes them again.
@@ -270,6 +287,7 @@ impl Writer {
         for answer in group.answers {
             answer(result.clone());
         }
+        self.last_count = group.rooms.len();
         drop(group.rooms);
     }
 

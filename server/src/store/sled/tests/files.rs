@@ -349,7 +349,7 @@ fn limited_child() {
                 }
             }
         };
-        let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), opened_again);
+        let in_time = tokio::time::timeout(Duration::from_secs(20), opened_again);
         let again = in_time.await.unwrap();
         assert_eq!(again[0].sequence.get(), confirmed + 1);
         for n in 0..=confirmed {

@@ -1,18 +1,12 @@
-//! What is measured: the hub, and a bare axum handler; each a process of its own.
+//! The hub that is measured, as a process of its own.
 
 use std::{
-    env,
     error::Error,
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
 };
-
-use axum::{Router, body::Bytes, routing::post};
-
-/// The argument that makes this program the bare handler.
-pub(crate) const BARE: &str = "serve-bare";
 
 pub(crate) struct Server {
     child: Child,
@@ -21,10 +15,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn bare() -> Result<Self, Box<dyn Error>> {
-        Self::spawn(Command::new(env::current_exe()?).arg(BARE))
-    }
-
     pub(crate) fn hub(data: &Path, secret: &str) -> Result<Self, Box<dyn Error>> {
         Self::hub_with(data, secret, &[])
     }
@@ -91,16 +81,4 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-/// Serves the bare handler until it is killed.
-pub(crate) fn serve_bare() -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let app = Router::new()
-            .route("/webhooks/github", post(|body: Bytes| async move { body.len().to_string() }));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        println!("ready http=http://{}", listener.local_addr()?);
-        Ok(axum::serve(listener, app).await?)
-    })
 }
