@@ -1,6 +1,6 @@
-//! The load: `hookline bench ingest`, with bodies made up like GitHub's.
+//! The load: `hookline bench ingest`, with real bodies of GitHub's: what is made up has fewer subjects.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -31,9 +31,12 @@ pub(crate) fn post(hub: &Server, connections: usize, end: End) -> Outcome<Posted
         End::AfterSeconds(seconds) => ["--duration".to_owned(), format!("{seconds}s")],
         End::AfterCount(count) => ["--count".to_owned(), count.to_string()],
     };
+    let bodies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/payloads/github");
     let output = Command::new(env!("CARGO_BIN_EXE_hookline"))
         .args(["bench", "ingest", "--json", "--url", hub.url(), "--connections"])
         .arg(connections.to_string())
+        .arg("--bodies")
+        .arg(bodies)
         .args(["--secret", &format!("plain:{SECRET}")])
         .args(end)
         .output()?;

@@ -8,8 +8,9 @@
 //!   many retries, and one with 10,000 and 1,000;
 //! - `list`: first pages of a log of 50,000 events, beside reading all of it;
 //! - `resource`: 30,000 events wait behind one resource of an ordered subscription, beside one with none;
-//! - `retention`: disk and memory while many times as much is sent as may be kept;
-//! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10.
+//! - `retention`: disk and memory while many times as much is sent as may be kept. Needs the same as `subscriptions`;
+//! - `subscriptions`: 1,000 subscriptions that each take about 1 % of the events, beside 10. Needs bodies in
+//!   `../shared/payloads/github` beside the checkout.
 //!
 //! `cargo bench -p hookline-server --bench scale -- backlog|list|resource|retention|subscriptions [--rounds N]`
 

@@ -67,9 +67,6 @@ pub(super) struct Opened {
     weighed_bytes: u64,
     dedupe: Dedupe,
     /// Of delivery keys, and of bodies of sources that look for replays.
-    /// The last event of each that has a row with its fingerprint.
-    written_keys: u64,
-    written_bodies: u64,
     unwritten_keys: Unwritten,
     unwritten_bodies: Unwritten,
     /// The day up to which fingerprints were forgotten on disk.
@@ -86,6 +83,13 @@ pub(super) struct Opened {
     pub(super) captured: Captured,
 }
 
+/// The last events whose fingerprints have rows: of delivery keys, and of bodies.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    keys: u64,
+    bodies: u64,
+}
+
 /// What opening finds.
 #[derive(Debug)]
 pub(super) struct Recovered {
@@ -100,19 +104,19 @@ impl Opened {
     /// Reads what the writer needs to know, and makes the first rows in a new database.
     pub(super) fn recover(db: ::sled::Db, disk: Disk, path: &Path) -> Result<Recovered, OpenError> {
         let damaged = |why: String| OpenError::Damaged { path: path.to_path_buf(), why };
+        let mut draft = Draft::default();
         let recovered = catch_unwind(AssertUnwindSafe(|| {
             let seal_key = make_or_check(&db, path)?;
-            let opened = Self::read(db, disk).map_err(|error| damaged(error.to_string()))?;
+            let opened =
+                Self::read(db, disk, &mut draft).map_err(|error| damaged(error.to_string()))?;
             Ok((seal_key, opened))
         }));
-        let (seal_key, mut opened) = match recovered {
+        let (seal_key, opened) = match recovered {
             Ok(recovered) => recovered?,
             Err(panic) => return Err(damaged(panic_text(panic.as_ref()))),
         };
         // Durable before the first settlement, so that no value of another opening is overwritten.
-        let mut draft = Draft::default();
         draft.put(keys::meta(Meta::Openings), &[&opened.opening.to_be_bytes()]);
-        opened.make_fingerprints(&mut draft).map_err(|error| damaged(error.to_string()))?;
         opened.write(draft).map_err(|Failure(why)| damaged(why.to_string()))?;
         Ok(Recovered {
             head: opened.next - 1,
@@ -123,7 +127,8 @@ impl Opened {
         })
     }
 
-    fn read(db: ::sled::Db, disk: Disk) -> Result<Self, ReadError> {
+    /// What is read and has to be written again goes into the draft.
+    fn read(db: ::sled::Db, disk: Disk, draft: &mut Draft) -> Result<Self, ReadError> {
         let number = |item| match draft::get(&db, &keys::meta(item))? {
             Some(content) => keys::take_u64(&mut &content[..]),
             None => Ok(0),
@@ -163,8 +168,6 @@ impl Opened {
             appended_bytes,
             weighed_bytes: appended_bytes,
             dedupe: Dedupe::default(),
-            written_keys: 0,
-            written_bodies: 0,
             unwritten_keys: Unwritten::new(Kind::Fingerprints),
             unwritten_bodies: Unwritten::new(Kind::Bodies),
             swept_day: 0,
@@ -180,7 +183,8 @@ impl Opened {
             disk,
         };
         opened.read_subscriptions()?;
-        opened.read_fingerprints()?;
+        let written = opened.read_fingerprints()?;
+        opened.make_fingerprints(written, draft)?;
         opened.find_chores()?;
         Ok(opened)
     }
@@ -201,7 +205,8 @@ impl Opened {
         Ok(())
     }
 
-    fn read_fingerprints(&mut self) -> Result<(), ReadError> {
+    fn read_fingerprints(&mut self) -> Result<Written, ReadError> {
+        let mut written = Written::default();
         let oldest = dedupe::day(self.last_received).saturating_sub(dedupe::DEDUPE_DAYS);
         for kind in [Kind::Fingerprints, Kind::Bodies] {
             let end = keys::under(kind, &[]).end;
@@ -214,19 +219,19 @@ impl Opened {
                     let sequence = codec::sequence(keys::take_u64(&mut content)?)?;
                     if kind == Kind::Bodies {
                         self.dedupe.insert_body(fingerprint, sequence);
-                        self.written_bodies = sequence.get();
+                        written.bodies = sequence.get();
                     } else {
                         self.dedupe.insert(fingerprint, sequence, day);
-                        self.written_keys = sequence.get();
+                        written.keys = sequence.get();
                     }
                 }
             }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Makes the fingerprints of the newest events that have no row yet, as a kill leaves them.
-    fn make_fingerprints(&mut self, draft: &mut Draft) -> Result<(), ReadError> {
+    fn make_fingerprints(&mut self, written: Written, draft: &mut Draft) -> Result<(), ReadError> {
         let block = index::sequences_of(index::block_of(self.next)).start.max(self.first);
         let first = codec::sequence(self.first)?;
         let reader = Reader { db: &self.db, first, head: self.next - 1 };
@@ -249,12 +254,12 @@ impl Opened {
             };
             for entry in entries {
                 let (event, sequence) = (&entry.event, entry.event.sequence);
-                let is_new = |written: u64| block.max(written + 1) <= sequence.get();
+                let is_new = |last: u64| block.max(last + 1) <= sequence.get();
                 let key = dedupe::fingerprint(&event.content);
                 // Whether its source looked for replays then is not known: one too many does no harm.
                 let body = dedupe::fingerprint_of_body(&event.content);
-                let key = key.filter(|_| is_new(self.written_keys));
-                let body = body.filter(|_| is_new(self.written_bodies));
+                let key = key.filter(|_| is_new(written.keys));
+                let body = body.filter(|_| is_new(written.bodies));
                 found.push((dedupe::day(event.received_at), sequence, (key, body)));
             }
         }
