@@ -17,10 +17,10 @@ use super::{
 
 /// How long a delivery key is remembered (DESIGN: section 6).
 pub(super) const DEDUPE_DAYS: u32 = 7;
-/// How many delivery keys are remembered: 80 to 160 MB of memory at the most.
+/// How many delivery keys are remembered: about 110 MB of memory at the most.
 pub(super) const DEDUPE_KEYS_MAX: usize = 10_000_000;
-/// How many one table holds; the oldest table is forgotten as a whole.
-const TABLE_KEYS_MAX: usize = 1_000_000;
+/// How many one table holds: as many as fit before it would grow to 16 MiB. The oldest table is forgotten as a whole.
+const TABLE_KEYS_MAX: usize = (1 << 20) / 4 * 3;
 const SLOTS_MIN: usize = 1_024;
 /// How many bodies are remembered, of sources that look for replays: about 50 MB of memory at the most.
 const BODIES_MAX: usize = 1_000_000;
@@ -124,10 +124,20 @@ impl Bodies {
         self.newest.insert(fingerprint, sequence);
         self.order.push_back((fingerprint, sequence));
         while BODIES_MAX < self.order.len() {
-            let Some((fingerprint, sequence)) = self.order.pop_front() else { return };
-            if self.newest.get(&fingerprint) == Some(&sequence) {
-                self.newest.remove(&fingerprint);
-            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_before(&mut self, first: u64) {
+        while self.order.front().is_some_and(|(_, sequence)| *sequence < first) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((fingerprint, sequence)) = self.order.pop_front() else { return };
+        if self.newest.get(&fingerprint) == Some(&sequence) {
+            self.newest.remove(&fingerprint);
         }
     }
 }
@@ -157,6 +167,16 @@ impl Dedupe {
     /// Remembers where the event with a body stands. Sequences are put in in order.
     pub(super) fn insert_body(&mut self, fingerprint: u64, sequence: Sequence) {
         self.bodies.insert(fingerprint, sequence.get());
+    }
+
+    /// Forgets what stands before a place, as far as whole tables do: what was trimmed is compared with nothing.
+    pub(super) fn forget_before(&mut self, first: u64) {
+        while self.tables.get(1).is_some_and(|next| next.base <= first)
+            && let Some(oldest) = self.tables.pop_front()
+        {
+            self.count -= oldest.count;
+        }
+        self.bodies.forget_before(first);
     }
 
     /// Returns where the newest event with this body may stand.
@@ -288,5 +308,33 @@ mod tests {
         assert!(dedupe.count <= DEDUPE_KEYS_MAX);
         assert!(!dedupe.candidates(spread(1)).any(|found| found == 1));
         assert!(dedupe.candidates(spread(1_000_001)).any(|found| found == 1_000_001));
+    }
+
+    #[test]
+    fn a_full_table_takes_eight_mebibytes() {
+        let mut table = Table::new(1, 1);
+        for n in 1..=u64::try_from(TABLE_KEYS_MAX).unwrap() {
+            table.insert(spread(n), n);
+        }
+        assert_eq!((table.count, table.slots.len()), (TABLE_KEYS_MAX, 1 << 20));
+    }
+
+    #[test]
+    fn what_was_trimmed_takes_no_memory() {
+        let mut dedupe = Dedupe::default();
+        for n in 1..=3_000_000 {
+            dedupe.insert(spread(n), sequence(n), 1);
+            dedupe.insert_body(n, sequence(n));
+            if n % 100_000 == 0 {
+                dedupe.forget_before(n.saturating_sub(200_000));
+            }
+        }
+        assert!(dedupe.tables.len() <= 2 && dedupe.count <= 2 * TABLE_KEYS_MAX);
+        assert!(dedupe.bodies.order.len() <= 300_000 && dedupe.bodies.newest.len() <= 300_000);
+        for kept in [2_800_000, 2_900_000, 3_000_000] {
+            assert!(dedupe.candidates(spread(kept)).any(|found| found == kept));
+            assert_eq!(dedupe.body(kept), Some(kept));
+        }
+        assert_eq!((dedupe.body(1), dedupe.candidates(spread(1)).count()), (None, 0));
     }
 }

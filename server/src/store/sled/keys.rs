@@ -9,8 +9,8 @@
 //! | 0 `Meta` | item `u8` | by item: [`Meta`] | the store's |
 //! | 1 `Pack` | first `s` | times and count of its events, then a message with the events, see `pack.rs` | until trimmed |
 //! | 2 `Chunk` | `s`, number `u32` | up to 64 KiB of the stored payload of event `s` | until trimmed |
-//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event of a block of 512 with a delivery key: fingerprint `u64`, sequence `u64` | 8 days |
-//! | 4 `Bodies` | as 3 | per event of a block, of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | 8 days |
+//! | 3 `Fingerprints` | day of receipt `u32`, first `s` | per event of a block of 512 with a delivery key: fingerprint `u64`, sequence `u64` | until trimmed, 8 days at the most |
+//! | 4 `Bodies` | as 3 | per event of a block, of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | until trimmed, 8 days at the most |
 //! | 5 `Weight` | `s` | how many bytes of events were ever appended before `s`, `u64`; one row for each MiB | until trimmed |
 //! | 6 `Index` | block `u64` | message: subject, resource and actor of each of the events `block * 512 ..`, in short; see `index.rs` | until trimmed |
 //! | 16 `Config` | `c` | message: the subscription as created, or changed last | until deleted |
@@ -137,6 +137,11 @@ pub(super) fn fingerprints(kind: Kind, day: u32, first: u64) -> Vec<u8> {
     key.extend(day.to_be_bytes());
     key.extend(first.to_be_bytes());
     key
+}
+
+/// Returns the first event of a row of fingerprints.
+pub(super) fn first_fingerprinted(key: &[u8]) -> Result<u64, ReadError> {
+    take_u64(&mut key.get(5..).unwrap_or_default())
 }
 
 /// Returns the keys of this kind that begin with these numbers.

@@ -64,6 +64,7 @@ impl Opened {
         };
         group.chores.extend(chores);
         self.first = before;
+        self.dedupe.forget_before(before);
         let time = self.last_received.as_micros().to_be_bytes();
         group.draft.put(keys::meta(Meta::Trimmed), &[&before.to_be_bytes(), &time]);
         Ok(Ok(()))
@@ -88,6 +89,9 @@ impl Opened {
             chore(keys::between(Kind::Weight, &[], 0..before)),
             chore(keys::between(Kind::Index, &[], 0..index::block_of(before))),
         ];
+        for kind in [Kind::Fingerprints, Kind::Bodies] {
+            chores.extend(self.fingerprints_before(kind, before)?.map(chore));
+        }
         for creation in self.configs.keys() {
             for kind in [Kind::Settled, Kind::History] {
                 let pages = 0..before / PAGE_SEQUENCES;
@@ -95,6 +99,24 @@ impl Opened {
             }
         }
         Ok(chores)
+    }
+
+    /// Returns the keys of the rows whose events all stand before: a row has those from the first in its key to that of the
+    /// next row.
+    fn fingerprints_before(
+        &self,
+        kind: Kind,
+        before: u64,
+    ) -> Result<Option<Range<Vec<u8>>>, ReadError> {
+        let mut end = None;
+        for key in self.db.range(keys::under(kind, &[])).keys() {
+            let key = key.map_err(db_error)?;
+            if before < keys::first_fingerprinted(&key)? {
+                break;
+            }
+            end = Some(key.to_vec());
+        }
+        Ok(end.map(|end| keys::under(kind, &[]).start..end))
     }
 
     /// Whether there are rows that can be removed now.

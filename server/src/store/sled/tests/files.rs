@@ -20,8 +20,8 @@ use super::{
             SubscriptionConfig,
         },
         Options, SledStore,
-        keys::{self, Meta},
-        open::OpenError,
+        keys::{self, Kind, Meta},
+        open::{self, OpenError},
     },
     OPTIONS, at, event, noise, open, runtime, setting,
 };
@@ -359,6 +359,40 @@ fn limited_child() {
             assert!(store.payload(&entry).await.unwrap() == noise(900_000, n), "{n}");
         }
         println!("recovered after {confirmed} events");
+        store.close().await;
+    });
+}
+
+#[test]
+fn fingerprints_go_with_the_events_that_were_trimmed() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = open(folder.path());
+        for call in 0..20_usize {
+            let events = (call * 100..(call + 1) * 100).map(replayable).collect();
+            store.append(events, at(0)).await.unwrap();
+        }
+        store.trim(Sequence::new(1_500).unwrap()).await.unwrap();
+        store.close().await;
+    });
+    let rows = |kind| {
+        let (db, _) = open::open(folder.path(), &OPTIONS).unwrap();
+        let keys = db.range(keys::under(kind, &[])).keys().map(Result::unwrap);
+        keys.map(|key| keys::first_fingerprinted(&key).unwrap()).collect::<Vec<_>>()
+    };
+    // The row from 1,024 on has fingerprints of events that are kept.
+    assert_eq!(rows(Kind::Fingerprints), [1_024, 1_536]);
+    assert_eq!(rows(Kind::Bodies), [1_024, 1_536]);
+    let report = super::check::checked(folder.path());
+    assert!(report.is_clean(), "{:#?}", report.findings);
+
+    runtime().block_on(async {
+        let store = open(folder.path());
+        // Events are counted from 0, sequences from 1.
+        for (key, is_known) in [(1_499, true), (1_999, true), (1_498, false), (0, false)] {
+            let appended = store.append(vec![replayable(key)], at(0)).await.unwrap();
+            assert_eq!(appended[0].duplicate, is_known, "{key}");
+        }
         store.close().await;
     });
 }
