@@ -14,6 +14,8 @@ pub mod select;
 
 mod payload;
 
+mod dictionary;
+
 mod codec;
 
 mod measures;

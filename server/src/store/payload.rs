@@ -1,15 +1,19 @@
 //! Payloads at rest: compressed where that helps, on the task of who brings or asks for them.
 
-use std::{cell::RefCell, io, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
+use zstd::zstd_safe::{self, CCtx, DCtx};
 
-use super::{Packed, ReadError};
+use super::{
+    Packed, ReadError,
+    dictionary::{Dictionaries, Dictionary},
+};
 
 /// Level 1: webhook JSON shrinks to about a sixth, at 20 us for 10 KB; higher levels cost more than they save.
-const LEVEL: i32 = 1;
+pub(super) const LEVEL: i32 = 1;
 /// Below this, a frame's own bytes eat what it saves.
-const COMPRESSED_BYTES_MIN: usize = 64;
+pub(super) const COMPRESSED_BYTES_MIN: usize = 64;
 /// From this size on, compressing takes longer (above 1 ms) than an async task may hold its thread.
 pub(super) const BLOCKING_BYTES: usize = 512 * 1024;
 
@@ -19,50 +23,67 @@ const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 /// A context, which is 0.5 to 1 MB and costs more to make anew than what it does for a small payload, and a buffer: what
 /// is kept of a payload is cut to its size, not the six times larger buffer that compressing asks for.
 struct Press {
-    compressor: zstd::bulk::Compressor<'static>,
+    context: CCtx<'static>,
     scratch: Vec<u8>,
 }
 
 impl Press {
-    fn new() -> io::Result<Self> {
-        Ok(Self { compressor: zstd::bulk::Compressor::new(LEVEL)?, scratch: Vec::new() })
+    /// `None`: out of memory.
+    fn new() -> Option<Self> {
+        Some(Self { context: CCtx::try_create()?, scratch: Vec::new() })
     }
 
     /// Returns the compressed form, unless it is as large as the payload.
-    fn compress(&mut self, payload: &[u8]) -> io::Result<Option<Bytes>> {
+    fn compress(&mut self, payload: &[u8], dictionary: Option<&Dictionary>) -> Option<Bytes> {
         self.scratch.clear();
-        self.scratch.reserve(zstd::zstd_safe::compress_bound(payload.len()));
-        let size = self.compressor.compress_to_buffer(payload, &mut self.scratch)?;
-        let compressed = (size < payload.len()).then(|| Bytes::copy_from_slice(&self.scratch));
+        self.scratch.reserve(zstd_safe::compress_bound(payload.len()));
+        let compressed = match dictionary {
+            Some(dictionary) => {
+                self.context.compress_using_cdict(&mut self.scratch, payload, &dictionary.compress)
+            }
+            None => self.context.compress(&mut self.scratch, payload, LEVEL),
+        };
+        let helps = compressed.is_ok_and(|size| size < payload.len());
+        let kept = helps.then(|| Bytes::copy_from_slice(&self.scratch));
         if SCRATCH_BYTES_MAX < self.scratch.capacity() {
             self.scratch = Vec::new();
         }
-        Ok(compressed)
+        kept
     }
 }
 
 thread_local! {
     static PRESS: RefCell<Option<Press>> = const { RefCell::new(None) };
     /// The context for the way back, of 150 KB: to make it anew takes longer than to unpack an ordinary payload.
-    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
-        const { RefCell::new(None) };
+    static UNPACKER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// Returns the payload as it is to be stored.
-pub(super) fn pack(payload: &Bytes) -> Packed {
+/// Returns the payload as it is to be stored, compressed with a dictionary if there is one.
+pub(super) fn pack(payload: &Bytes, dictionary: Option<&Dictionary>) -> Packed {
     if payload.len() < COMPRESSED_BYTES_MIN {
         return plain(payload);
     }
     let compressed = PRESS.with_borrow_mut(|kept| {
-        let mut press = kept.take().map_or_else(Press::new, Ok)?;
-        let compressed = press.compress(payload);
+        let mut press = kept.take().or_else(Press::new)?;
+        let compressed = press.compress(payload, dictionary);
         *kept = Some(press);
         compressed
     });
-    match compressed {
-        Ok(Some(bytes)) => Packed::Zstd(bytes),
-        // Out of memory at worst: as it is, it is stored all the same.
-        Ok(None) | Err(_) => plain(payload),
+    // Out of memory at worst: as it is, it is stored all the same.
+    compressed.map_or_else(|| plain(payload), Packed::Zstd)
+}
+
+/// Returns a payload such that it can be read without a dictionary.
+pub(super) fn without_dictionary(
+    packed: &Packed,
+    size: u64,
+    dictionaries: &Dictionaries,
+) -> Result<Packed, ReadError> {
+    match packed {
+        Packed::Zstd(frame) if zstd_safe::get_dict_id_from_frame(frame).is_some() => {
+            Ok(pack(&unpack(frame, size, dictionaries)?, None))
+        }
+        Packed::Plain(_) | Packed::Zstd(_) | Packed::Chunked { .. } => Ok(packed.clone()),
     }
 }
 
@@ -72,18 +93,38 @@ fn plain(payload: &Bytes) -> Packed {
 }
 
 /// Returns a payload of `size` bytes out of its compressed form.
-pub(super) fn unpack(compressed: &[u8], size: u64) -> Result<Bytes, ReadError> {
+pub(super) fn unpack(
+    frame: &[u8],
+    size: u64,
+    dictionaries: &Dictionaries,
+) -> Result<Bytes, ReadError> {
     let damaged = |why: String| ReadError::Damaged(Arc::from(why));
     let capacity =
         usize::try_from(size).map_err(|_| damaged(format!("a payload of `{size}` bytes")))?;
+    let dictionary = match dictionaries.of_frame(frame) {
+        None => None,
+        Some((_, Some(dictionary))) => Some(dictionary),
+        Some((id, None)) => {
+            return Err(damaged(format!(
+                "a payload needs the dictionary `{id}`, which is missing"
+            )));
+        }
+    };
+    let mut payload = Vec::with_capacity(capacity);
     let unpacked = UNPACKER.with_borrow_mut(|kept| {
-        let mut unpacker = kept.take().map_or_else(zstd::bulk::Decompressor::new, Ok)?;
-        let payload = unpacker.decompress(compressed, capacity);
-        *kept = Some(unpacker);
-        payload
+        let Some(mut context) = kept.take().or_else(DCtx::try_create) else {
+            return Err("out of memory");
+        };
+        let unpacked = match &dictionary {
+            Some(dictionary) => {
+                context.decompress_using_ddict(&mut payload, frame, &dictionary.decompress)
+            }
+            None => context.decompress(&mut payload, frame),
+        };
+        *kept = Some(context);
+        unpacked.map_err(zstd_safe::get_error_name)
     });
-    let payload =
-        unpacked.map_err(|error| damaged(format!("a payload does not decompress: {error}")))?;
+    unpacked.map_err(|error| damaged(format!("a payload does not decompress: {error}")))?;
     if payload.len() != capacity {
         let len = payload.len();
         return Err(damaged(format!("a payload has `{len}` bytes instead of `{size}`")));
@@ -93,14 +134,46 @@ pub(super) fn unpack(compressed: &[u8], size: u64) -> Result<Bytes, ReadError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use hookline_core::event::SourceName;
+
+    use super::{super::dictionary, *};
 
     #[test]
     fn what_is_packed_unpacks_to_itself() {
+        let none = Dictionaries::default();
         let json = Bytes::from(r#"{"action":"opened","number":42}"#.repeat(100));
-        let Packed::Zstd(compressed) = pack(&json) else { panic!("JSON compresses") };
+        let Packed::Zstd(compressed) = pack(&json, None) else { panic!("JSON compresses") };
         assert!(compressed.len() < json.len() / 10);
-        assert_eq!(unpack(&compressed, json.len() as u64).unwrap(), json);
+        assert_eq!(unpack(&compressed, json.len() as u64, &none).unwrap(), json);
+    }
+
+    #[test]
+    fn a_dictionary_saves_half_and_is_needed_to_read() {
+        let dictionaries = Dictionaries::new(true);
+        let source = SourceName::parse("github").unwrap();
+        let payload = |n| dictionary::tests::payload(n);
+        let sample = |n| dictionaries.sample(&source, payload(n).as_bytes());
+        let samples = (0..10_000).find_map(sample).unwrap();
+        let trained = Arc::new(samples.train().unwrap());
+        let known = Dictionaries::default();
+        known.replace([(Arc::clone(&trained), false)].into_iter());
+
+        let json = Bytes::from(payload(77_777));
+        let size = json.len() as u64;
+        let bytes = |packed: &Packed| match packed {
+            Packed::Zstd(bytes) => bytes.clone(),
+            Packed::Plain(_) | Packed::Chunked { .. } => panic!("JSON compresses"),
+        };
+        let (with, without) = (pack(&json, Some(&trained)), pack(&json, None));
+        assert!(bytes(&with).len() * 2 < bytes(&without).len());
+        assert_eq!(unpack(&bytes(&with), size, &known).unwrap(), json);
+        assert_eq!(unpack(&bytes(&without), size, &known).unwrap(), json);
+        let error = unpack(&bytes(&with), size, &Dictionaries::default()).unwrap_err();
+        assert!(error.to_string().contains(&format!("the dictionary `{}`", trained.id)), "{error}");
+
+        let again = without_dictionary(&with, size, &known).unwrap();
+        assert_eq!(unpack(&bytes(&again), size, &Dictionaries::default()).unwrap(), json);
+        assert_eq!(without_dictionary(&without, size, &known).unwrap(), without);
     }
 
     #[test]
@@ -108,17 +181,20 @@ mod tests {
         let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
         let (c, d) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
         let noise = Bytes::from([a, b, c, d].map(uuid::Uuid::into_bytes).concat());
-        assert_eq!(pack(&noise), Packed::Plain(noise));
-        assert_eq!(pack(&Bytes::new()), Packed::Plain(Bytes::new()));
+        assert_eq!(pack(&noise, None), Packed::Plain(noise));
+        assert_eq!(pack(&Bytes::new(), None), Packed::Plain(Bytes::new()));
     }
 
     #[test]
     fn garbage_and_wrong_sizes_are_damage() {
-        let Packed::Zstd(compressed) = pack(&Bytes::from("a".repeat(1_000))) else { panic!() };
+        let none = Dictionaries::default();
+        let Packed::Zstd(compressed) = pack(&Bytes::from("a".repeat(1_000)), None) else {
+            panic!()
+        };
         for (bytes, size) in
             [(&compressed[..], 999), (&compressed[..], 1_001), (&b"garbage"[..], 10)]
         {
-            assert!(matches!(unpack(bytes, size), Err(ReadError::Damaged(_))));
+            assert!(matches!(unpack(bytes, size, &none), Err(ReadError::Damaged(_))));
         }
     }
 }

@@ -52,6 +52,28 @@ pub(super) struct EntryRow {
     pub(super) chunks: u32,
 }
 
+/// A dictionary that payloads are compressed with.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DictionaryRow {
+    /// Of whose payloads it was trained.
+    #[prost(string, tag = "1")]
+    pub(super) source: String,
+    /// As zstd makes them.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) bytes: Vec<u8>,
+    /// The newest event when it was made.
+    #[prost(uint64, tag = "3")]
+    pub(super) made_after: u64,
+    /// The newest event that may need it, once no new ones do.
+    #[prost(uint64, optional, tag = "4")]
+    pub(super) needed_until: Option<u64>,
+}
+
+/// Reads a [`DictionaryRow`].
+pub(super) fn decode_dictionary(bytes: Bytes) -> Result<DictionaryRow, ReadError> {
+    decode(bytes, "a dictionary")
+}
+
 /// Returns the part of an encoded event that is known before it has its place in the log.
 pub(super) fn encode_content(content: &NewEvent, payload_size: u64) -> Vec<u8> {
     proto::Event {
@@ -111,13 +133,13 @@ pub(super) fn push_entry(row: &mut Vec<u8>, content: &[u8], place: &[u8], packed
     }
 }
 
-/// Returns the bytes of an entry: an [`EntryRow`].
-pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+/// Returns the bytes of an entry with its payload in this form: an [`EntryRow`].
+pub(super) fn encode_entry(entry: &Entry, packed: &Packed) -> Vec<u8> {
     let event = &entry.event;
     let mut bytes = encode_content(&event.content, entry.payload_size);
     bytes.extend(encode_place(event.id, event.sequence, event.received_at));
     let event = proto::Event::decode(Bytes::from(bytes)).expect("it was encoded just now");
-    EntryRow { event: Some(event), ..packed_row(&entry.packed) }.encode_to_vec()
+    EntryRow { event: Some(event), ..packed_row(packed) }.encode_to_vec()
 }
 
 /// Reads an [`EntryRow`].

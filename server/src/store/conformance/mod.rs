@@ -43,8 +43,12 @@ enum Store {
 }
 
 /// Nothing here depends on how much room the machine's disk has.
-const OPTIONS: Options =
-    Options { cache_bytes: 16 * 1024 * 1024, free_percent_min: 0, free_bytes_min: 0 };
+const OPTIONS: Options = Options {
+    cache_bytes: 16 * 1024 * 1024,
+    free_percent_min: 0,
+    free_bytes_min: 0,
+    dictionaries: true,
+};
 
 impl Bench {
     fn new(kind: Kind) -> Self {

@@ -18,7 +18,8 @@ use tokio::sync::{Notify, watch};
 use self::facts::{Facts, LedgerFacts, take};
 use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, CreateError, DeadRow, Entry, EventLog,
-    Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, payload,
+    Ledger, Packed, ReadError, ReadLimit, ReadRange, SubscriptionConfig, dictionary::Dictionaries,
+    payload,
 };
 
 /// A store in memory.
@@ -236,7 +237,8 @@ impl EventLog for MemoryStore {
     ) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
         Box::pin(async move {
             self.pass().await;
-            let packed: Vec<_> = events.iter().map(|event| payload::pack(&event.payload)).collect();
+            let packed: Vec<_> =
+                events.iter().map(|event| payload::pack(&event.payload, None)).collect();
             let mut facts = self.facts().map_err(AppendError::Unavailable)?;
             let fault = self.disk.faults.lock().append.take();
             let planned = AppendError::Unavailable("planned".into());
@@ -278,7 +280,9 @@ impl EventLog for MemoryStore {
     fn payload(&self, entry: &Entry) -> BoxFuture<'_, Result<Bytes, ReadError>> {
         let payload = match &entry.packed {
             Packed::Plain(payload) => Ok(payload.clone()),
-            Packed::Zstd(compressed) => payload::unpack(compressed, entry.payload_size),
+            Packed::Zstd(frame) => {
+                payload::unpack(frame, entry.payload_size, &Dictionaries::default())
+            }
             Packed::Chunked { .. } => {
                 Err(ReadError::Damaged("nothing is chunked in memory".into()))
             }

@@ -1,4 +1,4 @@
-//! The keys of the embedded store: one table, whose numbers never change (layout version 1).
+//! The keys of the embedded store: one table, whose numbers never change (layout version 2, which only added to 1).
 //!
 //! A key is a byte of [`Kind`], then integers, big-endian, so that keys sort as their numbers do. A value is the CRC-32
 //! of what follows, big-endian, and what follows; [`seal`] and [`unseal`] do that for every kind. "message" is a
@@ -13,6 +13,7 @@
 //! | 4 `Bodies` | as 3 | per event of a block, of a source that looks for replays: fingerprint of the body `u64`, sequence `u64` | until trimmed, 8 days at the most |
 //! | 5 `Weight` | `s` | how many bytes of events were ever appended before `s`, `u64`; one row for each MiB | until trimmed |
 //! | 6 `Index` | block `u64` | message: subject, resource and actor of each of the events `block * 512 ..`, in short; see `index.rs` | until trimmed |
+//! | 7 `Dictionary` | id `u32` | message: what payloads of a source are compressed with; see `dictionary.rs` | as the events that need it |
 //! | 16 `Config` | `c` | message: the subscription as created, or changed last | until deleted |
 //! | 17 `Epoch` | `c` | epoch `u64` of the newest opening | until deleted |
 //! | 18 `Position` | `c` | floor `u64`, scanned `u64`; then what `ledger.rs` says | until deleted |
@@ -28,6 +29,7 @@
 //! | 28 `Checkpoint` | `c`, `s` | up to 64 KiB that a lease of an open delivery saved | until it ends |
 //! | 29 `Purged` | `c`, page `u64` | bitmap as 19, of the sequences that were given up and whose dead letters were deleted | until deleted |
 //! | 30 `History` | as 25 | message: what had failed, and what was coalesced, of deliveries that were settled in one commit, up to 16 KB of it | as the events |
+//! | 31 `DictionaryCopy` | as 7 | as 7, far from it: many events need it | as 7 |
 
 use std::ops::Range;
 
@@ -46,6 +48,7 @@ pub(super) enum Kind {
     Bodies = 4,
     Weight = 5,
     Index = 6,
+    Dictionary = 7,
     Config = 16,
     Epoch = 17,
     Position = 18,
@@ -61,6 +64,7 @@ pub(super) enum Kind {
     Checkpoint = 28,
     Purged = 29,
     History = 30,
+    DictionaryCopy = 31,
 }
 
 /// The kinds whose keys begin with a creation, beside its config: what goes when a subscription is deleted.
@@ -99,7 +103,9 @@ pub(super) enum Meta {
 }
 
 /// The version of the layout that this module describes.
-pub(super) const LAYOUT_VERSION: u32 = 1;
+pub(super) const LAYOUT_VERSION: u32 = 2;
+/// The oldest that can be read. Opening a store makes it one of this version.
+pub(super) const LAYOUT_VERSION_MIN: u32 = 1;
 
 /// Returns the key of a single row.
 pub(super) fn meta(item: Meta) -> Vec<u8> {
@@ -136,6 +142,13 @@ pub(super) fn fingerprints(kind: Kind, day: u32, first: u64) -> Vec<u8> {
     let mut key = vec![kind as u8];
     key.extend(day.to_be_bytes());
     key.extend(first.to_be_bytes());
+    key
+}
+
+/// Returns the key of a dictionary, or of its copy.
+pub(super) fn dictionary(kind: Kind, id: u32) -> Vec<u8> {
+    let mut key = vec![kind as u8];
+    key.extend(id.to_be_bytes());
     key
 }
 

@@ -21,6 +21,7 @@ use hookline_core::{
 use super::{
     super::{
         Commit, DeadRow, Packed, ReadError, ReadRange, SubscriptionConfig, codec, codec::damaged,
+        dictionary::Dictionaries, payload,
     },
     db_error, draft,
     keys::{self, Kind},
@@ -54,15 +55,20 @@ impl PreparedCommit {
     }
 }
 
-/// Encodes what is large.
-pub(super) fn prepare(commit: Commit) -> PreparedCommit {
-    let event = |(sequence, entry): &(Sequence, Arc<super::Entry>)| DeadEvent {
-        sequence: *sequence,
-        row: codec::encode_entry(entry),
-        chunks: match entry.packed {
-            Packed::Chunked { count, zstd: _, dead_letter } => Some((count, dead_letter)),
-            Packed::Plain(_) | Packed::Zstd(_) => None,
-        },
+/// Encodes what is large. Dead letters outlive the dictionaries that the log needs, and are stored without.
+pub(super) fn prepare(commit: Commit, dictionaries: &Dictionaries) -> PreparedCommit {
+    let event = |(sequence, entry): &(Sequence, Arc<super::Entry>)| {
+        let packed = payload::without_dictionary(&entry.packed, entry.payload_size, dictionaries);
+        // What can't be read now is kept as it is.
+        let packed = packed.unwrap_or_else(|_| entry.packed.clone());
+        DeadEvent {
+            sequence: *sequence,
+            row: codec::encode_entry(entry, &packed),
+            chunks: match packed {
+                Packed::Chunked { count, zstd: _, dead_letter } => Some((count, dead_letter)),
+                Packed::Plain(_) | Packed::Zstd(_) => None,
+            },
+        }
     };
     let dead_events = commit.dead_events.iter().map(event).collect();
     let Commit { changes, config, at, dead_events: _ } = commit;

@@ -13,6 +13,7 @@ use super::{
     super::{
         Entry, Packed, ReadError, ReadLimit, codec,
         codec::damaged,
+        dictionary::{self, Dictionaries, Dictionary},
         payload,
         select::{Direction, Found, INDEX_WORK, Walk},
     },
@@ -47,6 +48,8 @@ pub(super) struct Prepared {
     pub(super) body_fingerprint: Option<u64>,
     pub(super) marks: Marks,
     pub(super) random: [u8; 10],
+    /// What reading its payload needs.
+    pub(super) dictionary: Option<Arc<Dictionary>>,
 }
 
 impl Prepared {
@@ -58,12 +61,27 @@ impl Prepared {
 }
 
 /// Compresses and encodes events.
-pub(super) fn prepare(events: Vec<NewEvent>) -> Vec<Prepared> {
-    let packed: Vec<Packed> = events.iter().map(|event| payload::pack(&event.payload)).collect();
-    let total: usize = packed.iter().map(packed_bytes).sum();
+pub(super) fn prepare(events: Vec<NewEvent>, dictionaries: &Dictionaries) -> Vec<Prepared> {
+    let payload_bytes: usize = events.iter().map(|event| event.payload.len()).sum();
+    let pack = |event: &NewEvent| {
+        // What may lie in chunks needs no dictionary: those of dead letters are copied as they are.
+        let may_be_chunked =
+            dictionary::PAYLOAD_BYTES_MAX < event.payload.len() || CALL_BYTES_MAX < payload_bytes;
+        let dictionary = match may_be_chunked {
+            true => None,
+            false => dictionaries.of_source(&event.source),
+        };
+        (payload::pack(&event.payload, dictionary.as_deref()), dictionary)
+    };
+    let packed: Vec<_> = events.iter().map(pack).collect();
+    let total: usize = packed.iter().map(|(packed, _)| packed_bytes(packed)).sum();
     let inline_max = if total <= CALL_BYTES_MAX { CHUNK_BYTES } else { SMALL_BYTES };
     let each = events.into_iter().zip(packed);
-    each.map(|(event, packed)| prepare_one(event, packed, inline_max)).collect()
+    each.map(|(event, (packed, dictionary))| Prepared {
+        dictionary,
+        ..prepare_one(event, packed, inline_max)
+    })
+    .collect()
 }
 
 fn packed_bytes(packed: &Packed) -> usize {
@@ -104,6 +122,7 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
         body_fingerprint,
         marks,
         random,
+        dictionary: None,
     }
 }
 

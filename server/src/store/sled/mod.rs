@@ -70,6 +70,7 @@ use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, Condition, CreateError, DeadRow,
     DiskUse, Entry, EventLog, Export, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange,
     SubscriptionConfig,
+    dictionary::{Dictionaries, Samples},
     export::{ExportError, Exporting},
     payload,
     select::{self, Direction, Found, Walk},
@@ -91,6 +92,9 @@ pub struct Options {
     pub free_percent_min: u8,
     /// As above, in bytes, where the part is less. Default: 128 MiB.
     pub free_bytes_min: u64,
+    /// Whether payloads are compressed with dictionaries, each trained of those of one source. What was compressed with one
+    /// is read with it in any case. Default: yes.
+    pub dictionaries: bool,
 }
 
 impl Default for Options {
@@ -107,6 +111,7 @@ impl Options {
             cache_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
             free_percent_min: STORE_FREE_PERCENT_MIN,
             free_bytes_min: STORE_FREE_BYTES_MIN,
+            dictionaries: true,
         }
     }
 }
@@ -126,6 +131,7 @@ struct Shared {
     /// `None`: closed, or between two attempts to open it again.
     db: RwLock<Option<::sled::Db>>,
     tail: Tail,
+    dictionaries: Dictionaries,
     head: watch::Sender<u64>,
     first: AtomicU64,
     last_written_at: AtomicI64,
@@ -223,6 +229,21 @@ impl SledStore {
         self.ask(bytes, CommitError::Closed, CommitError::Unavailable, command).await
     }
 
+    /// Makes a dictionary of samples, and keeps it; nobody waits for that.
+    fn train(&self, samples: Samples) {
+        let queue = Arc::clone(&self.queue);
+        let training = async move {
+            let trained = tokio::task::spawn_blocking(move || samples.train()).await;
+            let Ok(Some(dictionary)) = trained else { return };
+            let (reply, _) = oneshot::channel();
+            let bytes = dictionary.bytes.len();
+            let command = Command::KeepDictionary { dictionary: Arc::new(dictionary), reply };
+            // A store that is closing gets none: the source is sampled again.
+            drop(queue.push(command, bytes).await);
+        };
+        drop(tokio::spawn(training));
+    }
+
     /// Reads the database where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -265,10 +286,18 @@ impl EventLog for SledStore {
                 return Err(AppendError::Full);
             }
             let payload_bytes: usize = events.iter().map(|event| event.payload.len()).sum();
+            for event in &events {
+                if let Some(samples) =
+                    self.shared.dictionaries.sample(&event.source, &event.payload)
+                {
+                    self.train(samples);
+                }
+            }
             let prepared = if payload_bytes < payload::BLOCKING_BYTES {
-                log::prepare(events)
+                log::prepare(events, &self.shared.dictionaries)
             } else {
-                tokio::task::spawn_blocking(move || log::prepare(events))
+                let shared = Arc::clone(&self.shared);
+                tokio::task::spawn_blocking(move || log::prepare(events, &shared.dictionaries))
                     .await
                     .map_err(|error| AppendError::Unavailable(error.to_string().into()))?
             };
@@ -342,17 +371,23 @@ impl EventLog for SledStore {
             Packed::Plain(payload) => Box::pin(async move { Ok(payload) }),
             Packed::Zstd(compressed) => Box::pin(async move {
                 if size < payload::BLOCKING_BYTES as u64 {
-                    return payload::unpack(&compressed, size);
+                    return payload::unpack(&compressed, size, &self.shared.dictionaries);
                 }
-                let unpacked =
-                    tokio::task::spawn_blocking(move || payload::unpack(&compressed, size)).await;
+                let shared = Arc::clone(&self.shared);
+                let unpack = move || payload::unpack(&compressed, size, &shared.dictionaries);
+                let unpacked = tokio::task::spawn_blocking(unpack).await;
                 unpacked
                     .unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string().into())))
             }),
             Packed::Chunked { count, zstd, dead_letter } => {
-                Box::pin(self.blocking(move |reader, _| {
+                Box::pin(self.blocking(move |reader, shared| {
                     let stored = reader.chunks(dead_letter, sequence, count)?;
-                    if zstd { payload::unpack(&stored, size) } else { Ok(stored.into()) }
+                    let dictionaries = &shared.dictionaries;
+                    if zstd {
+                        payload::unpack(&stored, size, dictionaries)
+                    } else {
+                        Ok(stored.into())
+                    }
                 }))
             }
         }
@@ -484,7 +519,7 @@ impl Ledger for SledStore {
         epoch: Epoch,
         commit: Commit,
     ) -> BoxFuture<'_, Result<(), CommitError>> {
-        let commit = ledger::prepare(commit);
+        let commit = ledger::prepare(commit, &self.shared.dictionaries);
         let bytes = commit.bytes();
         Box::pin(async move {
             let watch = Stopwatch::start();

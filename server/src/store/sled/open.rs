@@ -51,11 +51,11 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Written by another version.
-    #[error("the store has layout version `{found}`, this hub reads version `{known}`")]
+    #[error("the store has layout version `{found}`, this hub reads versions up to `{known}`")]
     Version {
         /// The store's version.
         found: u32,
-        /// This hub's version.
+        /// The newest that this hub reads.
         known: u32,
     },
     /// The folder holds a database that is not a store of Hookline.

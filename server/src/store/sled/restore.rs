@@ -37,11 +37,11 @@ pub enum RestoreError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The rows are of another layout.
-    #[error("the backup has layout version `{found}`, this hub reads version `{known}`")]
+    #[error("the backup has layout version `{found}`, this hub reads versions up to `{known}`")]
     Version {
         /// The version of the rows.
         found: u32,
-        /// This hub's version.
+        /// The newest that this hub reads.
         known: u32,
     },
     /// A row is not what a store writes.
@@ -73,7 +73,7 @@ impl Restoring {
     /// If the folder has something in it, or can't be used.
     pub fn begin(path: &Path, layout_version: u32, now: Timestamp) -> Result<Self, RestoreError> {
         let known = keys::LAYOUT_VERSION;
-        if layout_version != known {
+        if !(keys::LAYOUT_VERSION_MIN..=known).contains(&layout_version) {
             return Err(RestoreError::Version { found: layout_version, known });
         }
         if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::{
     super::{
         AppendError, Appended, CommitError, CreateError, Entry, Latencies, SubscriptionConfig,
+        dictionary::{Dictionaries, Dictionary},
         export::ExportError,
     },
     Options, Shared,
@@ -64,6 +65,11 @@ pub(super) enum Command {
     Index {
         block: u64,
         row: Vec<u8>,
+        reply: Reply<(), AppendError>,
+    },
+    /// Keeps a dictionary that was trained of payloads.
+    KeepDictionary {
+        dictionary: Arc<Dictionary>,
         reply: Reply<(), AppendError>,
     },
     Trim {
@@ -172,7 +178,10 @@ impl Writer {
         let (db, disk) = open::open(path, &options)?;
         let Recovered { opened, head, first, seal_key, last_written_at } =
             Opened::recover(db.clone(), disk, path)?;
+        let dictionaries = Dictionaries::new(options.dictionaries);
+        dictionaries.replace(opened.dictionaries());
         let shared = Arc::new(Shared {
+            dictionaries,
             db: RwLock::new(Some(db)),
             tail: Tail::default(),
             head: watch::Sender::new(head),
@@ -316,6 +325,9 @@ impl Writer {
     fn publish(&mut self, group: &mut Group) {
         let Some(opened) = &mut self.opened else { return };
         opened.add_chores(std::mem::take(&mut group.chores));
+        if std::mem::take(&mut opened.dictionaries_changed) {
+            self.shared.dictionaries.replace(opened.dictionaries());
+        }
         if std::mem::take(&mut opened.configs_changed) {
             self.shared.configs.write().clone_from(&opened.configs);
         }
@@ -396,7 +408,9 @@ fn refuse(command: Command, group: &mut Group) {
         Command::Append { events: _, received_at: _, reply } => {
             group.answer(reply, Err(AppendError::Closed), AppendError::Unavailable);
         }
-        Command::Index { block: _, row: _, reply } | Command::Trim { before: _, reply } => {
+        Command::Index { block: _, row: _, reply }
+        | Command::KeepDictionary { dictionary: _, reply }
+        | Command::Trim { before: _, reply } => {
             group.answer(reply, Err(AppendError::Closed), AppendError::Unavailable);
         }
         Command::Create { config: _, reply } => {

@@ -16,7 +16,7 @@ use hookline_core::{
 
 use super::{
     super::{
-        super::{Packed, ReadError, SubscriptionConfig, codec},
+        super::{Packed, ReadError, SubscriptionConfig, codec, dictionary::Dictionaries},
         db_error,
         keys::{self, Kind},
         ledger,
@@ -30,6 +30,7 @@ use super::{
 pub(super) fn check(
     db: &::sled::Db,
     bounds: Bounds,
+    dictionaries: &Dictionaries,
     report: &mut Report,
     told: &mut Told<'_>,
 ) -> Result<(), ReadError> {
@@ -49,7 +50,7 @@ pub(super) fn check(
                 report.find(Problem::Filter, &key, error.to_string());
             }
         }
-        Ledger { db, bounds, creation: *creation, report }.check(config)?;
+        Ledger { db, bounds, dictionaries, creation: *creation, report }.check(config)?;
         told(Stage::Subscriptions, done, total);
     }
     Ok(())
@@ -72,6 +73,7 @@ fn configs(db: &::sled::Db) -> Result<BTreeMap<Creation, SubscriptionConfig>, Re
 struct Ledger<'a> {
     db: &'a ::sled::Db,
     bounds: Bounds,
+    dictionaries: &'a Dictionaries,
     creation: Creation,
     report: &'a mut Report,
 }
@@ -241,7 +243,7 @@ impl Ledger<'_> {
         let mut missing = |chunk: Vec<u8>, detail| {
             self.report.find(Problem::LetterIncomplete, &chunk, detail);
         };
-        if let Err(error) = log::whole_payload(self.db, &entry, &mut missing) {
+        if let Err(error) = log::whole_payload(self.db, &entry, self.dictionaries, &mut missing) {
             self.report.find(Problem::Payload, &key, error.to_string());
         }
         Ok(())

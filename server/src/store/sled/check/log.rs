@@ -7,7 +7,7 @@ use hookline_core::{event::Sequence, time::Timestamp};
 
 use super::{
     super::{
-        super::{Entry, Packed, ReadError, codec, payload},
+        super::{Entry, Packed, ReadError, codec, dictionary::Dictionaries, payload},
         db_error, dedupe, draft, index,
         keys::{self, Kind, Meta},
         log::Reader,
@@ -61,12 +61,14 @@ impl Bounds {
 pub(super) fn check(
     db: &::sled::Db,
     bounds: Bounds,
+    dictionaries: &Dictionaries,
     report: &mut Report,
     told: &mut Told<'_>,
 ) -> Result<(), ReadError> {
     let mut walk = Walk {
         db,
         bounds,
+        dictionaries,
         report,
         keys: Pairs::of(db, Kind::Fingerprints),
         bodies: Pairs::of(db, Kind::Bodies),
@@ -108,6 +110,7 @@ pub(super) fn check(
 struct Walk<'a> {
     db: &'a ::sled::Db,
     bounds: Bounds,
+    dictionaries: &'a Dictionaries,
     report: &'a mut Report,
     keys: Pairs<'a>,
     bodies: Pairs<'a>,
@@ -171,7 +174,7 @@ impl Walk<'_> {
         let mut missing = |chunk: Vec<u8>, detail| {
             self.report.find(Problem::ChunkMissing, &chunk, detail);
         };
-        match whole_payload(self.db, entry, &mut missing) {
+        match whole_payload(self.db, entry, self.dictionaries, &mut missing) {
             Ok(stored) => stored,
             Err(error) => {
                 let detail = format!("event `{}`: {error}", entry.event.sequence);
@@ -243,6 +246,7 @@ fn tell_unfound(run: Option<(u64, u64)>, report: &mut Report) {
 pub(super) fn whole_payload(
     db: &::sled::Db,
     entry: &Entry,
+    dictionaries: &Dictionaries,
     missing: &mut impl FnMut(Vec<u8>, String),
 ) -> Result<u64, ReadError> {
     let size = entry.payload_size;
@@ -254,7 +258,7 @@ pub(super) fn whole_payload(
     };
     match &entry.packed {
         Packed::Plain(bytes) => plain(bytes.len()),
-        Packed::Zstd(bytes) => payload::unpack(bytes, size).map(|_| 0),
+        Packed::Zstd(bytes) => payload::unpack(bytes, size, dictionaries).map(|_| 0),
         Packed::Chunked { count, zstd, dead_letter } => {
             let (mut stored, mut bytes, mut is_whole) = (Vec::new(), 0, true);
             for number in 0..*count {
@@ -277,7 +281,7 @@ pub(super) fn whole_payload(
             }
             match (is_whole, zstd) {
                 (false, _) => {}
-                (true, true) => drop(payload::unpack(&stored, size)?),
+                (true, true) => drop(payload::unpack(&stored, size, dictionaries)?),
                 (true, false) => drop(plain(stored.len())?),
             }
             Ok(bytes)

@@ -4,6 +4,8 @@
 //! over each subscription's ledger. A new kind of row is a line in `table.rs`, and a rule in one of the passes if it has
 //! to agree with others. Nothing is changed, but for what sled does on opening.
 
+mod dictionaries;
+
 mod ledgers;
 
 mod log;
@@ -55,7 +57,7 @@ pub fn check(path: &Path, told: &mut Told<'_>) -> Result<Report, OpenError> {
     let version = draft::get(&db, &keys::meta(Meta::Version)).ok().flatten();
     let found = version.and_then(|row| keys::take_u32(&mut &row[..]).ok());
     match found {
-        Some(found) if found != keys::LAYOUT_VERSION => {
+        Some(found) if !(keys::LAYOUT_VERSION_MIN..=keys::LAYOUT_VERSION).contains(&found) => {
             return Err(OpenError::Version { found, known: keys::LAYOUT_VERSION });
         }
         Some(_) => {}
@@ -86,8 +88,9 @@ fn check_all(db: &::sled::Db, report: &mut Report, told: &mut Told<'_>) -> Resul
     check_rows(db, report, told)?;
     let bounds = log::Bounds::read(db)?;
     (report.first, report.head) = (bounds.first, bounds.head);
-    log::check(db, bounds, report, told)?;
-    ledgers::check(db, bounds, report, told)
+    let dictionaries = dictionaries::check(db, report)?;
+    log::check(db, bounds, &dictionaries, report, told)?;
+    ledgers::check(db, bounds, &dictionaries, report, told)
 }
 
 /// The single rows that every store has.

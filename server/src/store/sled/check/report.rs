@@ -26,8 +26,10 @@ pub enum Problem {
     SequenceOverlap,
     /// An event was received before the one that precedes it, or its id says another time.
     TimeOrder,
-    /// A payload does not have the size that its event says.
+    /// A payload does not have the size that its event says, or can't be read.
     Payload,
+    /// A dictionary that payloads need is not there twice.
+    Dictionary,
     /// A part of a large payload is missing.
     ChunkMissing,
     /// A part of a payload that no event has.
@@ -78,6 +80,7 @@ impl Problem {
             Self::SequenceGap => "sequence-gap",
             Self::SequenceOverlap => "sequence-overlap",
             Self::TimeOrder => "time-order",
+            Self::Dictionary => "dictionary",
             Self::Payload => "payload",
             Self::ChunkMissing => "chunk-missing",
             Self::ChunkOrphan => "chunk-orphan",
@@ -113,6 +116,9 @@ impl Problem {
             Self::SequenceOverlap => "two events claim one place in the log",
             Self::TimeOrder => "the event may not be found by its time or its id",
             Self::Payload => "the payload can't be handed out",
+            Self::Dictionary => {
+                "many payloads need it; a hub makes a lost copy again when it opens the store"
+            }
             Self::ChunkMissing => "a part of a large payload is lost",
             Self::ChunkOrphan => "it takes room and is never read",
             Self::IndexMissing => "the event would be taken again if its sender posted it again",

@@ -9,6 +9,7 @@ use super::super::{
     keys::{self, Kind},
     ledger,
     pack::Pack,
+    state::dictionaries::ready,
 };
 
 /// What a check knows of a kind.
@@ -37,6 +38,7 @@ pub(in super::super) enum Lasting {
 const LOG: Lasting = Lasting::Written { sequence_at: 1 };
 const LOG_BY_DAY: Lasting = Lasting::Written { sequence_at: 5 };
 const ITEM: &[usize] = &[1];
+const ID: &[usize] = &[4];
 const ONE: &[usize] = &[8];
 const TWO: &[usize] = &[8, 8];
 const CHUNK: &[usize] = &[8, 4];
@@ -74,6 +76,7 @@ pub(in super::super) const TABLE: &[RowKind] = &[
     of_log(Kind::Index, "index", ONE, Lasting::Changing, |_, content| {
         index::Row::decode_from(content).map(drop)
     }),
+    of_log(Kind::Dictionary, "dictionary", ID, Lasting::Changing, dictionary),
     of_ledger(Kind::Config, "config", ONE, |_, content| codec::decode_config(content).map(drop)),
     of_ledger(Kind::Epoch, "epoch", ONE, integer),
     of_ledger(Kind::Position, "position", ONE, |_, content| ledger::check_position(&content)),
@@ -99,6 +102,7 @@ pub(in super::super) const TABLE: &[RowKind] = &[
     of_ledger(Kind::History, "history", SETTLED, |_, content| {
         codec::decode_histories(content, Sequence::FIRST, &mut Past::default())
     }),
+    of_log(Kind::DictionaryCopy, "dictionary-copy", ID, Lasting::Changing, dictionary),
 ];
 
 /// Returns what is known of the kind of a key.
@@ -152,6 +156,11 @@ pub(super) fn row_name(key: &[u8]) -> String {
 
 fn integer(_: &[u8], content: Bytes) -> Result<(), ReadError> {
     keys::take_u64(&mut &content[..]).map(drop)
+}
+
+fn dictionary(_: &[u8], content: Bytes) -> Result<(), ReadError> {
+    let row = codec::decode_dictionary(content)?;
+    ready(&row).map(drop).ok_or_else(|| damaged("no dictionary"))
 }
 
 fn bitmap(_: &[u8], content: Bytes) -> Result<(), ReadError> {

@@ -170,6 +170,9 @@ impl Opened {
             seal_pack(group);
         }
         self.weigh(sequence, &event, group);
+        if let Some(dictionary) = &event.dictionary {
+            self.need_dictionary(dictionary, sequence, &mut group.draft);
+        }
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
         pack.push(&event.encoded, id, sequence, received_at);
         let row = self.index.push(sequence.get(), &event.content, event.marks);

@@ -63,6 +63,7 @@ impl Opened {
             Err(error) => return Ok(Err(error)),
         };
         group.chores.extend(chores);
+        self.retire_dictionaries(before, &mut group.draft);
         self.first = before;
         self.dedupe.forget_before(before);
         let time = self.last_received.as_micros().to_be_bytes();

@@ -6,6 +6,8 @@ mod subscriptions;
 
 mod chores;
 
+pub(super) mod dictionaries;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,6 +25,7 @@ use hookline_core::{
 pub(super) use self::append::WEIGHED_EVERY;
 use self::append::seal_pack;
 pub(super) use self::chores::Chore;
+use self::dictionaries::Kept;
 use super::{
     super::{
         AppendError, CommitError, ReadError, codec,
@@ -79,6 +82,8 @@ pub(super) struct Opened {
     /// The block of the index that the next events belong to.
     index: index::Filling,
     chores: VecDeque<Chore>,
+    dictionaries: Vec<Kept>,
+    pub(super) dictionaries_changed: bool,
     /// The copy that is being made.
     pub(super) captured: Captured,
 }
@@ -115,6 +120,8 @@ impl Opened {
             Ok(recovered) => recovered?,
             Err(panic) => return Err(damaged(panic_text(panic.as_ref()))),
         };
+        // What was written by an earlier version may now get rows that it does not know.
+        draft.put(keys::meta(Meta::Version), &[&keys::LAYOUT_VERSION.to_be_bytes()]);
         // Durable before the first settlement, so that no value of another opening is overwritten.
         draft.put(keys::meta(Meta::Openings), &[&opened.opening.to_be_bytes()]);
         opened.write(draft).map_err(|Failure(why)| damaged(why.to_string()))?;
@@ -178,11 +185,14 @@ impl Opened {
             ledgers: BTreeMap::new(),
             index: index::Filling::default(),
             chores: VecDeque::new(),
+            dictionaries: Vec::new(),
+            dictionaries_changed: false,
             captured: Captured::default(),
             db,
             disk,
         };
         opened.read_subscriptions()?;
+        opened.read_dictionaries(draft)?;
         let written = opened.read_fingerprints()?;
         opened.make_fingerprints(written, draft)?;
         opened.find_chores()?;
@@ -303,6 +313,10 @@ impl Opened {
                 }
                 group.answer(reply, Ok(()), AppendError::Unavailable);
             }
+            Command::KeepDictionary { dictionary, reply } => {
+                self.keep_dictionary(dictionary, &mut group.draft);
+                group.answer(reply, Ok(()), AppendError::Unavailable);
+            }
             Command::Trim { before, reply } => {
                 let result = self.trim(before, group)?;
                 let result =
@@ -418,7 +432,7 @@ fn make_or_check(db: &::sled::Db, path: &Path) -> Result<[u8; 32], OpenError> {
     match read(Meta::Version)? {
         Some(version) => {
             let found = keys::take_u32(&mut &version[..]).unwrap_or_default();
-            if found != keys::LAYOUT_VERSION {
+            if !(keys::LAYOUT_VERSION_MIN..=keys::LAYOUT_VERSION).contains(&found) {
                 return Err(OpenError::Version { found, known: keys::LAYOUT_VERSION });
             }
         }

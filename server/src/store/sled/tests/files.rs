@@ -138,23 +138,29 @@ fn a_store_is_open_once_at_a_time() {
     drop(open(folder.path()));
 }
 
+/// Changes rows of a store behind its back.
+pub(super) fn raw(folder: &Path, write: &dyn Fn(&::sled::Db)) {
+    // sled's threads give the lock back a moment after a database was dropped.
+    let config = ::sled::Config::new().path(folder).segment_size(8 << 20);
+    let open = || config.open().inspect_err(|_| std::thread::yield_now()).ok();
+    let db = std::iter::repeat_with(open).take(100_000).find_map(|db| db).unwrap();
+    write(&db);
+    db.flush().unwrap();
+}
+
 #[test]
 fn a_store_of_another_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     make(folder.path());
-    let raw = |write: &dyn Fn(&::sled::Db)| {
-        // sled's threads give the lock back a moment after a database was dropped.
-        let config = ::sled::Config::new().path(folder.path()).segment_size(8 << 20);
-        let open = || config.open().inspect_err(|_| std::thread::yield_now()).ok();
-        let db = std::iter::repeat_with(open).take(100_000).find_map(|db| db).unwrap();
-        write(&db);
-        db.flush().unwrap();
-    };
+    let raw = |write: &dyn Fn(&::sled::Db)| raw(folder.path(), write);
     raw(&|db| {
-        db.insert(keys::meta(Meta::Version), keys::seal(&[&2_u32.to_be_bytes()])).unwrap();
+        db.insert(keys::meta(Meta::Version), keys::seal(&[&3_u32.to_be_bytes()])).unwrap();
     });
     let error = SledStore::open(folder.path(), OPTIONS).unwrap_err();
-    assert_eq!(error.to_string(), "the store has layout version `2`, this hub reads version `1`");
+    assert_eq!(
+        error.to_string(),
+        "the store has layout version `3`, this hub reads versions up to `2`"
+    );
     raw(&|db| {
         db.remove(keys::meta(Meta::Version)).unwrap();
     });

@@ -1,6 +1,7 @@
 //! What holds for the embedded store beyond the conformance suite: its files, its failures, and being killed.
 
 mod check;
+mod dictionaries;
 mod files;
 mod kill;
 mod old;
@@ -21,8 +22,12 @@ use super::{
 };
 
 /// Nothing here depends on how much room the machine's disk has.
-const OPTIONS: Options =
-    Options { cache_bytes: 16 * 1024 * 1024, free_percent_min: 0, free_bytes_min: 0 };
+const OPTIONS: Options = Options {
+    cache_bytes: 16 * 1024 * 1024,
+    free_percent_min: 0,
+    free_bytes_min: 0,
+    dictionaries: true,
+};
 
 fn open(path: &Path) -> Arc<SledStore> {
     SledStore::open(path, OPTIONS).unwrap()
