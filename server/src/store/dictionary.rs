@@ -118,9 +118,7 @@ impl Dictionaries {
 
     /// Returns the one that new payloads of a source are compressed with.
     pub(super) fn of_source(&self, source: &SourceName) -> Option<Arc<Dictionary>> {
-        if self.sampled.is_none() {
-            return None;
-        }
+        self.sampled.as_ref()?;
         self.known.read().in_use.get(source).cloned()
     }
 

@@ -231,17 +231,16 @@ impl SledStore {
 
     /// Makes a dictionary of samples, and keeps it; nobody waits for that.
     fn train(&self, samples: Samples) {
-        let queue = Arc::clone(&self.queue);
-        let training = async move {
-            let trained = tokio::task::spawn_blocking(move || samples.train()).await;
-            let Ok(Some(dictionary)) = trained else { return };
+        let (queue, runtime) = (Arc::clone(&self.queue), tokio::runtime::Handle::current());
+        let training = move || {
+            let Some(dictionary) = samples.train() else { return };
             let (reply, _) = oneshot::channel();
             let bytes = dictionary.bytes.len();
             let command = Command::KeepDictionary { dictionary: Arc::new(dictionary), reply };
             // A store that is closing gets none: the source is sampled again.
-            drop(queue.push(command, bytes).await);
+            drop(runtime.block_on(queue.push(command, bytes)));
         };
-        drop(tokio::spawn(training));
+        drop(tokio::task::spawn_blocking(training));
     }
 
     /// Reads the database where it may block.
