@@ -160,7 +160,7 @@ impl Again {
 
 async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCode {
     files::raise_limit();
-    let store = match SledStore::open(&config.store.path, Options::with_cache(config.store.cache)) {
+    let store = match SledStore::open(&config.store.path, Options::of(&config.store)) {
         Ok(store) => store,
         Err(error) => return fail(&error),
     };

@@ -137,6 +137,8 @@ pub struct Store {
     pub path: PathBuf,
     /// `cache`: how much of the store is kept in memory, 8 MiB to 16 GiB. Default 128 MiB.
     pub cache: usize,
+    /// `dictionaries`: whether payloads are compressed with what those of their source have in common. Default true.
+    pub dictionaries: bool,
 }
 
 /// `[retention]`
@@ -248,7 +250,8 @@ impl Config {
             limits::STORE_CACHE_BYTES_LEAST..=limits::STORE_CACHE_BYTES_MOST,
             errors,
         );
-        let store = Store { path: flags.data.clone().unwrap_or(path), cache };
+        let dictionaries = section.flag_or("dictionaries", true, errors);
+        let store = Store { path: flags.data.clone().unwrap_or(path), cache, dictionaries };
         if store.path.as_os_str().is_empty() {
             let origin = Some(Origin::Flag("--data"));
             errors.push(ConfigError { key: section.key("path"), origin, problem: Problem::Empty });

@@ -342,8 +342,18 @@ impl Section {
         self.read(key, errors, read)
     }
 
-    /// Takes true or false.
+    /// Takes true or false; not set is false.
     pub(super) fn flag(&mut self, key: &'static str, errors: &mut Vec<ConfigError>) -> bool {
+        self.flag_or(key, false, errors)
+    }
+
+    /// Takes true or false.
+    pub(super) fn flag_or(
+        &mut self,
+        key: &'static str,
+        default: bool,
+        errors: &mut Vec<ConfigError>,
+    ) -> bool {
         let read = |value: Value| match value {
             Value::Toml(toml::Value::Boolean(flag)) => Ok(flag),
             Value::Text(text) if text == "true" => Ok(true),
@@ -352,7 +362,7 @@ impl Section {
                 Err(Problem::Type { expected: "true or false", found: other.type_name() })
             }
         };
-        self.read(key, errors, read).unwrap_or_default()
+        self.read(key, errors, read).unwrap_or(default)
     }
 
     /// Takes a table, if there is one.

@@ -88,7 +88,7 @@ impl Hub {
     pub(super) async fn start(secrets: &Secrets) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new().prefix("hookline-demo-").tempdir()?;
         let config = config(folder.path(), secrets);
-        let store = SledStore::open(&config.store.path, Options::with_cache(config.store.cache))?;
+        let store = SledStore::open(&config.store.path, Options::of(&config.store))?;
         let foundation = Foundation {
             log: Arc::clone(&store) as _,
             ledger: Arc::clone(&store) as _,
@@ -139,7 +139,11 @@ fn config(folder: &Path, secrets: &Secrets) -> Config {
             insecure: false,
         },
         grpc: Grpc { listen: free_port, tls: None, insecure: false },
-        store: Store { path: folder.join("data"), cache: limits::STORE_CACHE_BYTES_DEFAULT },
+        store: Store {
+            path: folder.join("data"),
+            cache: limits::STORE_CACHE_BYTES_DEFAULT,
+            dictionaries: true,
+        },
         auth: Auth::off(&folder.join("data")),
         retention: Retention::default(),
         shutdown: Shutdown { grace: GRACE },

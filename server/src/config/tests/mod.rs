@@ -92,7 +92,7 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.http.max_body, 25 << 20);
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:4160");
     assert_eq!(config.store.path, Path::new("./hookline-data"));
-    assert_eq!(config.store.cache, 128 << 20);
+    assert_eq!((config.store.cache, config.store.dictionaries), (128 << 20, true));
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let (max_age, open_max_age) = (days(14), days(30));
     let dead_letters_max_age = days(30);
@@ -121,6 +121,7 @@ fn every_key_of_the_file_is_taken() {
             [store]
             path = "/var/lib/hookline"
             cache = "32 MiB"
+            dictionaries = false
             [auth]
             tokens = "/etc/hookline/tokens.toml"
             [retention]
@@ -150,7 +151,7 @@ fn every_key_of_the_file_is_taken() {
     );
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
-    assert_eq!(config.store.cache, 32 << 20);
+    assert_eq!((config.store.cache, config.store.dictionaries), (32 << 20, false));
     let tokens = PathBuf::from("/etc/hookline/tokens.toml");
     assert_eq!(config.auth, Auth { tokens, is_named: true, is_on: true });
     let days = |days: u64| Duration::from_secs(days * 86_400);

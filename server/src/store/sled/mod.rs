@@ -77,6 +77,7 @@ use super::{
 };
 use crate::{
     clock::Stopwatch,
+    config,
     limits::{
         DISK_LOOK_INTERVAL, STORE_CACHE_BYTES_DEFAULT, STORE_FREE_BYTES_MIN, STORE_FREE_PERCENT_MIN,
     },
@@ -99,19 +100,23 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self::with_cache(STORE_CACHE_BYTES_DEFAULT)
+        Self {
+            cache_bytes: u64::try_from(STORE_CACHE_BYTES_DEFAULT).unwrap_or(u64::MAX),
+            free_percent_min: STORE_FREE_PERCENT_MIN,
+            free_bytes_min: STORE_FREE_BYTES_MIN,
+            dictionaries: true,
+        }
     }
 }
 
 impl Options {
-    /// Makes the default options with another size of the cache.
+    /// Returns those that a configuration asks for.
     #[must_use]
-    pub fn with_cache(bytes: usize) -> Self {
+    pub fn of(config: &config::Store) -> Self {
         Self {
-            cache_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            free_percent_min: STORE_FREE_PERCENT_MIN,
-            free_bytes_min: STORE_FREE_BYTES_MIN,
-            dictionaries: true,
+            cache_bytes: u64::try_from(config.cache).unwrap_or(u64::MAX),
+            dictionaries: config.dictionaries,
+            ..Self::default()
         }
     }
 }
