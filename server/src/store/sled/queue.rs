@@ -11,6 +11,12 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The unit in which room is given: also the least that a command takes, so that the commands are bounded too.
 const ROOM_BYTES: usize = 4 * 1024;
 
+/// What is put into a queue.
+pub(super) trait Patience {
+    /// Whether it may wait a moment for others to come.
+    fn is_patient(&self) -> bool;
+}
+
 /// A queue of `T`, bounded in bytes. FIFO.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
@@ -24,6 +30,10 @@ struct State<T> {
     waiting: VecDeque<Ticket<T>>,
     /// How many the writer waits for: it is woken when so many wait.
     wanted: usize,
+    /// Whether it is woken also by what is not patient.
+    hurries: bool,
+    /// How many wait that are not patient.
+    impatient: usize,
     closed: bool,
 }
 
@@ -32,6 +42,7 @@ struct State<T> {
 pub(super) struct Ticket<T> {
     pub(super) command: T,
     pub(super) room: OwnedSemaphorePermit,
+    is_patient: bool,
 }
 
 /// The queue takes nothing any more.
@@ -50,14 +61,24 @@ pub(super) enum Woken {
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State { waiting: VecDeque::new(), wanted: 1, closed: false }),
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                wanted: 1,
+                hurries: false,
+                impatient: 0,
+                closed: false,
+            }),
             changed: Condvar::new(),
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX / ROOM_BYTES)),
         }
     }
 
     /// Waits for room, then puts a command in. Dropped before there was room, it puts nothing in.
-    pub(super) async fn push(&self, command: T, bytes: usize) -> Result<(), Closed> {
+    pub(super) async fn push(&self, command: T, bytes: usize) -> Result<(), Closed>
+    where
+        T: Patience,
+    {
+        let is_patient = command.is_patient();
         let units = (bytes / ROOM_BYTES + 1).min(QUEUE_BYTES_MAX / ROOM_BYTES);
         let units = u32::try_from(units).expect("the queue has fewer than 2^32 units");
         let room = Arc::clone(&self.room).acquire_many_owned(units).await.map_err(|_| Closed)?;
@@ -65,8 +86,9 @@ impl<T> Queue<T> {
         if state.closed {
             return Err(Closed);
         }
-        state.waiting.push_back(Ticket { command, room });
-        let is_enough = state.waiting.len() >= state.wanted;
+        state.waiting.push_back(Ticket { command, room, is_patient });
+        state.impatient += usize::from(!is_patient);
+        let is_enough = state.waiting.len() >= state.wanted || state.hurries && !is_patient;
         drop(state);
         if is_enough {
             self.changed.notify_one();
@@ -102,9 +124,24 @@ impl<T> Queue<T> {
         state.wanted = 1;
     }
 
+    /// Where only patient commands wait: waits for one that is not, or until `count` wait, at most `timeout`, and not when it
+    /// is closed.
+    pub(super) fn gather_patient(&self, count: usize, timeout: Duration) {
+        let mut state = self.state.lock();
+        (state.wanted, state.hurries) = (count, true);
+        let is_short = |state: &mut State<T>| {
+            (1..count).contains(&state.waiting.len()) && state.impatient == 0 && !state.closed
+        };
+        self.changed.wait_while_for(&mut state, is_short, timeout);
+        (state.wanted, state.hurries) = (1, false);
+    }
+
     /// Takes the oldest, if there is one.
     pub(super) fn take(&self) -> Option<Ticket<T>> {
-        self.state.lock().waiting.pop_front()
+        let mut state = self.state.lock();
+        let ticket = state.waiting.pop_front()?;
+        state.impatient -= usize::from(!ticket.is_patient);
+        Some(ticket)
     }
 
     /// Takes nothing in from now on; what waits is still to be taken.
@@ -120,6 +157,13 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
+
+    /// Odd ones are patient.
+    impl Patience for i32 {
+        fn is_patient(&self) -> bool {
+            self % 2 == 1
+        }
+    }
 
     #[test]
     fn what_gathers_is_waited_for_until_it_is_enough_or_time_is_over() {
@@ -142,6 +186,34 @@ mod tests {
         let pushes = Arc::clone(&queue);
         runtime.spawn(async move { pushes.push(5, 1).await });
         assert_eq!(queue.wait(None), Woken::Open);
+    }
+
+    #[test]
+    fn what_is_patient_waits_for_what_is_not() {
+        let queue = Arc::new(Queue::new());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        // Nothing waits, or something that is not patient, or enough: no wait.
+        queue.gather_patient(4, LONG);
+        runtime.block_on(queue.push(0, 1)).unwrap();
+        queue.gather_patient(4, LONG);
+        assert_eq!(queue.take().unwrap().command, 0);
+        for number in [1, 3, 5, 7] {
+            runtime.block_on(queue.push(number, 1)).unwrap();
+        }
+        queue.gather_patient(4, LONG);
+        while queue.take().is_some() {}
+        // Alone it waits as long as it may.
+        runtime.block_on(queue.push(1, 1)).unwrap();
+        queue.gather_patient(4, Duration::from_millis(1));
+        let pushes = Arc::clone(&queue);
+        runtime.spawn(async move {
+            pushes.push(3, 1).await.unwrap();
+            pushes.push(2, 1).await
+        });
+        queue.gather_patient(4, LONG);
+        let taken: Vec<_> = std::iter::from_fn(|| queue.take()).map(|it| it.command).collect();
+        assert_eq!(taken, [1, 3, 2]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::{
     log::Prepared,
     open::{self, OpenError, panic_text},
     pack::Filling,
-    queue::{Queue, Ticket, Woken},
+    queue::{Patience, Queue, Ticket, Woken},
     state::{Chore, Opened, Recovered},
     tail::Tail,
 };
@@ -46,6 +46,11 @@ const GATHER_FROM: usize = 8;
 const GATHER_COUNT: usize = 64;
 /// How long it waits at the most, about as long as a commit takes. Measured: `server/docs/performance.md`.
 const GATHER_TIME: Duration = Duration::from_millis(1);
+/// How long acks wait for events to be committed with, where events come: in a second of 3,000 events that is a commit
+/// less for nearly each of theirs.
+const ACK_GATHER_TIME: Duration = Duration::from_millis(1);
+/// For so long after events came, more of them are awaited.
+const EVENTS_AWAITED: Duration = Duration::from_millis(10);
 /// How often the free space of the disk is looked at, and how long after a failure the store is opened again.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How much room there must be before the store is opened again after a failed write.
@@ -111,6 +116,25 @@ pub(super) enum Command {
     },
 }
 
+impl Patience for Command {
+    /// What nobody waits for to go on with an event.
+    fn is_patient(&self) -> bool {
+        match self {
+            Self::Commit { .. }
+            | Self::MarkAnnounced { .. }
+            | Self::Index { .. }
+            | Self::KeepDictionary { .. } => true,
+            Self::Append { .. }
+            | Self::Trim { .. }
+            | Self::Create { .. }
+            | Self::Delete { .. }
+            | Self::Open { .. }
+            | Self::Install { .. }
+            | Self::Export { .. } => false,
+        }
+    }
+}
+
 /// Why a commit failed: told to all who waited for it.
 #[derive(Clone, Debug)]
 pub(super) struct Failure(pub(super) Arc<str>);
@@ -164,6 +188,8 @@ pub(super) struct Writer {
     probed_at: Instant,
     /// How many commands the last commit had.
     last_count: usize,
+    /// When the last events came.
+    events_at: Option<Instant>,
     /// How often in a row the store could not be opened again.
     reopen_failures: u32,
 }
@@ -205,6 +231,7 @@ impl Writer {
             opened: Some(opened),
             probed_at: now(),
             last_count: 0,
+            events_at: None,
             reopen_failures: 0,
         };
         writer.probe_space();
@@ -247,6 +274,8 @@ impl Writer {
     fn gather(&self) {
         if GATHER_FROM <= self.last_count {
             self.queue.gather(GATHER_COUNT, GATHER_TIME);
+        } else if self.events_at.is_some_and(|at| now().duration_since(at) < EVENTS_AWAITED) {
+            self.queue.gather_patient(GATHER_COUNT, ACK_GATHER_TIME);
         }
     }
 
@@ -302,7 +331,7 @@ impl Writer {
 
     fn fill_and_commit(&mut self, group: &mut Group) -> Result<(), Failure> {
         let Some(opened) = &mut self.opened else {
-            while let Some(Ticket { command, room }) = self.queue.take() {
+            while let Some(Ticket { command, room, .. }) = self.queue.take() {
                 group.rooms.push(room);
                 refuse(command, group);
             }
@@ -311,7 +340,7 @@ impl Writer {
         // sled has been seen to panic on damage; a panic here is a failed commit like any other.
         let work = AssertUnwindSafe(|| {
             while group.draft.bytes() < COMMIT_BYTES {
-                let Some(Ticket { command, room }) = self.queue.take() else { break };
+                let Some(Ticket { command, room, .. }) = self.queue.take() else { break };
                 group.rooms.push(room);
                 opened.handle(command, group, &self.shared)?;
             }
@@ -335,6 +364,9 @@ impl Writer {
         self.shared.last_written_at.store(opened.last_written_at().as_micros(), Ordering::Release);
         self.shared.appended_bytes.store(opened.appended_bytes(), Ordering::Release);
         let head = opened.next - 1;
+        if !group.entries.is_empty() {
+            self.events_at = Some(now());
+        }
         self.shared.tail.extend(std::mem::take(&mut group.entries));
         self.shared.head.send_if_modified(|known| std::mem::replace(known, head) != head);
     }

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Makes flame graphs of the hub's processor time: flame-ingest.svg, flame-deliver.svg and flame-open.svg, in the folder of the
+# first argument. The second is a folder of bodies, as `hookline bench ingest --bodies` takes them.
+#
+# Needs perf, curl, and inferno (`cargo install inferno`). Builds with frame pointers, also what is written in C, into
+# target/flame.
+set -eu
+out=${1:?a folder for the pictures}
+bodies=${2:?a folder of bodies}
+cd "$(dirname "$0")/../.."
+export RUSTFLAGS="-C force-frame-pointers=yes" CFLAGS="-fno-omit-frame-pointer"
+cargo build --release --locked -p hookline-server --target-dir target/flame
+hookline=$PWD/target/flame/release/hookline
+unset RUSTFLAGS CFLAGS
+
+work=$(mktemp -d)
+hub=
+trap 'test -z "$hub" || kill -9 "$hub" 2>/dev/null; rm -rf "$work"' EXIT
+cat > "$work/hub.toml" <<TOML
+[http]
+listen = "127.0.0.1:0"
+[grpc]
+listen = "127.0.0.1:0"
+[store]
+path = "$work/data"
+[sources.github]
+kind = "github"
+secrets = ["plain:secret"]
+TOML
+
+# Waits for the line that says where the hub listens.
+ready() {
+    tries=0
+    until grep -q ready "$work/out" 2>/dev/null; do
+        tries=$((tries + 1))
+        test "$tries" -lt 600 || { cat "$work/err" >&2; exit 1; }
+        sleep 0.1
+    done
+    http=$(sed -n 's/.*http=\([^ ]*\).*/\1/p' "$work/out")
+    grpc=$(sed -n 's/.*grpc=\([^ ]*\).*/\1/p' "$work/out")
+}
+
+# Draws what perf has recorded.
+draw() {
+    perf script -i "$work/perf" 2>/dev/null | inferno-collapse-perf --all 2>/dev/null |
+        inferno-flamegraph --title "$2" --minwidth 0.4 --notes "$(date -I)" > "$out/flame-$1.svg"
+}
+
+"$hookline" serve --config "$work/hub.toml" > "$work/out" 2> "$work/err" &
+hub=$!
+ready
+load="--url $http/webhooks/github --secret plain:secret --pid $hub --bodies $bodies"
+perf record -q -F 999 --call-graph fp -o "$work/perf" -p "$hub" -- \
+    "$hookline" bench ingest $load -n 100000
+draw ingest "Webhooks over 128 connections, each on the disk before its answer"
+# Posts them all first; recorded is what comes after.
+"$hookline" bench deliver $load --hub "$grpc" -n 200000 --backlog --raw > /dev/null &
+until curl -s "$http/metrics" | grep -q '^hookline_deliveries_ended_total{.*outcome="acked".*} [1-9]'; do sleep 0.05; done
+perf record -q -F 999 --call-graph fp -o "$work/perf" -p "$hub" -- sleep 3
+wait $!
+draw deliver "Deliveries and acks, one consumer"
+kill -9 "$hub"
+wait "$hub" 2>/dev/null || true
+hub=
+perf record -q -F 4999 --call-graph fp -o "$work/perf" -- \
+    "$hookline" serve --config "$work/hub.toml" > "$work/out" 2> "$work/err" &
+recorder=$!
+ready
+pkill -TERM -P "$recorder"
+wait "$recorder" || true
+draw open "Opening a log of 300,000 webhooks after a kill, until ready"
