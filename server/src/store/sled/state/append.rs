@@ -245,6 +245,6 @@ impl Opened {
 pub(super) fn seal_pack(group: &mut Group) {
     if let Some(pack) = group.pack.take() {
         let key = keys::key(Kind::Pack, &[pack.first.get()]);
-        group.draft.put_sealed(key, pack.seal());
+        group.draft.put_alone(key, pack.seal());
     }
 }
