@@ -597,12 +597,13 @@ mod fold {
 
     use model::Model;
 
-    fn check(kind: Kind, commits: Vec<Vec<Change>>) {
+    /// Commits these changes, each with whether the store is opened anew after it.
+    fn check(kind: Kind, commits: Vec<(bool, Vec<Change>)>) {
         super::super::run(kind, |mut bench| async move {
             let entry = bench.entries(&[9]).await.remove(0);
             let mut owner = bench.own("prs").await;
             let mut model = Model::default();
-            for mut changes in commits {
+            for (is_step, mut changes) in commits {
                 let mut floor = model.snapshot.floor;
                 changes.retain_mut(|change| {
                     if !model.make_possible(change) {
@@ -622,8 +623,11 @@ mod fold {
                 let events = dead.map(|(of, _)| (of, Arc::clone(&entry)));
                 let events = events.collect();
                 bench.commit_with(&owner, changes, events).await;
-                bench.step().await;
+                if is_step {
+                    bench.step().await;
+                }
             }
+            bench.step().await;
             assert_eq!(bench.snapshot(&mut owner).await, model.snapshot);
             let (ledger, creation) = (bench.ledger(), owner.creation);
             let letters: Vec<_> =
@@ -639,8 +643,25 @@ mod fold {
         });
     }
 
-    fn commits() -> impl Strategy<Value = Vec<Vec<Change>>> {
-        prop::collection::vec(prop::collection::vec(changes(), 0..12), 1..8)
+    /// What most commits are: acks that are next to each other, and where that leaves the position.
+    fn acks() -> impl Strategy<Value = Vec<Change>> {
+        let firsts = prop_oneof![1..12_u64, 4_090..4_092_u64, 4_096..4_100_u64, 8_192..8_195_u64];
+        (firsts, 1..5_u64, prop::option::of((0..4_098_u64, 0..9_000_u64))).prop_map(
+            |(first, count, position)| {
+                let mut changes: Vec<_> =
+                    (first..first + count).map(|n| done(n, "agent")).collect();
+                changes.extend(position.map(|(floor, ahead)| {
+                    let floor = if floor < 4_080 { floor % 12 } else { floor };
+                    Change::Position { floor, scanned: floor + ahead }
+                }));
+                changes
+            },
+        )
+    }
+
+    fn commits() -> impl Strategy<Value = Vec<(bool, Vec<Change>)>> {
+        let commit = prop_oneof![3 => acks(), 2 => prop::collection::vec(changes(), 0..12)];
+        prop::collection::vec((any::<bool>(), commit), 1..12)
     }
 
     proptest! {
@@ -663,6 +684,11 @@ mod fold {
         #[test]
         fn of_sled_reopened(commits in commits()) {
             check(Kind::SledReopened, commits);
+        }
+
+        #[test]
+        fn of_sled_killed(commits in commits()) {
+            check(Kind::SledKilled, commits);
         }
     }
 }

@@ -5,7 +5,7 @@ mod ledger;
 mod log;
 mod select;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fs, future::Future, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hookline_core::{
@@ -29,6 +29,8 @@ enum Kind {
     MemoryCrashing,
     Sled,
     SledReopened,
+    /// Without being closed.
+    SledKilled,
 }
 
 /// A store on the bench.
@@ -54,7 +56,7 @@ impl Bench {
     fn new(kind: Kind) -> Self {
         let store = match kind {
             Kind::Memory | Kind::MemoryCrashing => Store::Memory(MemoryStore::new()),
-            Kind::Sled | Kind::SledReopened => {
+            Kind::Sled | Kind::SledReopened | Kind::SledKilled => {
                 let folder = tempfile::tempdir().unwrap();
                 let store = Some(SledStore::open(folder.path(), OPTIONS).unwrap());
                 Store::Sled { folder, store }
@@ -81,6 +83,14 @@ impl Bench {
     async fn reopen(&mut self) {
         match &mut self.store {
             Store::Memory(store) => *store = store.faults().crash(),
+            Store::Sled { folder, store } if matches!(self.kind, Kind::SledKilled) => {
+                // What a kill leaves: the files as they are while the store is open.
+                let left = tempfile::tempdir().unwrap();
+                copy(folder.path(), left.path());
+                store.take().unwrap().close().await;
+                *store = Some(SledStore::open(left.path(), OPTIONS).unwrap());
+                *folder = left;
+            }
             Store::Sled { folder, store } => {
                 store.take().unwrap().close().await;
                 *store = Some(SledStore::open(folder.path(), OPTIONS).unwrap());
@@ -92,7 +102,7 @@ impl Bench {
     async fn step(&mut self) {
         match self.kind {
             Kind::Memory | Kind::Sled => {}
-            Kind::MemoryCrashing | Kind::SledReopened => self.reopen().await,
+            Kind::MemoryCrashing | Kind::SledReopened | Kind::SledKilled => self.reopen().await,
         }
     }
 
@@ -112,10 +122,25 @@ macro_rules! on_every_store {
         mod memory { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::Memory, super::$name); })* }
         mod memory_crashing { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::MemoryCrashing, super::$name); })* }
         mod sled { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::Sled, super::$name); })* }
+        mod sled_killed { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::SledKilled, super::$name); })* }
         mod sled_reopened { $($(#[$meta])* #[test] fn $name() { $crate::store::conformance::run($crate::store::conformance::Kind::SledReopened, super::$name); })* }
     };
 }
 use on_every_store;
+
+/// Copies the files of a folder, and the folders in it.
+pub(super) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
 
 /// No limit.
 const ALL: ReadLimit = ReadLimit { count: usize::MAX, bytes: usize::MAX };

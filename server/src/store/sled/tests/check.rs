@@ -9,7 +9,10 @@ use hookline_core::{
 
 use super::{
     super::{
-        super::{Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange},
+        super::{
+            Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange,
+            conformance::copy as copy_folder,
+        },
         check::{Problem, Report, check},
         dedupe,
         keys::{self, Kind, Meta},
@@ -129,7 +132,7 @@ pub(super) fn problems(report: &Report) -> Vec<Problem> {
 pub(super) fn after(good: &Path, damage: impl FnOnce(&::sled::Db)) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("data");
-    super::files::copy(good, &copy);
+    copy_folder(good, &copy);
     let db = open::open_existing(&copy).unwrap();
     damage(&db);
     db.flush().unwrap();

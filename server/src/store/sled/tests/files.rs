@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use super::{
     super::{
         super::{
             AppendError, EventLog as _, Ledger as _, ReadError, ReadLimit, ReadRange, Rule,
-            SubscriptionConfig,
+            SubscriptionConfig, conformance::copy,
         },
         Options, SledStore,
         keys::{self, Kind, Meta},
@@ -261,19 +261,6 @@ fn i2_of_a_log_that_is_cut_off_anywhere_the_first_events_are_left() {
     assert!(left.is_sorted_by(|more, fewer| more >= fewer), "{left:?}");
     assert_eq!(left.first(), Some(&450));
     assert!(left.iter().any(|events| *events < 250), "{left:?}");
-}
-
-pub(super) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target: PathBuf = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn config() -> SubscriptionConfig {
