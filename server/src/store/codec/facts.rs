@@ -305,6 +305,27 @@ struct SettledRow {
     consumers: Vec<String>,
     #[prost(message, repeated, tag = "2")]
     settled: Vec<SettlementRow>,
+    /// Of a commit that is this row alone.
+    #[prost(message, optional, tag = "3")]
+    standing: Option<StandingRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StandingRow {
+    #[prost(uint64, tag = "1")]
+    floor: u64,
+    #[prost(uint64, tag = "2")]
+    scanned: u64,
+    #[prost(sint64, tag = "3")]
+    at: i64,
+}
+
+/// Where a subscription stands after a commit that is one row, and when that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Standing {
+    pub(in super::super) floor: u64,
+    pub(in super::super) scanned: u64,
+    pub(in super::super) at: Timestamp,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -326,8 +347,11 @@ struct SettlementRow {
     superseded_by: u64,
 }
 
-/// Returns the bytes of what one commit settled.
-pub(in super::super) fn encode_settled(settled: &[(Sequence, Ended)]) -> Vec<u8> {
+/// Returns the bytes of what one commit settled; `standing` if it writes nothing else.
+pub(in super::super) fn encode_settled(
+    settled: &[(Sequence, Ended)],
+    standing: Option<Standing>,
+) -> Vec<u8> {
     let mut consumers: Vec<String> = Vec::new();
     let mut rows = Vec::with_capacity(settled.len());
     for (sequence, ended) in settled {
@@ -359,7 +383,22 @@ pub(in super::super) fn encode_settled(settled: &[(Sequence, Ended)]) -> Vec<u8>
             superseded_by: 0,
         });
     }
-    SettledRow { consumers, settled: rows }.encode_to_vec()
+    let standing = standing.map(|Standing { floor, scanned, at }| {
+        let at = at.as_micros();
+        StandingRow { floor, scanned, at }
+    });
+    SettledRow { consumers, settled: rows, standing }.encode_to_vec()
+}
+
+/// Reads what a commit settled that is this row alone, and where the subscription stands since; `None` if it wrote more.
+pub(in super::super) fn decode_acks(
+    bytes: Bytes,
+) -> Result<Option<(Vec<Sequence>, Standing)>, ReadError> {
+    let row: SettledRow = decode(bytes, "settlements")?;
+    let Some(StandingRow { floor, scanned, at }) = row.standing else { return Ok(None) };
+    let standing = Standing { floor, scanned, at: timestamp(at)? };
+    let settled = row.settled.into_iter().map(|settled| sequence(settled.sequence));
+    Ok(Some((settled.collect::<Result<_, _>>()?, standing)))
 }
 
 /// Reads whose ends are told by what one commit settled.

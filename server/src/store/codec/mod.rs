@@ -20,9 +20,9 @@ use prost::Message;
 pub(super) use self::{
     config::{decode_config, encode_config},
     facts::{
-        decode_background, decode_histories, decode_letter, decode_record, decode_settled,
-        decode_settled_sequences, encode_background, encode_history, encode_letter, encode_record,
-        encode_settled,
+        Standing, decode_acks, decode_background, decode_histories, decode_letter, decode_record,
+        decode_settled, decode_settled_sequences, encode_background, encode_history, encode_letter,
+        encode_record, encode_settled,
     },
 };
 use super::{Entry, Packed, ReadError};

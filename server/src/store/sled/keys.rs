@@ -23,7 +23,7 @@
 //! | 22 `LetterEvent` | `c`, `s` | message: the event of a dead letter | with its letter |
 //! | 23 `LetterChunk` | `c`, `s`, number `u32` | up to 64 KiB of the stored payload of a dead letter | with its letter |
 //! | 24 `Unannounced` | `c`, `s` | generation `u32` of a dead letter that is to be announced | until announced |
-//! | 25 `Settled` | `c`, page `u64`, opening `u64`, number `u64` | message: who acked, and what replaced, what in one commit, of the sequences `page * 4096 ..` | as the events |
+//! | 25 `Settled` | `c`, page `u64`, opening `u64`, number `u64` | message: who acked, and what replaced, what in one commit, of the sequences `page * 4096 ..`; if it is all that the commit wrote, also where that leaves the position, see `ledger/acks.rs` | as the events |
 //! | 26 `Deleting` | `c` | empty: a deleted subscription whose rows are being removed | until they are |
 //! | 27 `Background` | `c`, `s` | message: the failed attempts of an open delivery, and what was coalesced into it | until it ends |
 //! | 28 `Checkpoint` | `c`, `s` | up to 64 KiB that a lease of an open delivery saved | until it ends |
@@ -98,7 +98,7 @@ pub(super) enum Meta {
     Openings = 3,
     /// The first sequence that is kept, `u64`, and the last time of receipt when it was trimmed, microseconds `i64`.
     Trimmed = 4,
-    /// The latest time of a commit to a ledger, microseconds `i64`.
+    /// The latest time of a commit to a ledger, microseconds `i64`; those of commits that are one row are in it once they are folded.
     CommittedAt = 5,
 }
 

@@ -1,10 +1,14 @@
-//! The ledgers: what a commit to one holds, and what is read of them. [`write`] is what a commit writes.
+//! The ledgers: what a commit to one holds, and what is read of them. [`write`] is what a commit writes, [`acks`] what one writes
+//! that only acks.
 //!
 //! The row of a position holds floor `u64`, scanned `u64`, and since there are seeks and changed filters also: generation
 //! `u32`, highest generation `u32`, epoch `u64` and counter `u64` of the newest lease before a seek (0, 0: none), and up to
-//! where was looked back `u64`.
+//! where was looked back `u64`; and since commits may be one row also a marker, opening `u64` and number `u64`: the rows of
+//! settlements before it are in this row and in those of what is finished.
 
 mod write;
+
+mod acks;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -20,14 +24,20 @@ use hookline_core::{
 
 use super::{
     super::{
-        Commit, DeadRow, Packed, ReadError, ReadRange, SubscriptionConfig, codec, codec::damaged,
+        Commit, DeadRow, Packed, ReadError, ReadRange, SubscriptionConfig, codec,
         dictionary::Dictionaries, payload,
     },
     db_error, draft,
     keys::{self, Kind},
 };
 
-pub(super) use self::write::Writing;
+#[cfg(test)]
+pub(super) use self::acks::UNFOLDED_ROWS_MAX;
+use self::acks::Unfolded;
+pub(super) use self::{
+    acks::{Acks, Marker, RIPE_ROWS, fold_left, unfolded_of},
+    write::Writing,
+};
 
 /// A commit of which everything is done that can be done by its caller.
 #[derive(Debug)]
@@ -80,6 +90,8 @@ pub(super) fn prepare(commit: Commit, dictionaries: &Dictionaries) -> PreparedCo
 pub(super) struct Facts {
     position: Position,
     finished: SequenceSet,
+    /// What of both has no row but those of acks.
+    unfolded: Unfolded,
     /// The pages of `finished` that have a row.
     stored_pages: BTreeSet<u64>,
     records: SequenceSet,
@@ -103,11 +115,13 @@ struct Position {
     top_generation: u32,
     fence: Option<Stamp>,
     looked_back: u64,
+    /// The rows of acks from here on are not folded; `None`: there are none, and the next commit writes a marker.
+    marker: Option<Marker>,
 }
 
 impl Position {
     fn encode(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(48);
+        let mut row = Vec::with_capacity(64);
         row.extend(self.floor.to_be_bytes());
         row.extend(self.scanned.to_be_bytes());
         row.extend(self.generation.to_be_bytes());
@@ -116,12 +130,16 @@ impl Position {
         row.extend(epoch.to_be_bytes());
         row.extend(counter.to_be_bytes());
         row.extend(self.looked_back.to_be_bytes());
+        if let Some(Marker { opening, number }) = self.marker {
+            row.extend(opening.to_be_bytes());
+            row.extend(number.to_be_bytes());
+        }
         row
     }
 
     fn decode(mut row: &[u8]) -> Result<Self, ReadError> {
         let (floor, scanned) = (keys::take_u64(&mut row)?, keys::take_u64(&mut row)?);
-        // As a new one, and as earlier versions wrote it.
+        // As earlier versions wrote it.
         if row.is_empty() {
             return Ok(Self { floor, scanned, ..Self::default() });
         }
@@ -129,8 +147,22 @@ impl Position {
         let (epoch, counter) = (keys::take_u64(&mut row)?, keys::take_u64(&mut row)?);
         let looked_back = keys::take_u64(&mut row)?;
         let fence = (epoch > 0).then_some(Stamp { epoch: Epoch(epoch), counter });
-        Ok(Self { floor, scanned, generation, top_generation, fence, looked_back })
+        let marker = match row {
+            // As earlier versions wrote it.
+            [] => None,
+            _ => Some(Marker {
+                opening: keys::take_u64(&mut row)?,
+                number: keys::take_u64(&mut row)?,
+            }),
+        };
+        Ok(Self { floor, scanned, generation, top_generation, fence, looked_back, marker })
     }
+}
+
+/// Returns the row of the position of a new subscription, which begins after `start`.
+pub(super) fn first_position(start: u64, marker: Marker) -> Vec<u8> {
+    let marker = Some(marker);
+    Position { floor: start, scanned: start, marker, ..Position::default() }.encode()
 }
 
 /// Reads the row of a position, for who only wants to know whether it can be read.
@@ -167,16 +199,10 @@ fn rows(
 /// Reads a ledger as it was committed.
 pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Facts), ReadError> {
     let (mut snapshot, mut facts) = (Snapshot::default(), Facts::default());
-    let position = draft::get(db, &keys::key(Kind::Position, &[creation.0]))?;
-    let position = position.ok_or_else(|| damaged("a subscription without a position"))?;
-    facts.position = Position::decode(&position)?;
+    facts.position = acks::read_position(db, creation)?;
+    read_finished(db, creation, &mut facts)?;
+    facts.take_in_unfolded(db, creation)?;
 
-    for row in rows(db, keys::under(Kind::Finished, &[creation.0])) {
-        let (key, content) = row?;
-        let page = keys::number(&key, 1)?;
-        snapshot.finished.set_page(page, words(&content)?);
-        facts.stored_pages.insert(page);
-    }
     for row in rows(db, keys::under(Kind::Purged, &[creation.0])) {
         let (key, content) = row?;
         snapshot.purged.set_page(keys::number(&key, 1)?, words(&content)?);
@@ -214,12 +240,23 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
             snapshot.dead.insert(sequence);
         }
     }
-    let Position { floor, scanned, generation, top_generation, fence, looked_back } =
+    let Position { floor, scanned, generation, top_generation, fence, looked_back, marker: _ } =
         facts.position.clone();
-    facts.finished = snapshot.finished.clone();
+    snapshot.finished = facts.finished.clone();
     let snapshot =
         Snapshot { floor, scanned, generation, top_generation, fence, looked_back, ..snapshot };
     Ok((snapshot, facts))
+}
+
+/// Reads the rows of what is finished.
+fn read_finished(db: &::sled::Db, creation: Creation, facts: &mut Facts) -> Result<(), ReadError> {
+    for row in rows(db, keys::under(Kind::Finished, &[creation.0])) {
+        let (key, content) = row?;
+        let page = keys::number(&key, 1)?;
+        facts.finished.set_page(page, words(&content)?);
+        facts.stored_pages.insert(page);
+    }
+    Ok(())
 }
 
 fn bitmap(words: &Page) -> Vec<u8> {

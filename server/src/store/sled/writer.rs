@@ -260,9 +260,9 @@ impl Writer {
             self.turn();
         }
         if let Some(opened) = &mut self.opened
-            && let Err(Failure(why)) = opened.commit_fingerprints()
+            && let Err(Failure(why)) = opened.commit_rest()
         {
-            // They are made again of the events when the store is opened.
+            // It is made again of the events and the acks when the store is opened.
             tracing::warn!(error = %why, "closing the store failed: opening it takes longer");
         }
         // The handles first, so that the lock of the files is free when the thread has ended.

@@ -16,7 +16,10 @@ use hookline_core::{
 
 use super::{
     super::{
-        super::{Packed, ReadError, SubscriptionConfig, codec, dictionary::Dictionaries},
+        super::{
+            Packed, ReadError, SubscriptionConfig, codec, codec::Standing,
+            dictionary::Dictionaries,
+        },
         db_error,
         keys::{self, Kind},
         ledger,
@@ -100,6 +103,7 @@ impl Ledger<'_> {
             }
         };
         self.position(&snapshot);
+        self.acks()?;
         for (sequence, record) in &snapshot.records {
             self.record(*sequence, record, &snapshot)?;
         }
@@ -127,6 +131,22 @@ impl Ledger<'_> {
             );
             self.report.find(Problem::State, &key, detail);
         }
+    }
+
+    /// What only rows of acks say of the position goes on from row to row.
+    fn acks(&mut self) -> Result<(), ReadError> {
+        let (mut floor, mut scanned, rows) = ledger::unfolded_of(self.db, self.creation)?;
+        for row in rows {
+            let Standing { floor: next, scanned: seen, at: _ } = row.standing;
+            if next < floor || seen < scanned || seen < next {
+                let detail = format!(
+                    "floor `{next}` and scanned `{seen}` after floor `{floor}` and scanned `{scanned}`"
+                );
+                self.report.find(Problem::State, &row.key, detail);
+            }
+            (floor, scanned) = (next, seen);
+        }
+        Ok(())
     }
 
     fn record(

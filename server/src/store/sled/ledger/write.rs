@@ -18,7 +18,7 @@ use super::{
         draft::{self, Draft},
         keys::{self, Kind},
     },
-    DeadEvent, Facts, bitmap,
+    DeadEvent, Facts, Marker, bitmap,
 };
 
 /// How much of what had happened to deliveries before they ended is put into one row, as much as a pack has.
@@ -142,15 +142,7 @@ impl<'a> Writing<'a> {
     }
 
     fn position(&mut self, floor: u64, scanned: u64) {
-        let pages = self.facts.position.floor / PAGE_SEQUENCES..=floor / PAGE_SEQUENCES;
-        for page in pages {
-            if self.facts.finished.page(page).is_some() {
-                self.touched_pages.insert(page);
-            }
-        }
-        self.facts.position.floor = floor;
-        self.facts.position.scanned = scanned;
-        self.facts.finished.remove_through(floor);
+        self.facts.move_to(floor, scanned, &mut self.touched_pages);
         self.position_changed = true;
     }
 
@@ -363,8 +355,9 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Writes what all changes together leave; `next_number` numbers the values of this opening of the store.
-    pub(in super::super) fn finish_commit(mut self, opening: u64, next_number: &mut u64) -> Draft {
+    /// Writes what all changes together leave, and what only rows of acks said so far; `next` numbers the values of this opening
+    /// of the store.
+    pub(in super::super) fn finish_commit(mut self, next: &mut Marker) -> Draft {
         if let Some((sequence, generation)) = self.retired.take() {
             self.announce(sequence, generation);
         }
@@ -375,15 +368,10 @@ impl<'a> Writing<'a> {
                 None => self.draft.remove(key),
             }
         }
-        for page in std::mem::take(&mut self.touched_pages) {
-            let key = keys::key(Kind::Finished, &[self.creation.0, page]);
-            if let Some(words) = self.facts.finished.page(page) {
-                self.draft.put(key, &[&bitmap(words)]);
-                self.facts.stored_pages.insert(page);
-            } else if self.facts.stored_pages.remove(&page) {
-                self.draft.remove(key);
-            }
-        }
+        self.position_changed |= !self.facts.unfolded.is_empty();
+        let mut touched_pages = self.facts.unfolded.take_pages();
+        touched_pages.append(&mut self.touched_pages);
+        self.facts.put_finished(self.creation, touched_pages, &mut self.draft);
         let mut settled = std::mem::take(&mut self.settled);
         // Stable: of two about one delivery, the later stays the later.
         settled.sort_by_key(|(sequence, _)| sequence.get() / PAGE_SEQUENCES);
@@ -391,20 +379,20 @@ impl<'a> Writing<'a> {
             settled.chunk_by(|(a, _), (b, _)| a.get() / PAGE_SEQUENCES == b.get() / PAGE_SEQUENCES)
         {
             let page = of_page.first().map_or(0, |(sequence, _)| sequence.get() / PAGE_SEQUENCES);
-            let numbers = [self.creation.0, page, opening, *next_number];
-            *next_number += 1;
-            let row = codec::encode_settled(of_page);
+            let numbers = [self.creation.0, page, next.opening, next.number];
+            next.number += 1;
+            let row = codec::encode_settled(of_page, None);
             self.draft.put(keys::key(Kind::Settled, &numbers), &[&row]);
         }
-        self.write_histories(opening, next_number);
-        if self.position_changed {
-            let key = keys::key(Kind::Position, &[self.creation.0]);
-            self.draft.put(key, &[&self.facts.position.encode()]);
+        self.write_histories(next);
+        // With all that was settled, so that a recovery need not look at it.
+        if self.position_changed || !settled.is_empty() || self.facts.position.marker.is_none() {
+            self.facts.put_position(self.creation, *next, &mut self.draft);
         }
         self.draft
     }
 
-    fn write_histories(&mut self, opening: u64, next_number: &mut u64) {
+    fn write_histories(&mut self, next: &mut Marker) {
         let mut histories = std::mem::take(&mut self.histories);
         // Stable, as above.
         histories.sort_by_key(|(sequence, _)| sequence.get() / PAGE_SEQUENCES);
@@ -417,8 +405,8 @@ impl<'a> Writing<'a> {
             while let Some((_, more)) = rest.next_if(|next| fits(&row, next)) {
                 row.extend(more);
             }
-            let numbers = [self.creation.0, page, opening, *next_number];
-            *next_number += 1;
+            let numbers = [self.creation.0, page, next.opening, next.number];
+            next.number += 1;
             self.draft.put(keys::key(Kind::History, &numbers), &[&row]);
         }
     }

@@ -56,7 +56,9 @@ impl Opened {
         if before <= self.first {
             return Ok(Ok(()));
         }
-        // So that the pack that is being filled is seen, if the log now begins in it.
+        // What only rows of acks say, before they are removed; and so that the pack that is being filled is seen, if the log
+        // now begins in it.
+        self.fold_all(&mut group.draft);
         self.commit(group)?;
         let chores = match self.chores_of_trim(before) {
             Ok(chores) => chores,

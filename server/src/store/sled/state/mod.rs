@@ -4,12 +4,14 @@ mod append;
 
 mod subscriptions;
 
+mod folding;
+
 mod chores;
 
 pub(super) mod dictionaries;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -38,7 +40,7 @@ use super::{
     draft::{self, Draft},
     index,
     keys::{self, Kind, Meta},
-    ledger::Facts,
+    ledger::{Facts, Marker},
     log::Reader,
     open::{Disk, OpenError, panic_text},
     pack::Pack,
@@ -55,15 +57,17 @@ const GETS_PER_ROW: usize = 4;
 pub(super) struct Opened {
     db: ::sled::Db,
     disk: Disk,
-    /// The number of this opening of the store, and of the next value of settlements in it.
-    opening: u64,
-    next_settled: u64,
+    /// The number of this opening of the store, and of the next row of settlements in it.
+    next_settled: Marker,
     /// The sequence of the next event.
     pub(super) next: u64,
     /// The first that is kept.
     pub(super) first: u64,
     last_received: Timestamp,
+    /// The latest time of a commit to a ledger, and what its row says. Those of commits of one row are in those rows until they
+    /// are folded.
     committed_at: Timestamp,
+    committed_at_written: Timestamp,
     /// How many bytes of events were ever appended, and how many of them before the newest row that says so. What came
     /// after that row before the store was opened is not counted: less than a MiB.
     appended_bytes: u64,
@@ -78,7 +82,10 @@ pub(super) struct Opened {
     pub(super) configs: Configs,
     pub(super) configs_changed: bool,
     epochs: BTreeMap<Creation, Epoch>,
+    /// What no row says but those of acks is of ledgers that are here.
     ledgers: BTreeMap<Creation, Facts>,
+    /// Those that have many such rows.
+    ripe: BTreeSet<Creation>,
     /// The block of the index that the next events belong to.
     index: index::Filling,
     chores: VecDeque<Chore>,
@@ -123,7 +130,7 @@ impl Opened {
         // What was written by an earlier version may now get rows that it does not know.
         draft.put(keys::meta(Meta::Version), &[&keys::LAYOUT_VERSION.to_be_bytes()]);
         // Durable before the first settlement, so that no value of another opening is overwritten.
-        draft.put(keys::meta(Meta::Openings), &[&opened.opening.to_be_bytes()]);
+        draft.put(keys::meta(Meta::Openings), &[&opened.next_settled.opening.to_be_bytes()]);
         opened.write(draft).map_err(|Failure(why)| damaged(why.to_string()))?;
         Ok(Recovered {
             head: opened.next - 1,
@@ -166,12 +173,12 @@ impl Opened {
         };
         let (opening, creations) = (number(Meta::Openings)? + 1, number(Meta::Creations)?);
         let mut opened = Self {
-            opening,
-            next_settled: 0,
+            next_settled: Marker { opening, number: 0 },
             next,
             first,
             last_received,
             committed_at,
+            committed_at_written: committed_at,
             appended_bytes,
             weighed_bytes: appended_bytes,
             dedupe: Dedupe::default(),
@@ -183,6 +190,7 @@ impl Opened {
             configs_changed: false,
             epochs: BTreeMap::new(),
             ledgers: BTreeMap::new(),
+            ripe: BTreeSet::new(),
             index: index::Filling::default(),
             chores: VecDeque::new(),
             dictionaries: Vec::new(),
@@ -193,6 +201,7 @@ impl Opened {
         };
         opened.read_subscriptions()?;
         opened.read_dictionaries(draft)?;
+        opened.fold_what_is_left(draft)?;
         let written = opened.read_fingerprints()?;
         opened.make_fingerprints(written, draft)?;
         opened.find_chores()?;
@@ -366,8 +375,9 @@ impl Opened {
         group: &mut Group,
     ) -> Result<Result<Arc<Capture>, ExportError>, Failure> {
         // With what earlier commands of the group write: the mark lies between two commits, and between two rows of
-        // fingerprints.
+        // fingerprints. And no ack is only in a row of its own.
         self.seal_fingerprints(&mut group.draft);
+        self.fold_all(&mut group.draft);
         self.commit(group)?;
         let Ok(first) = codec::sequence(self.first) else {
             return Ok(Err(ExportError::Damaged("the log begins with 0".into())));
@@ -403,21 +413,26 @@ impl Opened {
     }
 
     /// Writes what the group has so far.
-    pub(super) fn commit(&self, group: &mut Group) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, group: &mut Group) -> Result<(), Failure> {
         seal_pack(group);
+        if group.draft.is_batch() {
+            self.fold_ripe(&mut group.draft);
+        }
         let synced = self.write(std::mem::take(&mut group.draft))?;
         group.syncs.extend(synced);
         Ok(())
     }
 
-    /// Writes the fingerprints that have no row yet.
-    pub(super) fn commit_fingerprints(&mut self) -> Result<(), Failure> {
+    /// Writes what would be made again when the store is opened: the fingerprints that have no row yet, and what only rows of
+    /// acks say.
+    pub(super) fn commit_rest(&mut self) -> Result<(), Failure> {
         let mut draft = Draft::default();
         self.seal_fingerprints(&mut draft);
+        self.fold_all(&mut draft);
         self.write(draft).map(drop)
     }
 
-    fn commit_when_large(&self, group: &mut Group) -> Result<(), Failure> {
+    fn commit_when_large(&mut self, group: &mut Group) -> Result<(), Failure> {
         if group.draft.bytes() >= COMMIT_BYTES { self.commit(group) } else { Ok(()) }
     }
 }

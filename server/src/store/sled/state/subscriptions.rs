@@ -29,12 +29,12 @@ impl Opened {
         }
         self.creations += 1;
         let creation = Creation(self.creations);
-        let start = config.start_after.to_be_bytes();
+        let position = ledger::first_position(config.start_after, self.next_settled);
         let key = |kind| keys::key(kind, &[creation.0]);
         draft.put(keys::meta(Meta::Creations), &[&self.creations.to_be_bytes()]);
         draft.put(key(Kind::Config), &[&codec::encode_config(&config)]);
         draft.put(key(Kind::Epoch), &[&0_u64.to_be_bytes()]);
-        draft.put(key(Kind::Position), &[&start, &start]);
+        draft.put(key(Kind::Position), &[&position]);
         self.configs.insert(creation, config);
         self.configs_changed = true;
         self.epochs.insert(creation, Epoch(0));
@@ -48,6 +48,7 @@ impl Opened {
         self.configs_changed = true;
         self.epochs.remove(&creation);
         self.ledgers.remove(&creation);
+        self.ripe.remove(&creation);
         group.draft.remove(keys::key(Kind::Config, &[creation.0]));
         group.draft.put(keys::key(Kind::Deleting, &[creation.0]), &[]);
         group.chores.extend(chores::chores_of_deletion(creation));
@@ -60,9 +61,11 @@ impl Opened {
     ) -> Result<Epoch, CommitError> {
         let epoch = self.epochs.get_mut(&creation).ok_or(CommitError::Missing)?;
         epoch.0 += 1;
+        let epoch = *epoch;
         draft.put(keys::key(Kind::Epoch, &[creation.0]), &[&epoch.0.to_be_bytes()]);
+        self.fold_one(creation, draft);
         self.ledgers.remove(&creation);
-        Ok(*epoch)
+        Ok(epoch)
     }
 
     pub(super) fn check(&self, creation: Creation, epoch: Epoch) -> Result<(), CommitError> {
@@ -86,11 +89,18 @@ impl Opened {
         }
         let unavailable = |error: ReadError| CommitError::Unavailable(error.to_string().into());
         if !self.ledgers.contains_key(&creation) {
-            // Its owner had opened it before the store was opened again.
+            // Its owner had opened it before the store was opened again, or a commit of this group failed.
+            self.commit(group)?;
             match ledger::load(&self.db, creation) {
                 Ok((_, facts)) => self.ledgers.insert(creation, facts),
                 Err(error) => return Ok(Err(unavailable(error))),
             };
+        }
+        let facts = self.ledgers.entry(creation).or_default();
+        if let Some(page) = facts.page_of_acks(&commit, self.first) {
+            let acks = facts.take_acks(commit, page);
+            self.put_acks(creation, &acks, group);
+            return Ok(Ok(()));
         }
         if let Err(error) = self.copy_chunks(creation, &commit, group)? {
             return Ok(Err(unavailable(error)));
@@ -100,12 +110,12 @@ impl Opened {
         let mut writing = Writing::new(&self.db, &group.draft, creation, facts, dead_events);
         for change in changes {
             if let Err(error) = writing.apply(change) {
-                // Half of it is remembered now: the next commit reads what there is.
-                self.ledgers.remove(&creation);
+                self.forget_ledger(creation, group)?;
                 return Ok(Err(unavailable(error)));
             }
         }
-        let draft = writing.finish_commit(self.opening, &mut self.next_settled);
+        let draft = writing.finish_commit(&mut self.next_settled);
+        self.ripe.remove(&creation);
         group.draft.merge(draft);
         if let Some(config) = config {
             let key = keys::key(Kind::Config, &[creation.0]);
@@ -113,17 +123,14 @@ impl Opened {
             self.configs.insert(creation, config);
             self.configs_changed = true;
         }
-        if at > self.committed_at {
-            self.committed_at = at;
-            let micros = at.as_micros().to_be_bytes();
-            group.draft.put(keys::meta(Meta::CommittedAt), &[&micros]);
-        }
+        self.committed_at = self.committed_at.max(at);
+        self.put_committed_at(&mut group.draft);
         Ok(Ok(()))
     }
 
     /// Copies the payloads of large events that are given up, before the rows that make them dead letters.
     pub(super) fn copy_chunks(
-        &self,
+        &mut self,
         creation: Creation,
         commit: &PreparedCommit,
         group: &mut Group,

@@ -222,7 +222,8 @@ async fn append_for_ever(store: Arc<SledStore>, prefix: String) {
     }
 }
 
-/// Commit `n` acks deliveries `3n + 1` and `3n + 2` and fails `3n + 3`; every second one then dies.
+/// Commit `n` acks deliveries `3n + 1` and `3n + 2` and fails `3n + 3`; every second one then dies. The acks of
+/// those are a commit of their own.
 async fn settle_for_ever(store: Arc<SledStore>) {
     let creation = match store.create(config("prs")).await {
         Ok(creation) | Err(CreateError::Exists(creation)) => creation,
@@ -248,13 +249,15 @@ async fn settle_for_ever(store: Arc<SledStore>) {
         if 3 * n > floor + 200 {
             floor += 100;
         }
-        let changes = vec![
-            done(1),
-            done(2),
-            Change::Open { sequence: sequence(3), record },
-            Change::Position { floor, scanned: 3 * n + 3 },
-        ];
-        commit(changes, Vec::new()).await.unwrap();
+        let position = |scanned| Change::Position { floor, scanned };
+        let acks = vec![done(1), done(2)];
+        let mut rest = vec![Change::Open { sequence: sequence(3), record }, position(3 * n + 3)];
+        if n % 2 == 0 {
+            commit([acks, vec![position(3 * n)]].concat(), Vec::new()).await.unwrap();
+        } else {
+            rest.splice(0..0, acks);
+        }
+        commit(rest, Vec::new()).await.unwrap();
         println!("settled {n}");
         if n % 2 == 0 {
             give_up(&store, creation, epoch, sequence(3)).await;

@@ -1,5 +1,6 @@
 //! What holds for the embedded store beyond the conformance suite: its files, its failures, and being killed.
 
+mod acks;
 mod check;
 mod dictionaries;
 mod files;

@@ -3,10 +3,17 @@
 use std::{fs, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use hookline_core::{
+    delivery::{Change, Settlement},
+    event::Sequence,
+};
 
 use super::{
-    super::{super::EventLog as _, Options, SledStore},
-    OPTIONS, at, event, noise, runtime, setting,
+    super::{
+        super::{Commit, EventLog as _, Ledger as _, conformance::copy},
+        Options, SledStore,
+    },
+    OPTIONS, at, config, event, noise, runtime, setting,
 };
 
 const APPENDERS: u64 = 128;
@@ -64,6 +71,44 @@ fn appends_per_second_with_128_appenders() {
         assert_eq!(*store.head().borrow(), count);
         store.close().await;
     });
+}
+
+#[test]
+#[ignore = "a measurement, in release: says how long a commit of an ack takes, and a recovery of such"]
+fn commits_of_acks_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { free_percent_min: 0, ..Options::default() };
+    let store = SledStore::open(folder.path(), options.clone()).unwrap();
+    let count: u64 = setting("HOOKLINE_BENCH_EACH").map_or(2_000, |each| each.parse().unwrap());
+    let left = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let creation = store.create(config("prs")).await.unwrap();
+        let (epoch, _) = store.open(creation).await.unwrap();
+        let mut times = Vec::new();
+        for n in 1..=count {
+            let settlement = Settlement {
+                consumer: "agent".to_owned(),
+                attempt: 1,
+                leased_at: at(0),
+                done_at: at(1),
+            };
+            let done = Change::Done { sequence: Sequence::new(n).unwrap(), settlement };
+            let changes = vec![done, Change::Position { floor: n, scanned: n }];
+            let secs = i64::try_from(n).unwrap();
+            let commit = Commit { changes, at: at(secs), ..Commit::default() };
+            let start = now();
+            store.commit(creation, epoch, commit).await.unwrap();
+            times.push(start.elapsed());
+        }
+        times.sort_unstable();
+        let of_1000 = |n: usize| times[times.len() * n / 1_000];
+        println!("{count} commits: p50 {:?}, p99 {:?}", of_1000(500), of_1000(990));
+        copy(folder.path(), left.path());
+        store.close().await;
+    });
+    let start = now();
+    drop(SledStore::open(left.path(), options).unwrap());
+    println!("opened in {:?}", start.elapsed());
 }
 
 /// Resident memory of this process, in bytes.
