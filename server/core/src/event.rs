@@ -81,7 +81,15 @@ impl EventId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         // `Uuid` would also take braces, URNs and bare digits; an id has one spelling only.
-        (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten().map(Self)
+        (text.len() == Self::TEXT_BYTES).then(|| Uuid::try_parse(text).ok()).flatten().map(Self)
+    }
+
+    /// How many bytes the text form has.
+    pub const TEXT_BYTES: usize = 36;
+
+    /// Writes the hyphenated text form into a buffer, and returns it.
+    pub fn write(self, buffer: &mut [u8; Self::TEXT_BYTES]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
     }
 
     /// Makes an id from its 16 bytes.

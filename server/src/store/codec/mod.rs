@@ -2,6 +2,8 @@
 //!
 //! The messages here are read by every later version: fields are added, never reused.
 
+mod message;
+
 mod config;
 
 mod facts;
@@ -17,6 +19,7 @@ use hookline_core::{
 use hookline_proto::v1 as proto;
 use prost::Message;
 
+use self::message::Writer;
 pub(super) use self::{
     config::{decode_config, encode_config},
     facts::{
@@ -74,37 +77,59 @@ pub(super) fn decode_dictionary(bytes: Bytes) -> Result<DictionaryRow, ReadError
     decode(bytes, "a dictionary")
 }
 
-/// Returns the part of an encoded event that is known before it has its place in the log.
+/// Returns the part of an encoded event that is known before it has its place in the log. There is room behind it for
+/// [`push_place`].
 pub(super) fn encode_content(content: &NewEvent, payload_size: u64) -> Vec<u8> {
-    proto::Event {
-        source: content.source.as_str().to_owned(),
-        event_type: content.event_type.as_str().to_owned(),
-        timestamp: Some(to_proto_time(content.timestamp)),
-        actor: content.actor.clone(),
-        resource_type: content.resource_type.clone(),
-        resource_id: content.resource_id.clone(),
-        metadata: content.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        delivery_key: content.delivery_key.clone(),
-        payload_size,
-        ..proto::Event::default()
+    let texts: [&str; 6] = [
+        content.source.as_str(),
+        content.event_type.as_str(),
+        &content.actor,
+        &content.resource_type,
+        &content.resource_id,
+        &content.delivery_key,
+    ];
+    let texts: usize = texts.iter().map(|text| text.len() + TEXT_AROUND).sum();
+    let pairs = content.metadata.iter();
+    let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 3 * TEXT_AROUND).sum();
+    let mut bytes = Vec::with_capacity(texts + pairs + NUMBERS_BYTES + PLACE_BYTES);
+    let mut event = Writer(&mut bytes);
+    event.text(3, content.source.as_str());
+    event.text(4, content.event_type.as_str());
+    event.small_message(5, |time| write_time(time, content.timestamp));
+    event.text(6, &content.actor);
+    event.text(7, &content.resource_type);
+    event.text(8, &content.resource_id);
+    for (key, value) in &content.metadata {
+        event.pair(10, key, value);
     }
-    .encode_to_vec()
+    event.text(12, &content.delivery_key);
+    event.number(13, payload_size);
+    bytes
 }
 
-/// Returns the part of an encoded event that gives it its place. Appended to its content, the two are one message.
-pub(super) fn encode_place(id: EventId, sequence: Sequence, received_at: Timestamp) -> Vec<u8> {
-    proto::Event {
-        id: id.to_string(),
-        sequence: sequence.get(),
-        received_at: Some(to_proto_time(received_at)),
-        ..proto::Event::default()
-    }
-    .encode_to_vec()
+/// What stands before a text of up to 2 MB: the number of its field, and its length.
+const TEXT_AROUND: usize = 4;
+/// The most that the time of an event and the size of its payload take.
+const NUMBERS_BYTES: usize = 19 + 11;
+/// The most that an event's place takes: its id, its sequence and the time of receipt.
+const PLACE_BYTES: usize = 38 + 11 + 19;
+
+/// Adds the part of an encoded event that gives it its place to its content: the two are one message.
+pub(super) fn push_place(
+    content: &mut Vec<u8>,
+    id: EventId,
+    sequence: Sequence,
+    received_at: Timestamp,
+) {
+    let mut event = Writer(content);
+    event.text(1, id.write(&mut [0; EventId::TEXT_BYTES]));
+    event.number(2, sequence.get());
+    event.small_message(11, |time| write_time(time, received_at));
 }
 
-/// Returns the fields of an [`EntryRow`] that hold the payload.
-pub(super) fn encode_packed(packed: &Packed) -> Vec<u8> {
-    packed_row(packed).encode_to_vec()
+/// Returns how many bytes [`push_packed`] adds.
+pub(super) fn packed_len(packed: &Packed) -> usize {
+    packed_row(packed).encoded_len()
 }
 
 fn packed_row(packed: &Packed) -> EntryRow {
@@ -119,25 +144,25 @@ fn packed_row(packed: &Packed) -> EntryRow {
     }
 }
 
-/// Puts an [`EntryRow`] together of its encoded parts, as field `1` of the message around it.
-pub(super) fn push_entry(row: &mut Vec<u8>, content: &[u8], place: &[u8], packed: &[u8]) {
+/// Adds an [`EntryRow`] of an encoded event and its payload, as field `1` of the message around it.
+pub(super) fn push_entry(row: &mut Vec<u8>, event: &[u8], packed: &Packed) {
     const FIELD_1_OF_BYTES: u8 = 0x0a;
-    let event_bytes = content.len() + place.len();
-    let entry_bytes = 1 + prost::length_delimiter_len(event_bytes) + event_bytes + packed.len();
-    for len in [entry_bytes, event_bytes] {
+    let packed = packed_row(packed);
+    let entry_bytes =
+        1 + prost::length_delimiter_len(event.len()) + event.len() + packed.encoded_len();
+    for len in [entry_bytes, event.len()] {
         row.push(FIELD_1_OF_BYTES);
         prost::encode_length_delimiter(len, row).expect("a vector grows");
     }
-    for part in [content, place, packed] {
-        row.extend_from_slice(part);
-    }
+    row.extend_from_slice(event);
+    packed.encode(row).expect("a vector grows");
 }
 
 /// Returns the bytes of an entry with its payload in this form: an [`EntryRow`].
 pub(super) fn encode_entry(entry: &Entry, packed: &Packed) -> Vec<u8> {
     let event = &entry.event;
     let mut bytes = encode_content(&event.content, entry.payload_size);
-    bytes.extend(encode_place(event.id, event.sequence, event.received_at));
+    push_place(&mut bytes, event.id, event.sequence, event.received_at);
     let event = proto::Event::decode(Bytes::from(bytes)).expect("it was encoded just now");
     EntryRow { event: Some(event), ..packed_row(packed) }.encode_to_vec()
 }
@@ -179,10 +204,11 @@ pub(super) fn entry(row: EntryRow, dead_letter: Option<Creation>) -> Result<Entr
     })
 }
 
-fn to_proto_time(time: Timestamp) -> prost_types::Timestamp {
+/// Writes a time as a `google.protobuf.Timestamp`.
+fn write_time(message: &mut Writer<'_>, time: Timestamp) {
     let micros = time.as_micros();
-    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).expect("below 10^9");
-    prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+    message.number(1, micros.div_euclid(1_000_000).cast_unsigned());
+    message.number(2, micros.rem_euclid(1_000_000).cast_unsigned() * 1_000);
 }
 
 fn from_proto_time(time: Option<prost_types::Timestamp>) -> Result<Timestamp, ReadError> {
@@ -201,3 +227,6 @@ pub(super) fn sequence(number: u64) -> Result<Sequence, ReadError> {
 pub(super) fn timestamp(micros: i64) -> Result<Timestamp, ReadError> {
     Timestamp::from_micros(micros).ok_or_else(|| damaged(format!("the time `{micros}`")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,17 +183,26 @@ pub(super) fn number(key: &[u8], place: usize) -> Result<u64, ReadError> {
     bytes.map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(|| damaged("a key is too short"))
 }
 
+/// What a value begins with.
+pub(super) const CHECKSUM_BYTES: usize = 4;
+
 /// Returns a value with its checksum.
 pub(super) fn seal(parts: &[&[u8]]) -> Vec<u8> {
-    let mut value = vec![0; 4];
-    value.reserve_exact(parts.iter().map(|part| part.len()).sum());
+    let content_bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let mut value = Vec::with_capacity(CHECKSUM_BYTES + content_bytes);
+    value.resize(CHECKSUM_BYTES, 0);
     for part in parts {
         value.extend_from_slice(part);
     }
-    let (checksum, content) =
-        value.split_first_chunk_mut().expect("a value begins with its checksum");
-    *checksum = crc32fast::hash(content).to_be_bytes();
+    seal_in_place(&mut value);
     value
+}
+
+/// Writes the checksum of a value into the room that was left for it.
+pub(super) fn seal_in_place(value: &mut [u8]) {
+    let (checksum, content) =
+        value.split_first_chunk_mut::<CHECKSUM_BYTES>().expect("a value begins with its checksum");
+    *checksum = crc32fast::hash(content).to_be_bytes();
 }
 
 /// Checks a value and returns what was sealed.

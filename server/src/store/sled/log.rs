@@ -20,7 +20,7 @@ use super::{
     db_error, dedupe, draft,
     index::{self, Marks},
     keys::{self, Kind},
-    pack::{Encoded, Pack},
+    pack::Pack,
     tail::{Room, take_within},
 };
 
@@ -39,7 +39,8 @@ pub(super) struct Prepared {
     pub(super) content: NewEvent,
     pub(super) payload_size: u64,
     pub(super) packed: Packed,
-    pub(super) encoded: Encoded,
+    /// As [`codec::encode_content`] returns it.
+    pub(super) encoded: Vec<u8>,
     /// Sealed values.
     pub(super) chunks: Vec<Vec<u8>>,
     /// How many bytes it adds to the log, without indexes.
@@ -56,7 +57,12 @@ impl Prepared {
     /// Returns about how much memory it takes.
     pub(super) fn bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(Vec::len).sum();
-        2 * (self.encoded.content.len() + self.encoded.packed.len()) + chunks
+        2 * self.bytes_in_pack() + chunks
+    }
+
+    /// Returns how many bytes it adds to a pack, without its place.
+    pub(super) fn bytes_in_pack(&self) -> usize {
+        self.encoded.len() + codec::packed_len(&self.packed)
     }
 }
 
@@ -101,12 +107,9 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
             (small, Vec::new())
         }
     };
-    let encoded = Encoded {
-        content: codec::encode_content(&content, payload_size),
-        packed: codec::encode_packed(&packed),
-    };
+    let encoded = codec::encode_content(&content, payload_size);
     let in_chunks: usize = chunks.iter().map(Vec::len).sum();
-    let weight = encoded.content.len() + encoded.packed.len() + in_chunks;
+    let weight = encoded.len() + codec::packed_len(&packed) + in_chunks;
     let weight = u64::try_from(weight).expect("a length fits 64 bits");
     let fingerprint = dedupe::fingerprint(&content);
     let body_fingerprint = dedupe::body_fingerprint(&content);

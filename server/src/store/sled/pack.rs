@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hookline_core::{
-    event::{EventId, Sequence},
-    time::Timestamp,
-};
+use hookline_core::{event::Sequence, time::Timestamp};
 use prost::Message;
 
 use super::{
     super::{
-        Entry, ReadError,
+        Entry, Packed, ReadError,
         codec::{self, damaged},
     },
     keys,
@@ -23,6 +20,8 @@ pub(super) const PACK_BYTES: usize = 16 * 1024;
 
 /// What stands before the events: times of receipt of the first and the last, and how many they are.
 const HEADER_BYTES: usize = 8 + 8 + 4;
+/// What stands before them in a value.
+const BEFORE_EVENTS: usize = keys::CHECKSUM_BYTES + HEADER_BYTES;
 
 /// A pack that is being filled.
 #[derive(Debug)]
@@ -31,37 +30,28 @@ pub(super) struct Filling {
     first_received: Timestamp,
     last_received: Timestamp,
     count: u32,
-    entries: Vec<u8>,
-}
-
-/// An event's parts, encoded by who brings it.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    pub(super) content: Vec<u8>,
-    pub(super) packed: Vec<u8>,
+    /// The value as it will be: room for its checksum and its header, then the events.
+    value: Vec<u8>,
 }
 
 impl Filling {
     pub(super) fn new(first: Sequence, received_at: Timestamp) -> Self {
-        Self {
-            first,
-            first_received: received_at,
-            last_received: received_at,
-            count: 0,
-            entries: Vec::new(),
-        }
+        // What stands around the last event that is taken in goes beyond it, seldom.
+        let mut value = Vec::with_capacity(BEFORE_EVENTS + PACK_BYTES);
+        value.resize(BEFORE_EVENTS, 0);
+        Self { first, first_received: received_at, last_received: received_at, count: 0, value }
     }
 
     /// Whether another event of this size should begin a pack of its own.
-    pub(super) fn is_full_for(&self, encoded: &Encoded) -> bool {
-        self.count > 0
-            && self.entries.len() + encoded.content.len() + encoded.packed.len() > PACK_BYTES
+    pub(super) fn is_full_for(&self, bytes: usize) -> bool {
+        self.count > 0 && self.value.len() - BEFORE_EVENTS + bytes > PACK_BYTES
     }
 
+    /// Takes in an encoded event and its payload.
     pub(super) fn push(
         &mut self,
-        encoded: &Encoded,
-        id: EventId,
+        event: &[u8],
+        packed: &Packed,
         sequence: Sequence,
         received_at: Timestamp,
     ) {
@@ -70,20 +60,22 @@ impl Filling {
             sequence.get(),
             "the sequences of a pack have no gaps"
         );
-        let place = codec::encode_place(id, sequence, received_at);
-        codec::push_entry(&mut self.entries, &encoded.content, &place, &encoded.packed);
+        codec::push_entry(&mut self.value, event, packed);
         self.count += 1;
         self.last_received = received_at;
     }
 
     /// Returns the pack as a value.
-    pub(super) fn seal(&self) -> Vec<u8> {
-        keys::seal(&[
-            &self.first_received.as_micros().to_be_bytes(),
+    pub(super) fn seal(mut self) -> Vec<u8> {
+        let header = [
+            &self.first_received.as_micros().to_be_bytes()[..],
             &self.last_received.as_micros().to_be_bytes(),
             &self.count.to_be_bytes(),
-            &self.entries,
-        ])
+        ];
+        let room = self.value.get_mut(keys::CHECKSUM_BYTES..BEFORE_EVENTS);
+        room.expect("it was left there").copy_from_slice(&header.concat());
+        keys::seal_in_place(&mut self.value);
+        self.value
     }
 }
 

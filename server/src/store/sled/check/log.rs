@@ -292,7 +292,7 @@ pub(super) fn whole_payload(
 /// Returns what the log counts of an event.
 fn weight(entry: &Entry, chunks: u64) -> u64 {
     let content = codec::encode_content(&entry.event.content, entry.payload_size).len();
-    let packed = codec::encode_packed(&entry.packed).len();
+    let packed = codec::packed_len(&entry.packed);
     u64::try_from(content + packed).unwrap_or(u64::MAX).saturating_add(chunks)
 }
 

@@ -28,21 +28,20 @@ impl Opened {
     /// The outer error fails the whole group; the inner one this call alone.
     pub(super) fn append(
         &mut self,
-        events: Vec<Prepared>,
+        mut events: Vec<Prepared>,
         received_at: Timestamp,
         group: &mut Group,
         shared: &Shared,
     ) -> Result<Result<Vec<Appended>, AppendError>, Failure> {
         let received_at = received_at.max(self.last_received);
-        let mut answers = Vec::with_capacity(events.len());
-        let mut new: Vec<(Prepared, EventId, Sequence)> = Vec::with_capacity(events.len());
+        let mut answers: Vec<Appended> = Vec::with_capacity(events.len());
         let mut next = self.next_sequence();
         // By source and key: of several in one call, the first stays.
         let mut keys_of_call = HashMap::new();
-        for event in events {
-            let key = event
-                .fingerprint
-                .map(|_| (event.content.source.clone(), event.content.delivery_key.clone()));
+        let has_several = 1 < events.len();
+        for event in &events {
+            let (source, key) = (&event.content.source, &event.content.delivery_key);
+            let key = event.fingerprint.filter(|_| has_several).map(|_| (source, key));
             let first = match key.as_ref().and_then(|key| keys_of_call.get(key)) {
                 Some((id, sequence)) => Some(Appended {
                     id: *id,
@@ -50,7 +49,7 @@ impl Opened {
                     duplicate: true,
                     replayed: false,
                 }),
-                None => match self.first_of(&event, received_at, group, shared) {
+                None => match self.first_of(event, received_at, group, shared) {
                     Ok(first) => first,
                     Err(error) => {
                         return Ok(Err(AppendError::Unavailable(error.to_string().into())));
@@ -68,19 +67,23 @@ impl Opened {
                 keys_of_call.insert(key, (id, sequence));
             }
             answers.push(Appended { id, sequence, duplicate: false, replayed: false });
-            new.push((event, id, sequence));
         }
-        for (event, _, sequence) in &mut new {
+        for (event, answer) in events.iter_mut().zip(&answers) {
+            if answer.duplicate {
+                continue;
+            }
             for (chunk, number) in std::mem::take(&mut event.chunks).into_iter().zip(0..) {
-                group.draft.put_sealed(keys::chunk(None, *sequence, number), chunk);
+                group.draft.put_sealed(keys::chunk(None, answer.sequence, number), chunk);
                 self.commit_when_large(group)?;
             }
         }
-        if new.len() > 1 {
+        if 1 < answers.iter().filter(|answer| !answer.duplicate).count() {
             group.draft.keep_whole();
         }
-        for (event, id, sequence) in new {
-            self.place(event, id, sequence, received_at, group);
+        for (event, answer) in events.into_iter().zip(&answers) {
+            if !answer.duplicate {
+                self.place(event, answer.id, answer.sequence, received_at, group);
+            }
         }
         Ok(Ok(answers))
     }
@@ -160,13 +163,14 @@ impl Opened {
     /// Gives an event its place in the log.
     pub(super) fn place(
         &mut self,
-        event: Prepared,
+        mut event: Prepared,
         id: EventId,
         sequence: Sequence,
         received_at: Timestamp,
         group: &mut Group,
     ) {
-        if group.pack.as_ref().is_some_and(|pack| pack.is_full_for(&event.encoded)) {
+        let bytes = event.bytes_in_pack();
+        if group.pack.as_ref().is_some_and(|pack| pack.is_full_for(bytes)) {
             seal_pack(group);
         }
         self.weigh(sequence, &event, group);
@@ -174,7 +178,8 @@ impl Opened {
             self.need_dictionary(dictionary, sequence, &mut group.draft);
         }
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
-        pack.push(&event.encoded, id, sequence, received_at);
+        codec::push_place(&mut event.encoded, id, sequence, received_at);
+        pack.push(&event.encoded, &event.packed, sequence, received_at);
         let row = self.index.push(sequence.get(), &event.content, event.marks);
         if let Some(row) = row {
             let block = index::block_of(sequence.get());
