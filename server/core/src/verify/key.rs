@@ -63,7 +63,10 @@ impl Encoding {
     pub(super) fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Raw => Some(text.to_vec()),
-            Self::Hex => hex::decode(text).ok(),
+            Self::Hex => {
+                let mut bytes = vec![0; text.len() / 2];
+                hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
+            }
             Self::Base64 => BASE64.decode(text).ok(),
             Self::Base64Url => BASE64_URL.decode(text).ok(),
         }
@@ -138,26 +141,30 @@ pub(super) type Pieces<'m> = [&'m [u8]];
 impl Key {
     /// Whether one of the candidates is this key's signature of the pieces. All comparisons take the same time wherever
     /// the first difference is.
-    pub(super) fn verifies(&self, pieces: &Pieces<'_>, candidates: &[Vec<u8>]) -> bool {
+    pub(super) fn verifies<'c>(
+        &self,
+        pieces: &Pieces<'_>,
+        mut candidates: impl Iterator<Item = &'c [u8]>,
+    ) -> bool {
         match self {
             Self::HmacSha1(mac) => verifies_mac(mac, pieces, candidates),
             Self::HmacSha256(mac) => verifies_mac(mac, pieces, candidates),
             Self::HmacSha512(mac) => verifies_mac(mac, pieces, candidates),
             Self::Secret(_) => {
                 let hash = sha256(pieces);
-                candidates.iter().any(|candidate| is_same(&hash, candidate))
+                candidates.any(|candidate| is_same(&hash, candidate))
             }
-            Self::Token(token) => candidates.iter().any(|candidate| is_same(token, candidate)),
+            Self::Token(token) => candidates.any(|candidate| is_same(token, candidate)),
             Self::Ed25519(key) => {
                 let message = pieces.concat();
                 let mut signatures =
-                    candidates.iter().filter_map(|bytes| EdSignature::from_slice(bytes).ok());
+                    candidates.filter_map(|bytes| EdSignature::from_slice(bytes).ok());
                 signatures.any(|signature| key.verify_strict(&message, &signature).is_ok())
             }
             Self::EcdsaP256(key) => {
                 let message = pieces.concat();
                 let mut signatures =
-                    candidates.iter().filter_map(|bytes| EcSignature::from_der(bytes).ok());
+                    candidates.filter_map(|bytes| EcSignature::from_der(bytes).ok());
                 signatures.any(|signature| key.verify(&message, &signature).is_ok())
             }
         }
@@ -177,10 +184,14 @@ impl Key {
     }
 }
 
-fn verifies_mac<M: Mac + Clone>(mac: &M, pieces: &Pieces<'_>, candidates: &[Vec<u8>]) -> bool {
+fn verifies_mac<'c, M: Mac + Clone>(
+    mac: &M,
+    pieces: &Pieces<'_>,
+    mut candidates: impl Iterator<Item = &'c [u8]>,
+) -> bool {
     let mut mac = mac.clone();
     pieces.iter().for_each(|piece| mac.update(piece));
-    candidates.iter().any(|candidate| mac.clone().verify_slice(candidate).is_ok())
+    candidates.any(|candidate| mac.clone().verify_slice(candidate).is_ok())
 }
 
 fn sha256(pieces: &Pieces<'_>) -> [u8; 32] {

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use self::{
     key::Key,
     message::Message,
+    parse::Candidate,
     scheme::{Part, Place, TimePlace},
 };
 use crate::{
@@ -135,7 +136,7 @@ impl<'a> Checked<'a> {
         if matches!(scheme.place, Place::Body(_)) {
             let token = found.token.as_deref();
             let token = token.ok_or_else(|| VerifyError::Missing(scheme.place.name()))?;
-            let candidates = [vec![token.as_bytes().to_vec()]];
+            let candidates = [Candidate { proof: 0, bytes: token.as_bytes().to_vec() }];
             let found = self.source.keyring().find(chosen, &Message::default(), &candidates, now);
             found.ok_or_else(|| VerifyError::Wrong(scheme.place.name()))?;
         }
@@ -255,22 +256,24 @@ impl Keyring {
         Ok(Self(held))
     }
 
-    /// Returns the live secret that made one of the candidates, which come for each proof of the scheme.
+    /// Returns the live secret that made one of the candidates.
     fn find(
         &self,
         chosen: Chosen<'_>,
         message: &Message<'_, '_>,
-        candidates: &[Vec<Vec<u8>>],
+        candidates: &[Candidate],
         now: Timestamp,
     ) -> Option<&Secret> {
         let is_genuine = |held: &&Held| {
-            let of_proof = candidates.get(held.proof).map_or(&[][..], Vec::as_slice);
-            let may_be =
-                held.scheme == chosen.index && held.secret.is_live(now) && !of_proof.is_empty();
+            let of_proof = candidates.iter().filter(|candidate| candidate.is_for(held.proof));
+            let of_proof = of_proof.map(|candidate| &candidate.bytes[..]);
+            let may_be = held.scheme == chosen.index
+                && held.secret.is_live(now)
+                && of_proof.clone().next().is_some();
             may_be
                 && message.urls().any(|url| {
                     let pieces = message.pieces(chosen.scheme, &url, held.key.secret());
-                    held.key.verifies(&pieces, of_proof)
+                    held.key.verifies(&pieces, of_proof.clone())
                 })
         };
         self.0.iter().find(is_genuine).map(|held| &held.secret.secret)

@@ -17,8 +17,21 @@ pub(super) struct Parsed<'h> {
     /// As it is written; empty if the scheme has no time, or has it in the body.
     pub(super) time_text: &'h str,
     pub(super) time: Option<Timestamp>,
-    /// For each proof of the scheme, the signatures that are written as its are.
-    pub(super) candidates: Vec<Vec<Vec<u8>>>,
+    /// The signatures that are written as those of one of the scheme's proofs are.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// What may be a signature, decoded.
+pub(super) struct Candidate {
+    /// The place of its proof in the scheme.
+    pub(super) proof: usize,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Candidate {
+    pub(super) const fn is_for(&self, proof: usize) -> bool {
+        self.proof == proof
+    }
 }
 
 impl Scheme {
@@ -28,7 +41,7 @@ impl Scheme {
         request: Request<'h>,
     ) -> Result<Parsed<'h>, VerifyError> {
         let malformed = || VerifyError::Malformed(self.place.name());
-        let mut candidates = vec![Vec::new(); self.proofs.len()];
+        let mut candidates: Vec<Candidate> = Vec::new();
         let mut time_item: Option<&str> = None;
         for item in text.split(|c| Some(c) == self.items).map(str::trim_ascii) {
             let (label, value) = match self.field {
@@ -38,17 +51,18 @@ impl Scheme {
                 },
                 None => ("", item),
             };
-            for (proof, candidates) in self.proofs.iter().zip(&mut candidates) {
+            for (index, proof) in self.proofs.iter().enumerate() {
                 let is_it = if proof.primitive == Primitive::Token {
                     // The scheme of an `Authorization` is the same in any case (RFC 9110, section 11.1).
                     proof.label.eq_ignore_ascii_case(label)
                 } else {
                     proof.label == label
                 };
-                if is_it && candidates.len() < proof.primitive.candidates_max() {
+                let count = candidates.iter().filter(|candidate| candidate.is_for(index)).count();
+                if is_it && count < proof.primitive.candidates_max() {
                     let decoded = self.encoding.decode(value.as_bytes());
-                    candidates
-                        .extend(decoded.filter(|bytes| proof.primitive.has_size(bytes.len())));
+                    let decoded = decoded.filter(|bytes| proof.primitive.has_size(bytes.len()));
+                    candidates.extend(decoded.map(|bytes| Candidate { proof: index, bytes }));
                 }
             }
             if matches!(self.time.as_ref().map(|time| &time.place), Some(TimePlace::Item(name)) if name == label)
@@ -59,7 +73,7 @@ impl Scheme {
                 time_item = Some(value);
             }
         }
-        if candidates.iter().all(Vec::is_empty) {
+        if candidates.is_empty() {
             return Err(malformed());
         }
         let Some(time) = &self.time else {
