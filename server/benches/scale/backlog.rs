@@ -170,12 +170,12 @@ fn event(number: usize) -> NewEvent {
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse("push").unwrap(),
         timestamp: Timestamp::EPOCH,
-        actor: "octocat".to_owned(),
-        resource_type: "repository".to_owned(),
-        resource_id: format!("octo/hello-{}", number % 50),
+        actor: "octocat".into(),
+        resource_type: "repository".into(),
+        resource_id: format!("octo/hello-{}", number % 50).into(),
         payload: Bytes::from(format!(r#"{{"ref":"refs/heads/{number}","forced":false}}"#)),
         metadata: [].into(),
-        delivery_key: String::new(),
+        delivery_key: "".into(),
         replay_window: None,
     }
 }

@@ -156,12 +156,12 @@ fn event(number: usize, bodies: &[Bytes]) -> NewEvent {
         source: SourceName::parse(sources.get(number % 5).copied().unwrap_or("github")).unwrap(),
         event_type: EventType::parse(kind).unwrap(),
         timestamp: Timestamp::EPOCH,
-        actor: format!("actor-{}", spread % ACTORS),
-        resource_type: "pull_request".to_owned(),
-        resource_id: format!("octo/hello#{}", spread / ACTORS % RESOURCES),
+        actor: format!("actor-{}", spread % ACTORS).into(),
+        resource_type: "pull_request".into(),
+        resource_id: format!("octo/hello#{}", spread / ACTORS % RESOURCES).into(),
         payload: bodies.get(number % bodies.len()).cloned().unwrap_or_default(),
-        metadata: [("content_type".to_owned(), "application/json".to_owned())].into(),
-        delivery_key: format!("key-{number}"),
+        metadata: [("content_type", "application/json")].into(),
+        delivery_key: format!("key-{number}").into(),
         replay_window: None,
     }
 }

@@ -1,11 +1,11 @@
 //! Events, their names and their parts. What is made here is valid: the rest of the code does not check again.
 
-use std::{borrow::Borrow, collections::BTreeMap, fmt, num::NonZeroU64, time::Duration};
+use std::{borrow::Borrow, fmt, num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::time::Timestamp;
+use crate::{metadata::Metadata, text::SmolStr, time::Timestamp};
 
 /// The most bytes of a source's name (DESIGN: section 5).
 pub const SOURCE_BYTES_MAX: usize = 64;
@@ -178,7 +178,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, dots: $dots:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Parses a name.
@@ -237,7 +237,11 @@ impl EventType {
     /// `[a-z0-9_.-]` becomes `_`, and what is beyond 128 bytes is cut off. `None` for empty text.
     #[must_use]
     pub fn normalize(raw: &str) -> Option<Self> {
-        let text: String = raw
+        // Most are written so already.
+        if let Ok(event_type) = Self::parse(raw) {
+            return Some(event_type);
+        }
+        let text: SmolStr = raw
             .chars()
             .take(EVENT_TYPE_BYTES_MAX)
             .map(|c| match c.to_ascii_lowercase() {
@@ -246,7 +250,7 @@ impl EventType {
                 _ => '_',
             })
             .collect();
-        (!text.is_empty()).then(|| Self(text.into()))
+        (!text.is_empty()).then_some(Self(text))
     }
 
     /// Returns `unparsed`: the type of a verified body that could not be read.
@@ -266,17 +270,17 @@ pub struct NewEvent {
     /// When it happened, by the provider; the time of receipt where that is not known.
     pub timestamp: Timestamp,
     /// Who did it; empty if unknown.
-    pub actor: String,
+    pub actor: SmolStr,
     /// What kind of thing it happened to; empty if there is none.
-    pub resource_type: String,
+    pub resource_type: SmolStr,
     /// Which thing it happened to; empty if there is none.
-    pub resource_id: String,
+    pub resource_id: SmolStr,
     /// The body as posted.
     pub payload: Bytes,
-    /// Facts about the event and its transport. Ordered, so that an event has one encoding.
-    pub metadata: BTreeMap<String, String>,
+    /// Facts about the event and its transport.
+    pub metadata: Metadata,
     /// The provider's id of the delivery, for dedupe; empty: never deduped.
-    pub delivery_key: String,
+    pub delivery_key: SmolStr,
     /// How long ago an event of the same source and body (see [`NewEvent::body_hash`]) makes this one its replay,
     /// whatever their delivery keys are; `None`: never. Asked when the event is appended, and not kept.
     pub replay_window: Option<Duration>,
@@ -286,7 +290,7 @@ impl NewEvent {
     /// Returns the hash of its body, where its source looks for replays: the metadata [`METADATA_BODY_HASH`].
     #[must_use]
     pub fn body_hash(&self) -> Option<&str> {
-        self.metadata.get(METADATA_BODY_HASH).map(String::as_str)
+        self.metadata.get(METADATA_BODY_HASH)
     }
 }
 

@@ -6,6 +6,8 @@ pub mod time;
 
 pub mod text;
 
+pub mod metadata;
+
 pub mod event;
 
 pub mod rate;

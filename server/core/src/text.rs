@@ -1,13 +1,21 @@
 //! Text that is bounded: what is beyond the bound is cut off.
 
+pub use smol_str::SmolStr;
+use smol_str::SmolStrBuilder;
+
 /// Cuts text to at most `bytes_max` bytes, at the boundary of a character, and gives back the memory of the rest.
 #[must_use]
-pub fn cut(mut text: String, bytes_max: usize) -> String {
-    if bytes_max < text.len() {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.shrink_to_fit();
-    }
-    text
+pub fn cut<T: AsRef<str> + for<'t> From<&'t str>>(text: T, bytes_max: usize) -> T {
+    let whole = text.as_ref();
+    let (kept, rest) = whole.split_at(whole.floor_char_boundary(bytes_max));
+    if rest.is_empty() { text } else { kept.into() }
+}
+
+/// Puts parts together.
+pub(crate) fn join<const N: usize>(parts: [&str; N]) -> SmolStr {
+    let mut text = SmolStrBuilder::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.push_str(part));
+    text.finish()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hookline_core::{
     delivery::{Attempt, AttemptEnd, Reason},
     event::{DEAD_LETTER_SOURCE, Event, EventType, NewEvent, SourceName, SubscriptionName},
+    metadata::Metadata,
     planted::{Bug, is_planted},
 };
 use serde::Serialize;
@@ -31,15 +32,15 @@ pub(super) fn announce(
     let event = &row.entry.event;
     let id = DeadLetterId::of(row);
     let reason = reason_name(row.letter.reason);
-    let mut metadata = BTreeMap::from([
-        ("dead_letter_id".to_owned(), id.to_string()),
-        ("event_id".to_owned(), event.id.to_string()),
-        (SUBJECT.to_owned(), event.subject()),
-        ("reason".to_owned(), reason.to_owned()),
-        ("content_type".to_owned(), "application/json".to_owned()),
+    let mut metadata = Metadata::from([
+        ("dead_letter_id", id.to_string().as_str()),
+        ("event_id", &event.id.to_string()),
+        (SUBJECT, &event.subject()),
+        ("reason", reason),
+        ("content_type", "application/json"),
     ]);
     if let Some(trace) = event.content.metadata.get("traceparent") {
-        metadata.insert("traceparent".to_owned(), trace.clone());
+        metadata.insert("traceparent", trace);
     }
     NewEvent {
         source: SourceName::parse(DEAD_LETTER_SOURCE).expect("it is a source's name"),
@@ -51,7 +52,11 @@ pub(super) fn announce(
         resource_id: event.content.resource_id.clone(),
         payload: body(subscription, row, &id, payload),
         metadata,
-        delivery_key: if is_planted(Bug::AnnouncedTwice) { String::new() } else { id.to_string() },
+        delivery_key: if is_planted(Bug::AnnouncedTwice) {
+            "".into()
+        } else {
+            id.to_string().into()
+        },
         replay_window: None,
     }
 }
@@ -103,7 +108,7 @@ struct EventJson<'a> {
     resource_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
-    metadata: &'a BTreeMap<String, String>,
+    metadata: BTreeMap<&'a str, &'a str>,
     received_at: String,
     delivery_key: &'a str,
     payload_size: String,
@@ -129,7 +134,7 @@ impl<'a> EventJson<'a> {
             resource_type: &content.resource_type,
             resource_id: &content.resource_id,
             payload: payload.filter(|_| json.is_none()).map(|bytes| STANDARD.encode(bytes)),
-            metadata: &content.metadata,
+            metadata: content.metadata.iter().collect(),
             received_at: event.received_at.to_string(),
             delivery_key: &content.delivery_key,
             payload_size: payload_size.to_string(),

@@ -60,7 +60,7 @@ impl Broker {
         if event.source.as_str() != DEAD_LETTER_SOURCE {
             return true;
         }
-        let original = event.metadata.get(announcement::SUBJECT).and_then(|text| subject(text));
+        let original = event.metadata.get(announcement::SUBJECT).and_then(subject);
         let is_original_within = original.is_some_and(|(source, event_type)| {
             // The dead letter of a dead letter's subscriber tells no more of what was first given up than its subject.
             set.matches(&source, &event_type)

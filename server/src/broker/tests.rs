@@ -101,12 +101,12 @@ pub(super) fn event(event_type: &str) -> NewEvent {
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse(event_type).unwrap(),
         timestamp: Timestamp::EPOCH,
-        actor: "octocat".to_owned(),
-        resource_type: String::new(),
-        resource_id: String::new(),
+        actor: "octocat".into(),
+        resource_type: "".into(),
+        resource_id: "".into(),
         payload: Bytes::from_static(br#"{"zen":"Anything added dilutes everything else."}"#),
         metadata: [].into(),
-        delivery_key: String::new(),
+        delivery_key: "".into(),
         replay_window: None,
     }
 }

@@ -70,16 +70,20 @@ pub(super) fn bare_event(entry: &Entry) -> v1::Event {
         source: content.source.to_string(),
         event_type: content.event_type.to_string(),
         timestamp: Some(timestamp(content.timestamp)),
-        actor: content.actor.clone(),
-        resource_type: content.resource_type.clone(),
-        resource_id: content.resource_id.clone(),
+        actor: content.actor.to_string(),
+        resource_type: content.resource_type.to_string(),
+        resource_id: content.resource_id.to_string(),
         payload: bytes::Bytes::new(),
-        metadata: content.metadata.clone(),
+        metadata: content.metadata.iter().map(owned).collect(),
         received_at: Some(timestamp(event.received_at)),
-        delivery_key: content.delivery_key.clone(),
+        delivery_key: content.delivery_key.to_string(),
         payload_size: entry.payload_size,
         payload_json: None,
     }
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }
 
 pub(super) fn delivery(

@@ -12,6 +12,7 @@ use hookline_core::{
     event::{EventType, NewEvent, SOURCE_BYTES_MAX},
     normalize::{Answer, Received, Reply, probe, receive},
     source::Source,
+    text::SmolStr,
     time::Timestamp,
     verify::{self, VerifyError},
 };
@@ -223,20 +224,20 @@ fn verify_request<'a>(parts: &'a Parts, body: &'a Bytes) -> verify::Request<'a> 
 }
 
 /// Returns what the log lines will say of the events.
-fn labels(events: &[NewEvent]) -> Vec<(EventType, String)> {
+fn labels(events: &[NewEvent]) -> Vec<(EventType, SmolStr)> {
     let label = |event: &NewEvent| (event.event_type.clone(), event.delivery_key.clone());
     events.iter().map(label).collect()
 }
 
 /// Logs events that are durable.
-fn tell(source: &Source, appended: &[Appended], labels: Vec<(EventType, String)>) {
+fn tell(source: &Source, appended: &[Appended], labels: Vec<(EventType, SmolStr)>) {
     for (event, (event_type, delivery_key)) in appended.iter().zip(labels) {
         tracing::debug!(
             event_id = %event.id,
             sequence = event.sequence.get(),
             source = %source.name(),
             subject = %format_args!("{}/{event_type}", source.name()),
-            delivery_key,
+            delivery_key = delivery_key.as_str(),
             duplicate = event.duplicate,
             replayed = event.replayed,
             "webhook taken"

@@ -47,7 +47,7 @@ impl Traced {
     pub(super) fn mark(&self, events: &mut [NewEvent]) -> Context {
         let context = self.context.child();
         for event in events {
-            event.metadata.insert(TRACEPARENT.to_owned(), context.traceparent());
+            event.metadata.insert(TRACEPARENT, context.traceparent());
         }
         context
     }

@@ -257,7 +257,7 @@ impl Entry {
             Packed::Chunked { .. } => 0,
         };
         let texts = [&content.actor, &content.resource_type, &content.resource_id];
-        let texts: usize = texts.map(String::len).iter().sum();
+        let texts: usize = texts.map(|text| text.len()).iter().sum();
         ENTRY_BYTES + texts + content.delivery_key.len() + metadata + payload
     }
 }

@@ -92,12 +92,12 @@ impl Traces {
     /// Returns the `traceparent` that is handed out with an attempt at an event with this one: the attempt's span, if it will
     /// have one, so that what the agent does hangs below it; else the event's own.
     #[must_use]
-    pub fn of_attempt(&self, traceparent: Option<&String>, lease: &LeaseId) -> String {
+    pub fn of_attempt(&self, traceparent: Option<&str>, lease: &LeaseId) -> String {
         let Some(traceparent) = traceparent else { return String::new() };
         let parent = Context::parse(traceparent).filter(|(_, is_sampled)| *is_sampled);
         match parent.filter(|_| self.are_on()) {
             Some((parent, _)) => parent.of_lease(lease).traceparent(),
-            None => traceparent.clone(),
+            None => traceparent.to_owned(),
         }
     }
 

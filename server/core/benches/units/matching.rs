@@ -1,12 +1,13 @@
 //! Who takes an event: the patterns of all subscriptions at once, the key of its resource, and a filter.
 
-use std::{collections::BTreeMap, hint::black_box};
+use std::hint::black_box;
 
 use bytes::Bytes;
 use hookline_core::{
     delivery::ResourceKey,
     event::{Event, EventId, EventType, NewEvent, Sequence, SourceName},
     filter::{Facts, Filter, Verdict},
+    metadata::Metadata,
     pattern::{Matcher, PatternSet},
 };
 
@@ -90,12 +91,12 @@ fn resource_key() -> Unit {
             source,
             event_type,
             timestamp: received_at(),
-            actor: "octocat".to_owned(),
-            resource_type: "pull_request".to_owned(),
-            resource_id: "octo-org/octo-repo#1347".to_owned(),
+            actor: "octocat".into(),
+            resource_type: "pull_request".into(),
+            resource_id: "octo-org/octo-repo#1347".into(),
             payload: Bytes::new(),
-            metadata: BTreeMap::new(),
-            delivery_key: String::new(),
+            metadata: Metadata::default(),
+            delivery_key: "".into(),
             replay_window: None,
         };
         Box::new(move || black_box(ResourceKey::of(black_box(&event))).is_some())

@@ -64,7 +64,7 @@ fn fields(event: &Event, payload_size: u64) -> Vec<(CelString<'static>, Boxed)> 
     let metadata = content
         .metadata
         .iter()
-        .map(|(key, value)| (CelString::from(key.clone()), json::string(value.as_str())));
+        .map(|(key, value)| (CelString::from(key.to_owned()), json::string(value)));
     let fields: [(&'static str, Boxed); 13] = [
         ("id", json::string(event.id.to_string())),
         ("sequence", json::count(event.sequence.get())),

@@ -11,6 +11,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use smol_str::{SmolStr, ToSmolStr as _};
 
 use super::paths::{self, Paths, ROOT, paths};
 
@@ -31,16 +32,16 @@ pub(crate) enum Field<'a> {
     Object,
     Text(Cow<'a, str>),
     /// A number, as JSON text: ids above 2^53 stay what they are.
-    Number(String),
+    Number(SmolStr),
     Bool(bool),
 }
 
 impl Field<'_> {
     /// Returns non-empty text, or a number as text: what an id, a name or a type may be.
-    pub(crate) fn id(&self) -> Option<Cow<'_, str>> {
+    pub(crate) fn id(&self) -> Option<&str> {
         match self {
-            Self::Text(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-            Self::Number(number) => Some(Cow::Borrowed(number)),
+            Self::Text(text) if !text.is_empty() => Some(text),
+            Self::Number(number) => Some(number),
             Self::Absent | Self::Object | Self::Text(_) | Self::Bool(_) => None,
         }
     }
@@ -80,13 +81,13 @@ impl<'a> Fields<'_, 'a> {
         index.and_then(|index| self.found.get(index)).unwrap_or(&Field::Absent)
     }
 
-    /// Returns [`Field::id`] of the field at a path, as a string of its own.
-    pub(crate) fn id(&self, path: &str) -> Option<String> {
-        self.at(path).id().map(Cow::into_owned)
+    /// Returns [`Field::id`] of the field at a path, as a text of its own.
+    pub(crate) fn id(&self, path: &str) -> Option<SmolStr> {
+        self.at(path).id().map(SmolStr::new)
     }
 
     /// Returns [`Fields::id`] of the first of the paths that has one.
-    pub(crate) fn first_id(&self, paths: &[&str]) -> Option<String> {
+    pub(crate) fn first_id(&self, paths: &[&str]) -> Option<SmolStr> {
         paths.iter().find_map(|path| self.id(path))
     }
 
@@ -282,15 +283,15 @@ impl<'a> Visitor<'a> for Level<'_, 'a> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<bool, E> {
-        self.scalar(Field::Number(value.to_string()))
+        self.scalar(Field::Number(value.to_smolstr()))
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<bool, E> {
-        self.scalar(Field::Number(value.to_string()))
+        self.scalar(Field::Number(value.to_smolstr()))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<bool, E> {
-        self.scalar(Field::Number(value.to_string()))
+        self.scalar(Field::Number(value.to_smolstr()))
     }
 
     fn visit_borrowed_str<E: serde::de::Error>(self, value: &'a str) -> Result<bool, E> {
@@ -383,7 +384,7 @@ mod tests {
         let tree = Paths::new(&paths);
         let fields = read(&text, &tree).unwrap();
         for (index, path) in paths.iter().enumerate() {
-            assert_eq!(fields.id(path), Some(index.to_string()));
+            assert_eq!(fields.id(path), Some(index.to_smolstr()));
         }
         assert_eq!(fields.first_id(&["a9.b", "a1.b"]).as_deref(), Some("9"));
     }

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use smol_str::{SmolStr, StrExt as _};
+
 use super::{Post, Reading, json, json::Fields, paths::Paths, times};
 use crate::verify::scheme::{Text, TimePlace};
 
@@ -115,11 +117,11 @@ impl Mapping {
             pick.iter().find_map(|place| place.find(post, fields, event_type))
         };
         let parts: Vec<_> = self.event_type.iter().filter_map(|pick| find(pick, "")).collect();
-        let raw = parts.join(".");
+        let raw = SmolStr::from(parts.join("."));
         let event_type = raw.strip_prefix(self.event_type_prefix.as_ref()).unwrap_or(&raw);
         let found = |pick: &Pick| find(pick, event_type);
         let mut reading = Reading {
-            event_type: event_type.to_owned(),
+            event_type: event_type.into(),
             event_type_raw: Some(raw.clone()),
             delivery_id: found(&self.id),
             timestamp: found(&self.time).as_deref().and_then(times::parse_text),
@@ -177,12 +179,12 @@ fn time_path<'a>(post: &Post<'a>) -> Option<&'a str> {
 }
 
 impl From {
-    fn find(&self, post: &Post<'_>, fields: &Fields<'_, '_>, event_type: &str) -> Option<String> {
-        let lower = |(part, _): (&str, &str)| part.to_ascii_lowercase();
+    fn find(&self, post: &Post<'_>, fields: &Fields<'_, '_>, event_type: &str) -> Option<SmolStr> {
+        let lower = |(part, _): (&str, &str)| part.to_ascii_lowercase_smolstr();
         match self {
-            Self::Header(name) => post.header(name).map(str::to_owned),
+            Self::Header(name) => post.header(name).map(SmolStr::new),
             Self::Body(path) => fields.id(path),
-            Self::Text(text) => Some(text.as_ref().to_owned()),
+            Self::Text(text) => Some(text.as_ref().into()),
             Self::TypeHead(separator) => event_type.split_once(separator.as_ref()).map(lower),
             Self::TypeStem(separator) => event_type.rsplit_once(separator.as_ref()).map(lower),
         }

@@ -3,15 +3,17 @@
 //! Reading never fails. Who sent the request is known, and many providers never send an event again that was refused:
 //! so what can't be read becomes an event of type `unparsed` with the bytes as they came.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::cell::OnceCell;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use sha2::{Digest, Sha256};
+use smol_str::{SmolStr, StrExt as _, format_smolstr};
 
 pub use self::json::PATHS_MAX;
 pub(crate) use self::mapping::pick;
 pub use self::mapping::{From, Mapping, Pick, PointerError, pointer};
+pub(crate) use crate::metadata::Metadata;
 use crate::{
     event::{EventType, METADATA_BODY_HASH, NewEvent},
     provider::{Kind, Read},
@@ -108,7 +110,7 @@ pub enum Reply {
 pub(crate) struct Post<'a> {
     checked: Checked<'a>,
     /// The media type, lower-cased, without parameters.
-    pub(crate) media_type: Option<String>,
+    pub(crate) media_type: Option<SmolStr>,
     /// What may be JSON: the body, or what a form holds; absent for a form without fields, or with too many.
     json: Option<Bytes>,
     /// What the body was a form of.
@@ -199,39 +201,32 @@ pub(crate) struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     /// What the provider calls the event, without a prefix that all its events have; empty: it can't be read.
-    pub(crate) event_type: String,
+    pub(crate) event_type: SmolStr,
     /// What the provider calls the event with its prefix, where it has one.
-    pub(crate) event_type_raw: Option<String>,
+    pub(crate) event_type_raw: Option<SmolStr>,
     /// The provider's id of the delivery; none: that of the header, else the body's hash.
-    pub(crate) delivery_id: Option<String>,
+    pub(crate) delivery_id: Option<SmolStr>,
     /// Whether the provider says the same thing more than once and means it, so that the body's hash is no id.
     pub(crate) repeats: bool,
     /// None: the time of receipt.
     pub(crate) timestamp: Option<Timestamp>,
-    pub(crate) actor: String,
-    pub(crate) resource_type: String,
-    pub(crate) resource_id: String,
+    pub(crate) actor: SmolStr,
+    pub(crate) resource_type: SmolStr,
+    pub(crate) resource_id: SmolStr,
     pub(crate) metadata: Metadata,
     /// What the body says of its sender, where a scheme asks for it.
     pub(crate) in_body: InBody,
     pub(crate) reply: Reply,
 }
 
-/// Facts beside the event. Empty ones are left out.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Metadata(BTreeMap<String, String>);
-
 impl Metadata {
-    pub(crate) fn add(&mut self, key: &str, value: Option<impl Into<String>>) {
+    /// Adds what there is, cut to the bound of a text. What is empty is left out.
+    pub(crate) fn add(&mut self, key: &str, value: Option<impl Into<SmolStr>>) {
         if let Some(value) =
             value.map(|value| cut(value.into(), TEXT_BYTES_MAX)).filter(|value| !value.is_empty())
         {
-            self.0.insert(key.to_owned(), value);
+            self.insert(key, value);
         }
-    }
-
-    pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
     }
 }
 
@@ -309,17 +304,17 @@ fn events(post: &Post<'_>, items: Vec<Item>, received_at: Timestamp) -> Received
 struct Common<'p, 'a> {
     post: &'p Post<'a>,
     received_at: Timestamp,
-    metadata: Metadata,
+    /// What each has in its metadata, unless it has something else there itself.
+    metadata: [(&'static str, Option<SmolStr>); 2],
     header_id: Option<&'a str>,
     /// Made when it is first asked for, which may be by each event of a batch.
-    body_hash: OnceCell<String>,
+    body_hash: OnceCell<SmolStr>,
 }
 
 impl<'p, 'a> Common<'p, 'a> {
     fn of(post: &'p Post<'a>, received_at: Timestamp) -> Self {
-        let mut metadata = Metadata::default();
-        metadata.add("content_type", post.media_type.clone());
-        metadata.add("traceparent", traceparent::of(post.request().headers));
+        let traceparent = traceparent::of(post.request().headers).map(SmolStr::new);
+        let metadata = [("content_type", post.media_type.clone()), ("traceparent", traceparent)];
         // An id that is signed comes before those that anybody could have added.
         let ids = post.source().kind().provider().id_headers.iter().copied();
         let mut ids = post.checked.signed_id().into_iter().chain(ids);
@@ -333,8 +328,12 @@ impl<'p, 'a> Common<'p, 'a> {
         let reading = item.reading.unwrap_or_default();
         let event_type =
             EventType::normalize(&reading.event_type).unwrap_or_else(EventType::unparsed);
-        let mut metadata = self.metadata.clone();
-        metadata.0.extend(reading.metadata.0);
+        let mut metadata = reading.metadata;
+        for (key, value) in &self.metadata {
+            if !metadata.contains_key(key) {
+                metadata.add(key, value.clone());
+            }
+        }
         let raw = reading.event_type_raw.unwrap_or(reading.event_type);
         if event_type.as_str() != raw {
             metadata.add("event_type_raw", Some(raw));
@@ -354,7 +353,7 @@ impl<'p, 'a> Common<'p, 'a> {
             resource_type: cut(reading.resource_type, TEXT_BYTES_MAX),
             resource_id: cut(reading.resource_id, TEXT_BYTES_MAX),
             payload: item.payload,
-            metadata: metadata.0,
+            metadata,
             delivery_key: self.delivery_key(reading.delivery_id, reading.repeats, index),
             replay_window,
         }
@@ -362,13 +361,13 @@ impl<'p, 'a> Common<'p, 'a> {
 
     /// Returns the item's own id, else that of the request with the item's place, else the body's hash with it; nothing
     /// where two bodies that are the same may be two events.
-    fn delivery_key(&self, own: Option<String>, repeats: bool, index: Option<usize>) -> String {
+    fn delivery_key(&self, own: Option<SmolStr>, repeats: bool, index: Option<usize>) -> SmolStr {
         let own = own.filter(|id| !id.is_empty());
         let id = own.or_else(|| self.header_id.map(|id| at(id, index)));
         match id {
             Some(id) if id.len() <= DELIVERY_KEY_BYTES_MAX => id,
             Some(id) => hash(id.as_bytes()),
-            None if repeats || self.post.source().kind() == Kind::CUSTOM => String::new(),
+            None if repeats || self.post.source().kind() == Kind::CUSTOM => SmolStr::default(),
             None => at(self.body_hash(), index),
         }
     }
@@ -379,8 +378,8 @@ impl<'p, 'a> Common<'p, 'a> {
 }
 
 /// Returns the id of an item of a request, by its place; of the only one, the request's.
-fn at(text: &str, index: Option<usize>) -> String {
-    index.map_or_else(|| text.to_owned(), |index| format!("{text}#{index}"))
+fn at(text: &str, index: Option<usize>) -> SmolStr {
+    index.map_or_else(|| text.into(), |index| format_smolstr!("{text}#{index}"))
 }
 
 /// Whether a body that says it is a form has a field with these bytes, `name=value`, as they are posted. Looked for
@@ -391,10 +390,10 @@ pub(crate) fn has_field(request: Request<'_>, field: &[u8]) -> bool {
 }
 
 /// Returns the media type without its parameters, in lower case.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+fn media_type(headers: &HeaderMap) -> Option<SmolStr> {
     let text = header(headers, CONTENT_TYPE.as_str())?;
     let essence = text.split(';').next().unwrap_or_default();
-    Some(essence.trim_ascii().to_ascii_lowercase())
+    Some(essence.trim_ascii().to_ascii_lowercase_smolstr())
 }
 
 /// Returns a header's text; `None` if it is absent, not UTF-8, or there with different values.
@@ -408,6 +407,6 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// Returns `sha256:` and the hash in hexadecimal.
-fn hash(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+fn hash(bytes: &[u8]) -> SmolStr {
+    format_smolstr!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }

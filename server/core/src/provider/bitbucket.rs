@@ -16,6 +16,8 @@
 //!
 //! Sources: bodies in the tests of go-scm and go-playground/webhooks, the latter from Atlassian's "Event payloads".
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Handshake, Provider, Read, WEBSUB};
 use crate::normalize::{
     Metadata, Outcome, Post, Reading,
@@ -62,7 +64,7 @@ static PATHS: paths::Static = paths![
 
 /// Reads a body; `None` if it is not a JSON object, or the request does not say what event it is.
 fn read(post: &Post<'_>) -> Option<Outcome> {
-    let event_type = post.header("x-event-key")?.to_owned();
+    let event_type = post.header("x-event-key")?.into();
     let fields = json::read(post.text()?, &PATHS)?;
     let actors = ["actor.account_id", "actor.uuid", "actor.nickname", "actor.username"];
     let times = [
@@ -84,7 +86,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
         event_type,
         timestamp: times::first(&fields, &times),
         actor: fields.first_id(&actors).unwrap_or_default(),
-        resource_type: resource_type.to_owned(),
+        resource_type: resource_type.into(),
         resource_id,
         metadata,
         ..Reading::default()
@@ -92,29 +94,29 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 }
 
 /// Returns the resource's type and id; `None` without a repository, since ids are unique within it only.
-fn resource(fields: &Fields<'_, '_>) -> Option<(&'static str, String)> {
+fn resource(fields: &Fields<'_, '_>) -> Option<(&'static str, SmolStr)> {
     let repository = fields.first_id(&["repository.full_name", "repository.uuid"])?;
     if let Some(id) = fields.id("pullrequest.id") {
-        return Some(("pull_request", format!("{repository}#{id}")));
+        return Some(("pull_request", format_smolstr!("{repository}#{id}")));
     }
     let commit = || {
         let hash = fields.first_id(&["commit_status.commit.hash", "commit.hash"]);
         // Of old, a status had its commit's address only.
         let address = fields.text("commit_status.links.commit.href");
         let last = address.and_then(|address| address.rsplit('/').next());
-        hash.or_else(|| last.filter(|hash| !hash.is_empty()).map(str::to_owned))
+        hash.or_else(|| last.filter(|hash| !hash.is_empty()).map(SmolStr::new))
     };
     let thing = (fields.id("issue.id").map(|id| ("issue", id)))
         .or_else(|| pushed(fields))
         .or_else(|| commit().map(|hash| ("commit", hash)));
     Some(match thing {
-        Some((kind, id)) => (kind, format!("{repository}/{kind}/{id}")),
+        Some((kind, id)) => (kind, format_smolstr!("{repository}/{kind}/{id}")),
         None => ("repository", repository),
     })
 }
 
 /// Returns the branch or tag that was pushed, or deleted: then `new` is null.
-fn pushed(fields: &Fields<'_, '_>) -> Option<(&'static str, String)> {
+fn pushed(fields: &Fields<'_, '_>) -> Option<(&'static str, SmolStr)> {
     let sides = [
         ("push.changes.0.new.name", "push.changes.0.new.type"),
         ("push.changes.0.old.name", "push.changes.0.old.type"),

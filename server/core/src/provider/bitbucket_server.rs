@@ -14,6 +14,8 @@
 //! Sources: confluence.atlassian.com "Event payload" (Bitbucket Data Center), for headers; the types of
 //! `@coderabbitai/bitbucket`; bodies in the tests of go-playground/webhooks.
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Handshake, Provider, Read, WEBSUB};
 use crate::normalize::{
     Metadata, Outcome, Post, Reading,
@@ -63,7 +65,7 @@ const REPOSITORIES: [(&str, &str); 3] = [
 /// Reads a body; `None` if it is not a JSON object, or nothing says what event it is.
 fn read(post: &Post<'_>) -> Option<Outcome> {
     let fields = json::read(post.text()?, &PATHS)?;
-    let event_type = post.header("x-event-key").map(str::to_owned);
+    let event_type = post.header("x-event-key").map(SmolStr::new);
 
     let mut metadata = Metadata::default();
     metadata.add("actor_type", fields.id("actor.type"));
@@ -76,7 +78,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
         event_type: event_type.or_else(|| fields.id("eventKey"))?,
         timestamp: times::parse(fields.at("date")),
         actor: actor.unwrap_or_default(),
-        resource_type: resource_type.to_owned(),
+        resource_type: resource_type.into(),
         resource_id,
         metadata,
         ..Reading::default()
@@ -84,18 +86,18 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 }
 
 /// Returns the resource's type and id; `None` without a repository, since ids are unique within it only.
-fn resource(fields: &Fields<'_, '_>) -> Option<(&'static str, String)> {
+fn resource(fields: &Fields<'_, '_>) -> Option<(&'static str, SmolStr)> {
     let repository = REPOSITORIES.iter().find_map(|(project, slug)| {
-        Some(format!("{}/{}", fields.id(project)?, fields.id(slug)?))
+        Some(format_smolstr!("{}/{}", fields.id(project)?, fields.id(slug)?))
     })?;
     if let Some(id) = fields.id("pullRequest.id") {
-        return Some(("pull_request", format!("{repository}#{id}")));
+        return Some(("pull_request", format_smolstr!("{repository}#{id}")));
     }
     let kind = if fields.text("changes.0.ref.type") == Some("TAG") { "tag" } else { "branch" };
     let thing = (fields.id("changes.0.ref.displayId").map(|name| (kind, name)))
         .or_else(|| fields.id("commit").map(|hash| ("commit", hash)));
     Some(match thing {
-        Some((kind, id)) => (kind, format!("{repository}/{kind}/{id}")),
+        Some((kind, id)) => (kind, format_smolstr!("{repository}/{kind}/{id}")),
         None => ("repository", repository),
     })
 }

@@ -9,6 +9,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use smol_str::SmolStr;
+
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
@@ -79,12 +81,12 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     }))
 }
 
-fn resource(event_type: &str, fields: &Fields<'_, '_>) -> Option<(String, String)> {
+fn resource(event_type: &str, fields: &Fields<'_, '_>) -> Option<(SmolStr, SmolStr)> {
     // That somebody did not come is told of the invitee.
     let of_uri = match event_type.split('.').next().unwrap_or_default() {
         "invitee_no_show" => "invitee",
         kind => kind,
     };
-    let resource = |kind: &str, path| fields.id(path).map(|id| (kind.to_owned(), id));
+    let resource = |kind: &str, path| fields.id(path).map(|id| (kind.into(), id));
     resource(of_uri, "payload.uri").or_else(|| resource("scheduled_event", "payload.event"))
 }

@@ -17,6 +17,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
+use smol_str::{SmolStr, format_smolstr};
 
 use super::{Handshake, Provider, Read};
 use crate::{
@@ -175,13 +176,13 @@ fn of_headers(post: &Post<'_>) -> Option<Reading> {
     for (name, value) in attributes {
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if is_name && ATTRIBUTES.place(name).is_none() {
-            reading.metadata.add(&format!("ce_{name}"), Some(value));
+            reading.metadata.add(&format_smolstr!("ce_{name}"), Some(value));
         }
     }
     Some(reading)
 }
 
-fn reading(attribute: impl Fn(&str) -> Option<String>) -> Option<Reading> {
+fn reading(attribute: impl Fn(&str) -> Option<SmolStr>) -> Option<Reading> {
     let (source, id) = (attribute("source")?, attribute("id")?);
     let event_type = attribute("type")?;
     attribute("specversion")?;
@@ -189,15 +190,15 @@ fn reading(attribute: impl Fn(&str) -> Option<String>) -> Option<Reading> {
     let mut metadata = Metadata::default();
     metadata.add("actor_type", actor.as_ref().and_then(|_| attribute("authtype")));
     for name in KEPT {
-        metadata.add(&format!("ce_{name}"), attribute(name));
+        metadata.add(&format_smolstr!("ce_{name}"), attribute(name));
     }
     Some(Reading {
         event_type,
         // A URI has no spaces, so that the pair is told by the first one.
-        delivery_id: Some(format!("{} {id}", source.replace(' ', "%20"))),
+        delivery_id: Some(format_smolstr!("{} {id}", source.replace(' ', "%20"))),
         timestamp: attribute("time").as_deref().and_then(times::parse_text),
         actor: actor.unwrap_or_default(),
-        resource_type: subject.as_ref().map(|_| "subject".to_owned()).unwrap_or_default(),
+        resource_type: subject.as_ref().map(|_| "subject".into()).unwrap_or_default(),
         resource_id: subject.unwrap_or_default(),
         metadata,
         ..Reading::default()
@@ -208,10 +209,10 @@ fn reading(attribute: impl Fn(&str) -> Option<String>) -> Option<Reading> {
 /// UTF-8.
 ///
 /// Source: `http-protocol-binding.md` 3.1.3.2.
-fn decode(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<SmolStr> {
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let text = quoted.map_or(Cow::Borrowed(text), |quoted| Cow::Owned(unescape(quoted)));
-    String::from_utf8(form::decode(text.as_bytes(), false)).ok()
+    String::from_utf8(form::decode(text.as_bytes(), false)).ok().map(SmolStr::from)
 }
 
 /// Takes out the backslashes of a quoted string.

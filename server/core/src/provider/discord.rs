@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
+use smol_str::{SmolStr, StrExt as _, format_smolstr};
 
 use super::{Handshake, Provider, Read};
 use crate::{
@@ -112,17 +113,17 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 fn event(fields: &Fields<'_, '_>) -> Option<Reading> {
     let event_type = fields.text("event.type")?;
     let kind = event_type.split_once('_').map_or(event_type, |(kind, _)| kind);
-    let first = |kind: &str, id: &str| fields.id(id).map(|id| (kind.to_owned(), id));
+    let first = |kind: &str, id: &str| fields.id(id).map(|id| (kind.into(), id));
     let resource = if kind == "APPLICATION" {
         first("guild", "event.data.guild.id").or_else(|| first("user", "event.data.user.id"))
     } else {
-        first(&kind.to_ascii_lowercase(), "event.data.id")
+        first(&kind.to_ascii_lowercase_smolstr(), "event.data.id")
     };
     let (resource_type, resource_id) = resource.unwrap_or_default();
     let (actor, mut metadata) = actor(&EVENT_ACTORS, fields);
     metadata.add("application_id", fields.id("application_id"));
     Some(Reading {
-        event_type: event_type.to_owned(),
+        event_type: event_type.into(),
         timestamp: times::parse(fields.at("event.timestamp")),
         actor,
         resource_type,
@@ -143,7 +144,7 @@ fn interaction(number: &str, fields: &Fields<'_, '_>) -> Reading {
         _ => (number, Reply::Empty(StatusCode::ACCEPTED)),
     };
     let channel = fields.first_id(&["channel_id", "channel.id"]);
-    let thing = |kind: &str, id: Option<String>| id.map(|id| (kind.to_owned(), id));
+    let thing = |kind: &str, id: Option<SmolStr>| id.map(|id| (kind.into(), id));
     let (resource_type, resource_id) = thing("message", fields.id("message.id"))
         .or_else(|| thing("channel", channel.clone()))
         .or_else(|| thing("guild", fields.id("guild_id")))
@@ -154,8 +155,8 @@ fn interaction(number: &str, fields: &Fields<'_, '_>) -> Reading {
     metadata.add("channel_id", channel);
     Reading {
         event_type: match fields.first_id(&["data.name", "data.custom_id"]) {
-            Some(name) => format!("interaction.{kind}.{name}"),
-            None => format!("interaction.{kind}"),
+            Some(name) => format_smolstr!("interaction.{kind}.{name}"),
+            None => format_smolstr!("interaction.{kind}"),
         },
         delivery_id: fields.id("id"),
         timestamp: fields.id("id").and_then(|id| time_of_snowflake(&id)),
@@ -169,7 +170,7 @@ fn interaction(number: &str, fields: &Fields<'_, '_>) -> Reading {
 }
 
 /// Returns who did it, and as a fact whether that is a bot.
-fn actor(places: &[[&str; 2]], fields: &Fields<'_, '_>) -> (String, Metadata) {
+fn actor(places: &[[&str; 2]], fields: &Fields<'_, '_>) -> (SmolStr, Metadata) {
     let found = places.iter().find_map(|&[id, bot]| fields.id(id).map(|id| (id, bot)));
     let mut metadata = Metadata::default();
     let kind = |bot| if *fields.at(bot) == Field::Bool(true) { "bot" } else { "user" };

@@ -13,6 +13,10 @@
 //! | the repository | `repository` | `owner/repo` |
 //! | no repository | `organization`, `installation`, ... | the id |
 
+use std::borrow::Cow;
+
+use smol_str::{SmolStr, format_smolstr};
+
 use self::rules::{Named, Rule};
 use super::{Handshake, Provider, Read, split_ref};
 use crate::{
@@ -22,6 +26,7 @@ use crate::{
         paths::Paths,
         times,
     },
+    text::join,
     time::Timestamp,
     verify::scheme::{Encoding, Proof, Scheme},
 };
@@ -79,8 +84,8 @@ pub(super) fn read_like(event: &str, model: &str, post: &Post<'_>) -> Option<Rea
         let rule = Rule { event, named: Named::Repository, times: &[] };
         return read_by(&rule, &paths(&rule), post);
     }
-    let [id, number] = ["id", "number"].map(|key| format!("{event}.{key}"));
-    let updated_at = format!("{event}.updated_at");
+    let [id, number] = ["id", "number"].map(|key| format_smolstr!("{event}.{key}"));
+    let updated_at = format_smolstr!("{event}.updated_at");
     let named = Named::ById { kind: event, ids: &[&id, &number] };
     let rule = Rule { event, named, times: &[&updated_at] };
     read_by(&rule, &paths(&rule), post)
@@ -103,8 +108,8 @@ fn read_by(rule: &Rule<'_>, paths: &Paths<'_>, post: &Post<'_>) -> Option<Readin
     let (resource_type, resource_id) = resource(&rule.named, &fields);
     Some(Reading {
         event_type: match action {
-            Some(action) => format!("{}.{action}", rule.event),
-            None => rule.event.to_owned(),
+            Some(action) => join([rule.event, ".", action]),
+            None => rule.event.into(),
         },
         timestamp: timestamp(rule, &fields, action),
         actor: fields.id("sender.login").unwrap_or_default(),
@@ -141,22 +146,22 @@ fn timestamp(rule: &Rule<'_>, fields: &Fields<'_, '_>, action: Option<&str>) -> 
 }
 
 /// Returns the resource's type and id.
-fn resource(named: &Named<'_>, fields: &Fields<'_, '_>) -> (String, String) {
+fn resource(named: &Named<'_>, fields: &Fields<'_, '_>) -> (SmolStr, SmolStr) {
     let thing = thing(named, fields);
     if let (Named::Alone { .. }, Some((kind, id))) = (named, &thing) {
         return (kind.clone(), id.clone());
     }
     if let Some(repository) = repository(fields) {
         return match (named, thing) {
-            (Named::ByNumber { .. }, Some((kind, id))) => (kind, format!("{repository}#{id}")),
+            (Named::ByNumber { .. }, Some((kind, id))) => (kind, join([&repository, "#", &id])),
             (_, Some((kind, id))) => {
-                let resource_id = format!("{repository}/{kind}/{id}");
+                let resource_id = join([&repository, "/", &kind, "/", &id]);
                 (kind, resource_id)
             }
-            (_, None) => ("repository".to_owned(), repository),
+            (_, None) => ("repository".into(), repository.into()),
         };
     }
-    let owner = |kind: &str, path| fields.id(path).map(|id| (kind.to_owned(), id));
+    let owner = |kind: &str, path| fields.id(path).map(|id| (kind.into(), id));
     owner("organization", "organization.id")
         .or_else(|| owner("installation", "installation.id"))
         .or(thing)
@@ -165,31 +170,32 @@ fn resource(named: &Named<'_>, fields: &Fields<'_, '_>) -> (String, String) {
 }
 
 /// Returns the kind and id of what the event is about, within its repository; `None` for the repository itself.
-fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(String, String)> {
+fn thing(named: &Named<'_>, fields: &Fields<'_, '_>) -> Option<(SmolStr, SmolStr)> {
     match *named {
         Named::ByNumber { kind, ids } => {
             // Comments and milestones of both come as events of issues; a pull request is told by this member.
             let is_pull = *fields.at("issue.pull_request") != json::Field::Absent;
             let kind = if is_pull { "pull_request" } else { kind };
-            fields.first_id(ids).map(|number| (kind.to_owned(), number))
+            fields.first_id(ids).map(|number| (kind.into(), number))
         }
         Named::ById { kind, ids } | Named::Alone { kind, ids } => {
-            fields.first_id(ids).map(|id| (kind.to_owned(), id))
+            fields.first_id(ids).map(|id| (kind.into(), id))
         }
         Named::ByRef => {
             let name = fields.text("ref")?;
             let (kind, name) =
                 split_ref(name).unwrap_or_else(|| (fields.text("ref_type").unwrap_or("ref"), name));
-            Some((kind.to_owned(), name.to_owned()))
+            Some((kind.into(), name.into()))
         }
         Named::Repository => None,
     }
 }
 
 /// Returns `owner/repo`. In old payloads the owner of a pushed repository has a `name`, but no `login`.
-fn repository(fields: &Fields<'_, '_>) -> Option<String> {
-    fields.id("repository.full_name").or_else(|| {
+fn repository<'f>(fields: &'f Fields<'_, '_>) -> Option<Cow<'f, str>> {
+    let named = fields.at("repository.full_name").id();
+    named.map(Cow::Borrowed).or_else(|| {
         let owner = fields.first_id(&["repository.owner.login", "repository.owner.name"])?;
-        Some(format!("{owner}/{}", fields.id("repository.name")?))
+        Some(format!("{owner}/{}", fields.at("repository.name").id()?).into())
     })
 }

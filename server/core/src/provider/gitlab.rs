@@ -25,6 +25,8 @@
 
 use std::borrow::Cow;
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Handshake, Provider, Read, split_ref, standard};
 use crate::{
     normalize::{
@@ -131,11 +133,11 @@ const ACTORS: [&str; 5] = ["user.username", "user_username", "user.name", "user_
 /// Returns who did it. System hooks about a user name whom it happened to, but for what only that one can have done.
 ///
 /// Source: GitLab docs, "System hooks".
-fn actor(fields: &Fields<'_, '_>) -> String {
+fn actor(fields: &Fields<'_, '_>) -> SmolStr {
     let hook = fields.text("event_name").filter(|_| is_system_hook(fields)).unwrap_or_default();
     let is_own = hook.starts_with("user_access_request") || hook == "user_failed_login";
     if hook.starts_with("user_") && !is_own {
-        return String::new();
+        return SmolStr::default();
     }
     fields.first_id(&ACTORS).unwrap_or_default()
 }
@@ -158,7 +160,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 
     Some(Outcome::Event(Reading {
         event_type: match outcome {
-            Some(outcome) => format!("{kind}.{outcome}"),
+            Some(outcome) => format_smolstr!("{kind}.{outcome}"),
             None => kind,
         },
         timestamp: times::first(&fields, &TIMES),
@@ -176,7 +178,7 @@ fn is_system_hook(fields: &Fields<'_, '_>) -> bool {
 }
 
 /// Returns what has become of a thing that runs.
-fn status(kind: &str, fields: &Fields<'_, '_>) -> Option<String> {
+fn status(kind: &str, fields: &Fields<'_, '_>) -> Option<SmolStr> {
     fields.id(match kind {
         "pipeline" => "object_attributes.status",
         "build" => "build_status",
@@ -186,7 +188,7 @@ fn status(kind: &str, fields: &Fields<'_, '_>) -> Option<String> {
 }
 
 /// Returns the resource's type and id.
-fn resource(kind: &str, fields: &Fields<'_, '_>) -> (String, String) {
+fn resource(kind: &str, fields: &Fields<'_, '_>) -> (SmolStr, SmolStr) {
     let project = fields.first_id(&[
         "project.path_with_namespace",
         "path_with_namespace",
@@ -194,21 +196,21 @@ fn resource(kind: &str, fields: &Fields<'_, '_>) -> (String, String) {
         "project_id",
     ]);
     if let Some((kind, id)) = system_thing(kind, fields) {
-        return (kind.to_owned(), id);
+        return (kind.into(), id);
     }
     match (thing_of_project(kind, fields), project) {
         (Some(thing), Some(project)) => {
-            let id = format!("{project}{}{}", thing.separator(), thing.id);
-            (thing.kind.to_owned(), id)
+            let id = format_smolstr!("{project}{}{}", thing.separator(), thing.id);
+            (thing.kind.into(), id)
         }
-        (Some(thing), None) => (thing.kind.to_owned(), thing.id),
-        (None, Some(project)) => ("project".to_owned(), project),
+        (Some(thing), None) => (thing.kind.into(), thing.id),
+        (None, Some(project)) => ("project".into(), project),
         (None, None) => <_>::default(),
     }
 }
 
 /// Returns what a system hook is about, if it is no project.
-fn system_thing(event: &str, fields: &Fields<'_, '_>) -> Option<(&'static str, String)> {
+fn system_thing(event: &str, fields: &Fields<'_, '_>) -> Option<(&'static str, SmolStr)> {
     if !is_system_hook(fields) {
         return None;
     }
@@ -225,16 +227,16 @@ fn system_thing(event: &str, fields: &Fields<'_, '_>) -> Option<(&'static str, S
 /// A thing of a project.
 struct Thing<'k> {
     kind: &'k str,
-    id: String,
+    id: SmolStr,
 }
 
 impl Thing<'_> {
     /// Returns what stands between the project and the id, as GitLab writes references.
-    fn separator(&self) -> String {
+    fn separator(&self) -> SmolStr {
         match self.kind {
-            "merge_request" => "!".to_owned(),
-            "issue" | "work_item" => "#".to_owned(),
-            kind => format!("/{kind}/"),
+            "merge_request" => "!".into(),
+            "issue" | "work_item" => "#".into(),
+            kind => format_smolstr!("/{kind}/"),
         }
     }
 }
@@ -250,7 +252,7 @@ fn thing_of_project<'k>(kind: &'k str, fields: &Fields<'_, '_>) -> Option<Thing<
             .or_else(|| first("commit", &["commit.id", "object_attributes.commit_id"])),
         "push" | "tag_push" => {
             let (kind, name) = split_ref(fields.text("ref")?)?;
-            Some(Thing { kind, id: name.to_owned() })
+            Some(Thing { kind, id: name.into() })
         }
         "merge_request" | "issue" | "work_item" => first(kind, &["object_attributes.iid"]),
         "build" => first("job", &["build_id"]),

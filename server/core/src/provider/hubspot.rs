@@ -8,6 +8,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use smol_str::SmolStr;
+
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
@@ -106,8 +108,8 @@ fn read(item: &str) -> Option<Reading> {
     Some(Reading {
         delivery_id: key(&fields),
         timestamp: times::parse(fields.at("occurredAt")),
-        actor: user.unwrap_or_default().to_owned(),
-        resource_type: kind.to_owned(),
+        actor: user.unwrap_or_default().into(),
+        resource_type: kind.into(),
         // An association has two ends.
         resource_id: fields.first_id(&["objectId", "fromObjectId"]).unwrap_or_default(),
         metadata,
@@ -128,8 +130,8 @@ const KEY: [&str; 8] = [
     "occurredAt",
 ];
 
-fn key(fields: &Fields<'_, '_>) -> Option<String> {
+fn key(fields: &Fields<'_, '_>) -> Option<SmolStr> {
     fields.id("eventId")?;
     let parts = KEY.map(|path| fields.id(path).unwrap_or_default());
-    Some(parts.join("-"))
+    Some(parts.join("-").into())
 }

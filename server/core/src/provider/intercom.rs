@@ -59,7 +59,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     metadata.add("actor_type", actor.and_then(|[_, kind]| fields.id(kind)));
     metadata.add("app_id", fields.id("app_id"));
     Some(Outcome::Event(Reading {
-        event_type: fields.text("topic")?.to_owned(),
+        event_type: fields.text("topic")?.into(),
         delivery_id: fields.id("id"),
         timestamp: times::parse(fields.at("created_at")),
         actor: actor.and_then(|[id, _]| fields.id(id)).unwrap_or_default(),

@@ -15,6 +15,8 @@
 //!
 //! Sources: jira.js `webhooks`, for headers and members; bodies in the tests of mattermost-plugin-jira and zulip.
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Handshake, Provider, Read, WEBSUB};
 use crate::normalize::{
     Metadata, Outcome, Post, Reading,
@@ -112,7 +114,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     let raw = fields.first_id(&["webhookEvent", "issue_event_type_name"])?;
     let person = PEOPLE.iter().find_map(|person| Person::read(&fields, person));
     let person = person.unwrap_or_default();
-    let find = |(kind, path): &(&str, &str)| fields.id(path).map(|id| ((*kind).to_owned(), id));
+    let find = |(kind, path): &(&str, &str)| fields.id(path).map(|id| ((*kind).into(), id));
     let (resource_type, resource_id) = RESOURCES.iter().find_map(find).unwrap_or_default();
 
     let mut metadata = Metadata::default();
@@ -124,7 +126,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     metadata.add("project_key", fields.id("issue.fields.project.key"));
 
     Some(Outcome::Event(Reading {
-        event_type: raw.strip_prefix("jira:").unwrap_or(&raw).to_owned(),
+        event_type: raw.strip_prefix("jira:").unwrap_or(&raw).into(),
         event_type_raw: Some(raw),
         timestamp: times::parse(fields.at("timestamp")),
         actor: person.id,
@@ -137,15 +139,15 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 
 #[derive(Default)]
 struct Person {
-    id: String,
-    kind: Option<String>,
-    name: Option<String>,
+    id: SmolStr,
+    kind: Option<SmolStr>,
+    name: Option<SmolStr>,
 }
 
 impl Person {
     /// Reads the person at a path; `None` if nobody is there.
     fn read(fields: &Fields<'_, '_>, path: &str) -> Option<Self> {
-        let member = |key: &str| fields.id(&format!("{path}.{key}"));
+        let member = |key: &str| fields.id(&format_smolstr!("{path}.{key}"));
         let id = ["accountId", "name", "key"].into_iter().find_map(member)?;
         Some(Self { id, kind: member("accountType"), name: member("displayName") })
     }

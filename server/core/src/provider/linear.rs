@@ -8,6 +8,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
+
 use super::{Handshake, Provider, Read};
 use crate::{
     event::EventType,
@@ -95,8 +97,8 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     let (resource_type, resource_id) = resource(kind, &fields);
     Some(Outcome::Event(Reading {
         event_type: match fields.text("action") {
-            Some(action) => format!("{kind}.{action}"),
-            None => kind.to_owned(),
+            Some(action) => format_smolstr!("{kind}.{action}"),
+            None => kind.into(),
         },
         timestamp: times::first(&fields, &["createdAt", SIGNED_AT]),
         actor: fields.first_id(ACTORS).unwrap_or_default(),
@@ -108,15 +110,15 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     }))
 }
 
-fn resource(kind: &str, fields: &Fields<'_, '_>) -> (String, String) {
+fn resource(kind: &str, fields: &Fields<'_, '_>) -> (SmolStr, SmolStr) {
     let issue = match kind {
         "Comment" | "Reaction" => fields.id("data.issueId"),
         _ => fields.first_id(&["agentSession.issueId", "notification.issueId"]),
     };
     if let Some(issue) = issue {
-        return ("issue".to_owned(), issue);
+        return ("issue".into(), issue);
     }
-    let kind = EventType::normalize(kind).map(|kind| kind.to_string()).unwrap_or_default();
+    let kind = EventType::normalize(kind).map(|kind| kind.to_smolstr()).unwrap_or_default();
     let id = fields.first_id(&["data.id", "agentSession.id", "notification.id"]);
     (kind, id.unwrap_or_default())
 }

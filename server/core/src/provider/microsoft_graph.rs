@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smol_str::{SmolStr, StrExt as _, format_smolstr};
 
 use super::{Handshake, Provider, Read};
 use crate::{
@@ -112,7 +113,7 @@ fn read_one(text: &str) -> Option<Reading> {
     metadata.add("subscription_id", fields.id("subscriptionId"));
     metadata.add("tenant_id", fields.id("tenantId"));
     metadata.add("resource", fields.id("resource"));
-    let lifecycle = fields.id("lifecycleEvent").map(|event| format!("lifecycle.{event}"));
+    let lifecycle = fields.id("lifecycleEvent").map(|event| format_smolstr!("lifecycle.{event}"));
     let (resource_type, resource_id) = resource(&fields).unwrap_or_default();
     let mut reading = Reading {
         event_type: lifecycle.or_else(|| fields.id("changeType")).unwrap_or_default(),
@@ -129,18 +130,18 @@ fn read_one(text: &str) -> Option<Reading> {
 
 /// Returns what tells a notification from others where it has no id: the state of the thing that it is about. Without that
 /// (a drive tells only that something in it has changed) each is one of its own, though their bodies are the same.
-fn key(fields: &Fields<'_, '_>) -> Option<String> {
+fn key(fields: &Fields<'_, '_>) -> Option<SmolStr> {
     let etag = fields.id(ODATA_ETAG)?;
     let part = |path| fields.id(path).unwrap_or_default();
     let [subscription, resource] = ["subscriptionId", "resource"].map(part);
-    Some(format!("{subscription}:{resource}:{}:{etag}", part("changeType")))
+    Some(format_smolstr!("{subscription}:{resource}:{}:{etag}", part("changeType")))
 }
 
 /// Returns the resource's type, the last part of such as `#Microsoft.Graph.Message`, and its id, or else its path.
-fn resource(fields: &Fields<'_, '_>) -> Option<(String, String)> {
+fn resource(fields: &Fields<'_, '_>) -> Option<(SmolStr, SmolStr)> {
     let id = fields.first_id(&["resourceData.id", "resource"])?;
     let kind = fields.id(ODATA_TYPE);
     let kind = kind.as_ref().and_then(|kind| kind.rsplit(['.', '#']).next());
     let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or("resource");
-    Some((kind.to_ascii_lowercase(), id))
+    Some((kind.to_ascii_lowercase_smolstr(), id))
 }

@@ -51,7 +51,7 @@ static PATHS: paths::Static = paths![
 /// Reads a body; `None` if it is no event.
 fn read(post: &Post<'_>) -> Option<Outcome> {
     let fields = json::read(post.text()?, &PATHS)?;
-    let verification = || fields.id(VERIFICATION).map(|_| VERIFICATION.to_owned());
+    let verification = || fields.id(VERIFICATION).map(|_| VERIFICATION.into());
     let event_type = fields.id("type").or_else(verification)?;
     let actor = fields.id("authors.0.id");
     let mut metadata = Metadata::default();
@@ -61,7 +61,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     metadata.add("entity_id", fields.id("entity.id"));
     let page = fields.id("data.page_id").filter(|_| event_type.starts_with("comment."));
     let (resource_type, resource_id) = match page {
-        Some(page) => (Some("page".to_owned()), Some(page)),
+        Some(page) => (Some("page".into()), Some(page)),
         None => (fields.id("entity.type"), fields.id("entity.id")),
     };
     Some(Outcome::Event(Reading {

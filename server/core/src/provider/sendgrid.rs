@@ -57,11 +57,11 @@ fn read(item: &str) -> Option<Reading> {
     let fields = json::read(item, &PATHS)?;
     let message = fields.id("sg_message_id");
     Some(Reading {
-        event_type: fields.text("event")?.to_owned(),
+        event_type: fields.text("event")?.into(),
         delivery_id: fields.id("sg_event_id"),
         timestamp: times::parse(fields.at("timestamp")),
         actor: fields.id("email").unwrap_or_default(),
-        resource_type: message.as_ref().map(|_| "message".to_owned()).unwrap_or_default(),
+        resource_type: message.as_ref().map(|_| "message".into()).unwrap_or_default(),
         resource_id: message.unwrap_or_default(),
         ..Reading::default()
     })

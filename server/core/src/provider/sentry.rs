@@ -5,6 +5,8 @@
 //!
 //! Source: getsentry/integration-platform-example; docs.sentry.io "Integration platform webhooks".
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
@@ -60,8 +62,8 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     let times = ["data.error.datetime", "data.event.datetime", "data.timestamp"];
     Some(Outcome::Event(Reading {
         event_type: match fields.text("action") {
-            Some(action) => format!("{resource}.{action}"),
-            None => resource.to_owned(),
+            Some(action) => format_smolstr!("{resource}.{action}"),
+            None => resource.into(),
         },
         timestamp: sent_at.or_else(|| times::first(&fields, &times)),
         actor: fields.first_id(&["actor.id", "actor.name"]).unwrap_or_default(),
@@ -73,10 +75,10 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 }
 
 /// Returns the kind and id of what the event is about.
-fn thing(fields: &Fields<'_, '_>) -> Option<(String, String)> {
+fn thing(fields: &Fields<'_, '_>) -> Option<(SmolStr, SmolStr)> {
     const ISSUE: &[&str] =
         &["data.issue.id", "data.error.issue_id", "data.event.issue_id", "data.issue_id"];
-    let first = |kind: &str, ids: &[&str]| fields.first_id(ids).map(|id| (kind.to_owned(), id));
+    let first = |kind: &str, ids: &[&str]| fields.first_id(ids).map(|id| (kind.into(), id));
     first("issue", ISSUE)
         .or_else(|| first("metric_alert", &["data.metric_alert.id"]))
         .or_else(|| first("installation", &["installation.uuid", "data.installation.uuid"]))

@@ -6,6 +6,8 @@
 //!
 //! Source: shopify-app-js `lib/types.ts`, `lib/utils/hmac-validator.ts`; shopify.dev "Webhooks".
 
+use smol_str::format_smolstr;
+
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
@@ -55,9 +57,9 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     metadata.add("api_version", header(post, "api-version"));
     let triggered_at = header(post, "triggered-at").and_then(times::parse_text);
     Some(Outcome::Event(Reading {
-        event_type: topic.to_owned(),
+        event_type: topic.into(),
         timestamp: triggered_at.or_else(|| times::first(&fields, &["updated_at", "created_at"])),
-        resource_type: kind.to_owned(),
+        resource_type: kind.into(),
         resource_id: fields.first_id(ids).unwrap_or_default(),
         metadata,
         ..Reading::default()
@@ -66,5 +68,6 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 
 /// Returns a header of a webhook, or else of an event, which has it without the `X-`.
 fn header<'a>(post: &Post<'a>, name: &str) -> Option<&'a str> {
-    post.header(&format!("x-shopify-{name}")).or_else(|| post.header(&format!("shopify-{name}")))
+    post.header(&format_smolstr!("x-shopify-{name}"))
+        .or_else(|| post.header(&format_smolstr!("shopify-{name}")))
 }

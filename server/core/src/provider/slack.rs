@@ -27,6 +27,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::{Handshake, Provider, Read};
 use crate::{
@@ -154,11 +155,11 @@ fn read_event(post: &Post<'_>) -> Option<Outcome> {
     if let (Some("url_verification"), Some(challenge)) =
         (fields.text("type"), fields.text("challenge"))
     {
-        return Some(Outcome::Answer(Answer::text(challenge.to_owned())));
+        return Some(Outcome::Answer(Answer::text(challenge.into())));
     }
     let subtype = fields.text("event.subtype");
     let event_type = match (fields.id("event.type"), subtype) {
-        (Some(of_event), Some(subtype)) => format!("{of_event}.{subtype}"),
+        (Some(of_event), Some(subtype)) => format_smolstr!("{of_event}.{subtype}"),
         (Some(of_event), None) => of_event,
         (None, _) => fields.id("type")?,
     };
@@ -184,18 +185,18 @@ fn read_event(post: &Post<'_>) -> Option<Outcome> {
         delivery_id: fields.id("event_id"),
         timestamp: times::first(&fields, &times),
         actor: actor.unwrap_or_default(),
-        resource_type: resource_type.to_owned(),
+        resource_type: resource_type.into(),
         resource_id,
         metadata,
         ..Reading::default()
     }))
 }
 
-fn channel(fields: &Fields<'_, '_>) -> Option<String> {
+fn channel(fields: &Fields<'_, '_>) -> Option<SmolStr> {
     fields.first_id(&["event.channel", "event.channel.id", "event.channel_id"])
 }
 
-fn event_resource(fields: &Fields<'_, '_>) -> (&'static str, String) {
+fn event_resource(fields: &Fields<'_, '_>) -> (&'static str, SmolStr) {
     let named = |kind, paths: &[&str]| fields.first_id(paths).map(|id| (kind, id));
     let in_channel =
         |kind, channel, ts: &[&str]| message_id(channel, fields.first_id(ts)).map(|id| (kind, id));
@@ -224,8 +225,8 @@ fn event_resource(fields: &Fields<'_, '_>) -> (&'static str, String) {
 }
 
 /// Returns the name of a message: its `ts` is unique within its channel only.
-fn message_id(channel: Option<String>, ts: Option<String>) -> Option<String> {
-    Some(format!("{}:{}", channel?, ts?))
+fn message_id(channel: Option<SmolStr>, ts: Option<SmolStr>) -> Option<SmolStr> {
+    Some(format_smolstr!("{}:{}", channel?, ts?))
 }
 
 static INTERACTION_PATHS: paths::Static = paths![
@@ -271,13 +272,13 @@ fn read_interaction(post: &Post<'_>) -> Option<Reading> {
     let (resource_type, resource_id) = interaction_resource(&fields);
     Some(Reading {
         event_type: match id {
-            Some(id) => format!("{kind}.{id}"),
+            Some(id) => format_smolstr!("{kind}.{id}"),
             None => kind,
         },
         delivery_id: fields.id("trigger_id"),
         timestamp: times::first(&fields, &["actions.0.action_ts", "action_ts"]),
         actor: user.unwrap_or_default(),
-        resource_type: resource_type.to_owned(),
+        resource_type: resource_type.into(),
         resource_id,
         metadata,
         reply: Reply::Empty(StatusCode::OK),
@@ -285,7 +286,7 @@ fn read_interaction(post: &Post<'_>) -> Option<Reading> {
     })
 }
 
-fn interaction_resource(fields: &Fields<'_, '_>) -> (&'static str, String) {
+fn interaction_resource(fields: &Fields<'_, '_>) -> (&'static str, SmolStr) {
     let named = |kind, path| fields.id(path).map(|id| (kind, id));
     let message = || {
         let channel = fields.first_id(&["channel.id", "container.channel_id"]);
@@ -315,10 +316,13 @@ fn read_command(post: &Post<'_>) -> Option<Reading> {
     metadata.add("command", Some(command));
 
     Some(Reading {
-        event_type: format!("slash_command.{}", command.strip_prefix('/').unwrap_or(command)),
+        event_type: format_smolstr!(
+            "slash_command.{}",
+            command.strip_prefix('/').unwrap_or(command)
+        ),
         delivery_id: fields.id("trigger_id"),
         actor: user.unwrap_or_default(),
-        resource_type: channel.as_ref().map_or("", |_| "channel").to_owned(),
+        resource_type: channel.as_ref().map_or("", |_| "channel").into(),
         resource_id: channel.unwrap_or_default(),
         metadata,
         reply: Reply::Empty(StatusCode::OK),

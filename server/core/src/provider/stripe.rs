@@ -16,6 +16,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use smol_str::{SmolStr, ToSmolStr as _};
+
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
@@ -86,7 +88,7 @@ static PATHS: paths::Static = paths![
 /// Reads a body; `None` if it is no event.
 fn read(post: &Post<'_>) -> Option<Outcome> {
     let fields = json::read(post.text()?, &PATHS)?;
-    let event_type = fields.text("type")?.to_owned();
+    let event_type = SmolStr::new(fields.text("type")?);
     let customer = customer(&fields);
     let account = fields.id("account").or_else(|| fields.id("context"));
     let request = fields.first_id(&["request.id", "request", "reason.request.id"]);
@@ -117,7 +119,7 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     }))
 }
 
-fn customer(fields: &Fields<'_, '_>) -> Option<String> {
+fn customer(fields: &Fields<'_, '_>) -> Option<SmolStr> {
     let is_customer = |path| fields.text(path) == Some("customer");
     if is_customer("data.object.object") {
         return fields.id("data.object.id");
@@ -126,15 +128,15 @@ fn customer(fields: &Fields<'_, '_>) -> Option<String> {
     fields.first_id(&["data.object.customer", "data.object.customer.id"]).or_else(|| thin.flatten())
 }
 
-fn livemode(fields: &Fields<'_, '_>) -> Option<String> {
+fn livemode(fields: &Fields<'_, '_>) -> Option<SmolStr> {
     match fields.at("livemode") {
-        Field::Bool(livemode) => Some(livemode.to_string()),
+        Field::Bool(livemode) => Some(livemode.to_smolstr()),
         Field::Absent | Field::Object | Field::Text(_) | Field::Number(_) => None,
     }
 }
 
 /// Returns what a type speaks of, for objects that do not say what they are: `account.application.deauthorized` speaks
 /// of an `account.application`.
-fn object_of(event_type: &str) -> String {
-    event_type.rsplit_once('.').map_or("", |(object, _)| object).to_owned()
+fn object_of(event_type: &str) -> SmolStr {
+    event_type.rsplit_once('.').map_or("", |(object, _)| object).into()
 }

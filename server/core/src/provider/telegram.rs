@@ -6,6 +6,8 @@
 //!
 //! Source: core.telegram.org/bots/api, "Update" and "setWebhook".
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Handshake, Provider, Read};
 use crate::{
     normalize::{
@@ -70,7 +72,7 @@ const ACTORS: [(&str, Option<&str>); 6] = [
 /// Reads a body; `None` if it is no update.
 fn read(post: &Post<'_>) -> Option<Outcome> {
     let Member { name, fields, beside } = json::read_member(post.text()?, "update_id", &PATHS)?;
-    let update_id = beside.id()?.into_owned();
+    let update_id = SmolStr::new(beside.id()?);
     let mut metadata = Metadata::default();
     metadata.add("chat_id", fields.first_id(&["*.chat.id", "*.message.chat.id"]));
     metadata.add("username", fields.first_id(&["*.from.username", "*.user.username"]));
@@ -91,17 +93,17 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
         resource_type,
         resource_id,
         metadata,
-        event_type: name,
+        event_type: name.into(),
         ..Reading::default()
     }))
 }
 
-fn resource(member: &str, fields: &Fields<'_, '_>) -> Option<(String, String)> {
+fn resource(member: &str, fields: &Fields<'_, '_>) -> Option<(SmolStr, SmolStr)> {
     let message = |chat, message| {
-        let id = format!("{}:{}", fields.id(chat)?, fields.id(message)?);
-        Some(("message".to_owned(), id))
+        let id = format_smolstr!("{}:{}", fields.id(chat)?, fields.id(message)?);
+        Some(("message".into(), id))
     };
-    let thing = |kind: &str, path| fields.id(path).map(|id| (kind.to_owned(), id));
+    let thing = |kind: &str, path| fields.id(path).map(|id| (kind.into(), id));
     message("*.chat.id", "*.message_id")
         .or_else(|| message("*.message.chat.id", "*.message.message_id"))
         .or_else(|| thing("chat", "*.chat.id"))

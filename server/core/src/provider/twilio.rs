@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::{Handshake, Provider, Read};
 use crate::{
@@ -103,8 +104,8 @@ fn read_form(post: &Post<'_>) -> Option<Reading> {
     let (resource_type, resource_id) = resource(found.as_ref(), &fields);
     Some(Reading {
         event_type: match &found {
-            Some((kind, status, _)) => format!("{kind}.{status}"),
-            None => fields.id("EventType").unwrap_or_else(|| "event".to_owned()),
+            Some((kind, status, _)) => format_smolstr!("{kind}.{status}"),
+            None => fields.id("EventType").unwrap_or_else(|| "event".into()),
         },
         // A call is asked about many times in one status.
         repeats: matches!(found, Some(("call", ..))),
@@ -121,27 +122,27 @@ fn read_form(post: &Post<'_>) -> Option<Reading> {
 }
 
 /// The kind, status and id of what a form is about.
-type Found = (&'static str, String, Option<String>);
+type Found = (&'static str, SmolStr, Option<SmolStr>);
 
-fn resource(found: Option<&Found>, fields: &Fields<'_, '_>) -> (String, String) {
+fn resource(found: Option<&Found>, fields: &Fields<'_, '_>) -> (SmolStr, SmolStr) {
     if let Some((kind, _, Some(id))) = found {
-        return ((*kind).to_owned(), id.clone());
+        return ((*kind).into(), id.clone());
     }
     let mut kinds = KINDS.iter().map(|&(kind, _, ids)| (kind, ids));
     kinds
-        .find_map(|(kind, ids)| fields.first_id(ids).map(|id| (kind.to_owned(), id)))
-        .or_else(|| fields.id("AccountSid").map(|id| ("account".to_owned(), id)))
+        .find_map(|(kind, ids)| fields.first_id(ids).map(|id| (kind.into(), id)))
+        .or_else(|| fields.id("AccountSid").map(|id| ("account".into(), id)))
         .unwrap_or_default()
 }
 
 /// Returns what tells a callback from others: a message and a recording have each status once. A call is asked about
 /// many times in one status, and only its numbered callbacks can be told.
-fn key(found: Option<Found>, fields: &Fields<'_, '_>) -> Option<String> {
+fn key(found: Option<Found>, fields: &Fields<'_, '_>) -> Option<SmolStr> {
     let (kind, status, id) = found?;
     let id = id?;
     match fields.id("SequenceNumber") {
-        Some(number) => Some(format!("{id}:{status}:{number}")),
-        None if matches!(kind, "message" | "recording") => Some(format!("{id}:{status}")),
+        Some(number) => Some(format_smolstr!("{id}:{status}:{number}")),
+        None if matches!(kind, "message" | "recording") => Some(format_smolstr!("{id}:{status}")),
         None => None,
     }
 }
@@ -176,14 +177,14 @@ static EVENT_PATHS: paths::Static = paths![
 fn read_event(item: &str) -> Option<Reading> {
     let fields = json::read(item, &EVENT_PATHS)?;
     let raw = fields.first_id(&["type", "EventType"])?;
-    let first = |kind: &str, ids: &[&str]| fields.first_id(ids).map(|id| (kind.to_owned(), id));
+    let first = |kind: &str, ids: &[&str]| fields.first_id(ids).map(|id| (kind.into(), id));
     let (resource_type, resource_id) = first("message", &["data.messageSid"])
         .or_else(|| first("call", &["data.callSid"]))
         .or_else(|| first("account", &["data.accountSid", "AccountSid"]))
         .unwrap_or_default();
     let is_cloud_event = fields.id("specversion").is_some();
     Some(Reading {
-        event_type: raw.strip_prefix(PREFIX).unwrap_or(&raw).to_owned(),
+        event_type: raw.strip_prefix(PREFIX).unwrap_or(&raw).into(),
         event_type_raw: Some(raw),
         delivery_id: is_cloud_event.then(|| fields.id("id")).flatten(),
         timestamp: times::first(&fields, &["time", "data.timestamp"]),

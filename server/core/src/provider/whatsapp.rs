@@ -15,11 +15,12 @@
 //!
 //! Source: developers.facebook.com "Webhooks: getting started" and "WhatsApp Cloud API: webhooks".
 
-use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::{Handshake, Provider, Read};
 use crate::{
@@ -203,17 +204,17 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     (!batch.items.is_empty()).then_some(Outcome::Batch(batch.items))
 }
 
-fn scalar(field: &Field<'_>) -> Option<String> {
-    field.id().map(Cow::into_owned)
+fn scalar(field: &Field<'_>) -> Option<SmolStr> {
+    field.id().map(SmolStr::new)
 }
 
 /// What is known of an item from what stands around it.
 #[derive(Default)]
 struct Around {
-    object: String,
-    account: Option<String>,
+    object: SmolStr,
+    account: Option<SmolStr>,
     time: Option<Timestamp>,
-    phone_number_id: Option<String>,
+    phone_number_id: Option<SmolStr>,
 }
 
 impl Around {
@@ -226,7 +227,7 @@ impl Around {
     }
 
     /// Reads what is about the account, or says so at least.
-    fn reading(&self, event_type: String) -> Reading {
+    fn reading(&self, event_type: SmolStr) -> Reading {
         Reading {
             event_type,
             timestamp: self.time,
@@ -260,7 +261,7 @@ impl Batch<'_, '_> {
         text: impl Fn() -> &'t str,
     ) {
         let mut around = Around {
-            object: object.to_owned(),
+            object: object.into(),
             account: scalar(&entry.id),
             time: scalar(&entry.time).as_deref().and_then(times::parse_text),
             phone_number_id: None,
@@ -307,7 +308,7 @@ impl Batch<'_, '_> {
 }
 
 /// Returns the ids of people and the names that they have given themselves.
-fn contacts(List(contacts): &List<Object<Contact<'_>>, GROUPS_MAX>) -> BTreeMap<String, String> {
+fn contacts(List(contacts): &List<Object<Contact<'_>>, GROUPS_MAX>) -> BTreeMap<SmolStr, SmolStr> {
     let contact = |Object(contact): &Object<Contact<'_>>| {
         Some((scalar(&contact.wa_id)?, scalar(&contact.profile.0.name)?))
     };
@@ -316,20 +317,20 @@ fn contacts(List(contacts): &List<Object<Contact<'_>>, GROUPS_MAX>) -> BTreeMap<
 
 fn message_reading(
     around: &Around,
-    contacts: &BTreeMap<String, String>,
+    contacts: &BTreeMap<SmolStr, SmolStr>,
     text: &str,
 ) -> Option<Reading> {
     let fields = json::read(text, &MESSAGE_PATHS)?;
-    let kind = fields.id("type").map(|kind| format!("messages.{kind}"));
+    let kind = fields.id("type").map(|kind| format_smolstr!("messages.{kind}"));
     let (id, from) = (fields.id("id"), fields.id("from").unwrap_or_default());
     let mut metadata = around.metadata();
-    metadata.add("actor_name", contacts.get(&from).map(String::as_str));
+    metadata.add("actor_name", contacts.get(&from).map(SmolStr::as_str));
     Some(Reading {
-        event_type: kind.unwrap_or_else(|| "messages".to_owned()),
+        event_type: kind.unwrap_or_else(|| "messages".into()),
         delivery_id: id.clone(),
         timestamp: times::parse(fields.at("timestamp")).or(around.time),
         actor: from,
-        resource_type: "message".to_owned(),
+        resource_type: "message".into(),
         resource_id: id.unwrap_or_default(),
         metadata,
         ..Reading::default()
@@ -339,12 +340,12 @@ fn message_reading(
 fn status_reading(around: &Around, text: &str) -> Option<Reading> {
     let fields = json::read(text, &STATUS_PATHS)?;
     let (id, status) = (fields.id("id"), fields.id("status"));
-    let key = id.as_ref().zip(status.as_ref()).map(|(id, status)| format!("{id}:{status}"));
+    let key = id.as_ref().zip(status.as_ref()).map(|(id, status)| format_smolstr!("{id}:{status}"));
     Some(Reading {
-        event_type: status.map_or_else(|| "statuses".to_owned(), |it| format!("statuses.{it}")),
+        event_type: status.map_or_else(|| "statuses".into(), |it| format_smolstr!("statuses.{it}")),
         delivery_id: key,
         timestamp: times::parse(fields.at("timestamp")).or(around.time),
-        resource_type: "message".to_owned(),
+        resource_type: "message".into(),
         resource_id: id.unwrap_or_default(),
         metadata: around.metadata(),
         ..Reading::default()
@@ -353,15 +354,15 @@ fn status_reading(around: &Around, text: &str) -> Option<Reading> {
 
 fn messaging_reading(around: &Around, text: &str) -> Option<Reading> {
     let fields = json::read(text, &MESSAGING_PATHS)?;
-    let mut reading = around.reading("messaging".to_owned());
+    let mut reading = around.reading("messaging".into());
     reading.timestamp = times::parse(fields.at("timestamp")).or(around.time);
     reading.actor = fields.id("sender.id").unwrap_or_default();
     if let Some(mid) = fields.id("message.mid") {
         // What is taken back comes under the id of what was said.
         let is_deleted = *fields.at("message.is_deleted") == Field::Bool(true);
-        let key = if is_deleted { format!("{mid}:deleted") } else { mid.clone() };
+        let key = if is_deleted { format_smolstr!("{mid}:deleted") } else { mid.clone() };
         reading.delivery_id = Some(key);
-        reading.resource_type = "message".to_owned();
+        reading.resource_type = "message".into();
         reading.resource_id = mid;
     }
     Some(reading)

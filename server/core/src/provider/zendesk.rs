@@ -81,16 +81,16 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
 fn of_subscription(event_type: &str, fields: &Fields<'_, '_>) -> Reading {
     let kind = event_type.split_once('.').map_or(event_type, |(kind, _)| kind);
     // `zen:ticket:35436`
-    let of_subject = || fields.text("subject")?.rsplit_once(':').map(|(_, id)| id.to_owned());
+    let of_subject = || fields.text("subject")?.rsplit_once(':').map(|(_, id)| id.into());
     Reading {
-        event_type: event_type.to_owned(),
+        event_type: event_type.into(),
         event_type_raw: fields.id("type"),
         delivery_id: fields.id("id"),
         timestamp: times::first(fields, &["time"]),
         actor: fields
             .first_id(&["event.actor.id", "detail.actor_id", "detail.requester_id"])
             .unwrap_or_default(),
-        resource_type: kind.to_owned(),
+        resource_type: kind.into(),
         resource_id: fields.id("detail.id").or_else(of_subject).unwrap_or_default(),
         ..Reading::default()
     }
@@ -103,10 +103,10 @@ fn of_trigger(fields: &Fields<'_, '_>) -> Option<Reading> {
     let mut metadata = Metadata::default();
     metadata.add("actor_type", requester.is_some().then_some("requester"));
     Some(Reading {
-        event_type: "ticket".to_owned(),
+        event_type: "ticket".into(),
         timestamp: times::first(fields, &["updated_at", "ticket.updated_at", "created_at"]),
         actor: requester.unwrap_or_default(),
-        resource_type: "ticket".to_owned(),
+        resource_type: "ticket".into(),
         resource_id: ticket,
         metadata,
         ..Reading::default()

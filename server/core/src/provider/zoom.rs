@@ -7,6 +7,7 @@
 //! Source: developers.zoom.us "Using webhooks"; zoom/webhook-sample `index.js`.
 
 use serde_json::json;
+use smol_str::StrExt as _;
 
 use super::{Handshake, Provider, Read, slack};
 use crate::{
@@ -68,7 +69,8 @@ fn read(post: &Post<'_>) -> Option<Outcome> {
     metadata.add("account_id", fields.id("payload.account_id"));
     metadata.add("uuid", fields.id("payload.object.uuid"));
     let resource_id = fields.first_id(&["payload.object.id", "payload.object.uuid"]);
-    let resource_type = event_type.split_once('.').map(|(kind, _)| kind.to_ascii_lowercase());
+    let resource_type =
+        event_type.split_once('.').map(|(kind, _)| kind.to_ascii_lowercase_smolstr());
     Some(Outcome::Event(Reading {
         timestamp: times::parse(fields.at("event_ts")),
         actor: fields.first_id(&ACTORS).unwrap_or_default(),

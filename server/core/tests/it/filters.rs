@@ -1,7 +1,5 @@
 //! Filters: what matches and what does not, what is refused, and what holds for any text and any payload.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use hookline_core::{
     event::{Event, EventId, EventType, NewEvent, Sequence, SourceName},
@@ -22,12 +20,12 @@ fn event(event_type: &str) -> Event {
             source: SourceName::parse("github").unwrap(),
             event_type: EventType::parse(event_type).unwrap(),
             timestamp: Timestamp::from_secs(1_800_000_000).unwrap(),
-            actor: "octocat".to_owned(),
-            resource_type: "pull_request".to_owned(),
-            resource_id: "octo/repo#7".to_owned(),
+            actor: "octocat".into(),
+            resource_type: "pull_request".into(),
+            resource_id: "octo/repo#7".into(),
             payload: Bytes::new(),
-            metadata: BTreeMap::from([("x-team".to_owned(), "core".to_owned())]),
-            delivery_key: "d-1".to_owned(),
+            metadata: [("x-team", "core")].into(),
+            delivery_key: "d-1".into(),
             replay_window: None,
         },
     }

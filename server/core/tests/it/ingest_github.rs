@@ -11,7 +11,7 @@ const REPOSITORY: &str = r#""repository":{"full_name":"o/r","pushed_at":15579335
 /// Ingests a body with a repository, and these members.
 fn with(event: &str, members: &str) -> (String, String) {
     let event = github(event, &format!("{{{REPOSITORY},{members}}}"));
-    (event.resource_type, event.resource_id)
+    (event.resource_type.into(), event.resource_id.into())
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_action_is_part_of_the_type_only_if_it_is_text() {
     ] {
         let event = github("issues", &format!("{{{members}}}"));
         assert_eq!(event.event_type.as_str(), want, "{members}");
-        assert_eq!(event.metadata.get("event_type_raw").map(String::as_str), raw, "{members}");
+        assert_eq!(event.metadata.get("event_type_raw"), raw, "{members}");
     }
     let long = github("issues", &format!(r#"{{"action":"{}"}}"#, "x".repeat(5_000_000)));
     assert_eq!(long.event_type.as_str().len(), 128);
@@ -269,7 +269,7 @@ fn metadata_holds_the_trace_and_no_credentials() {
         ("x-github-hook-installation-target-type", "repository"),
     ]);
     let event = ingest(Kind::GITHUB, headers, r#"{"action":"opened","installation":{"id":3}}"#);
-    let found: Vec<_> = event.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let found: Vec<_> = event.metadata.iter().collect();
     assert_eq!(
         found,
         [

@@ -12,7 +12,7 @@ fn jira(body: &str) -> NewEvent {
 }
 
 fn metadata<'e>(event: &'e NewEvent, key: &str) -> &'e str {
-    event.metadata.get(key).map(String::as_str).unwrap_or_default()
+    event.metadata.get(key).unwrap_or_default()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn facts_of_the_issue_are_in_the_metadata() {
             "issue":{"id":"10","key":"A-1","fields":{"project":{"key":"A"}}},"comment":{"id":"20"}}"#,
     );
     assert_eq!(event.timestamp.to_string(), "2019-06-04T00:15:17.244Z");
-    let found: Vec<_> = event.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let found: Vec<_> = event.metadata.iter().collect();
     let want = [
         ("comment_id", "20"),
         ("event_type_raw", "jira:issue_updated"),

@@ -140,10 +140,10 @@ pub(crate) fn facts(event: &NewEvent) -> [String; 6] {
     };
     [
         event.event_type.as_str().to_owned(),
-        event.delivery_key.clone(),
-        event.actor.clone(),
-        event.resource_type.clone(),
-        event.resource_id.clone(),
+        event.delivery_key.to_string(),
+        event.actor.to_string(),
+        event.resource_type.to_string(),
+        event.resource_id.to_string(),
         time,
     ]
 }
@@ -197,7 +197,7 @@ pub(crate) fn event<'a>(
 /// Returns what tells an event: its type, key, actor, resource and time.
 pub(crate) fn essence(event: &NewEvent) -> [String; 6] {
     let texts = [&event.delivery_key, &event.actor, &event.resource_type, &event.resource_id];
-    let [key, actor, resource_type, resource_id] = texts.map(Clone::clone);
+    let [key, actor, resource_type, resource_id] = texts.map(ToString::to_string);
     let is_told = !event.metadata.contains_key("timestamp_source");
     let time = if is_told { event.timestamp.to_string() } else { String::new() };
     [event.event_type.to_string(), key, actor, resource_type, resource_id, time]

@@ -10,7 +10,7 @@ fn check(kind: &str, cases: &[(&str, [&str; 7])]) {
         let events = read(kind, &HeaderMap::new(), body);
         let [event_type, key, actor, resource_type, resource_id, time] = facts(&events[0]);
         let key = if key.starts_with("sha256:") { String::new() } else { key };
-        let actor_type = events[0].metadata.get("actor_type").cloned().unwrap_or_default();
+        let actor_type = events[0].metadata.get("actor_type").unwrap_or_default().to_owned();
         let found = [event_type, key, actor, resource_type, resource_id, time, actor_type];
         assert_eq!(&found, want, "{kind}: {body}");
         assert_eq!(&events[0].payload[..], body.as_bytes());

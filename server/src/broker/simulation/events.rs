@@ -76,12 +76,12 @@ impl Kind {
             source: SourceName::parse(self.source).unwrap(),
             event_type: EventType::parse(self.event_type).unwrap(),
             timestamp: Timestamp::EPOCH,
-            actor: "octocat".to_owned(),
-            resource_type: "pull_request".to_owned(),
-            resource_id: resource,
+            actor: "octocat".into(),
+            resource_type: "pull_request".into(),
+            resource_id: resource.into(),
             payload: payload.into(),
             metadata: [].into(),
-            delivery_key: number.to_string(),
+            delivery_key: number.to_string().into(),
             replay_window: None,
         }
     }

@@ -134,10 +134,10 @@ impl Oracle {
             self.log.push(kind.copied().unwrap_or(Kind::ANNOUNCEMENT));
             let metadata = &content.metadata;
             let key = match metadata.get("dead_letter_id") {
-                Some(letter) => letter.clone(),
-                None => content.delivery_key.clone(),
+                Some(letter) => letter,
+                None => content.delivery_key.as_str(),
             };
-            let twice = self.keys.insert(key.clone(), entry.event.sequence.get());
+            let twice = self.keys.insert(key.to_owned(), entry.event.sequence.get());
             // It is forgotten with its event.
             let is_known = twice.is_none_or(|before| before < store.first().get());
             self.ensure(is_known, || format!("{key} is in the log twice"));

@@ -45,7 +45,7 @@ impl Event {
     fn of(entry: &Entry) -> Self {
         let event = &entry.event;
         let traceparent = event.content.metadata.get(TRACEPARENT);
-        match traceparent.and_then(|text| Context::parse(text)) {
+        match traceparent.and_then(Context::parse) {
             Some((context, true)) => {
                 Self::Traced { context, id: event.id, subject: event.subject() }
             }

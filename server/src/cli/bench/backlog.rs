@@ -164,12 +164,12 @@ fn event(run: &str, number: u64, payload_bytes: u32) -> NewEvent {
         source: SourceName::parse("github").expect("a name of small letters"),
         event_type: EventType::parse("push").expect("a name of small letters"),
         timestamp: now(),
-        actor: "octocat".to_owned(),
-        resource_type: "repository".to_owned(),
-        resource_id: format!("octo/hello-{}", number % 1_000),
+        actor: "octocat".into(),
+        resource_type: "repository".into(),
+        resource_id: format!("octo/hello-{}", number % 1_000).into(),
         payload: Bytes::from(format!("{text}{filled}\"}}")),
         metadata: [].into(),
-        delivery_key: format!("{run}-{number}"),
+        delivery_key: format!("{run}-{number}").into(),
         replay_window: None,
     }
 }

@@ -33,12 +33,12 @@ fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>, Bac
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse(&"x".repeat(128)).unwrap(),
         timestamp: Timestamp::EPOCH,
-        actor: text(),
-        resource_type: text(),
-        resource_id: text(),
+        actor: text().into(),
+        resource_type: text().into(),
+        resource_id: text().into(),
         payload: bytes::Bytes::new(),
         metadata: (0..metadata).map(|number| (number.to_string(), text())).collect(),
-        delivery_key: text(),
+        delivery_key: text().into(),
         replay_window: None,
     };
     let id = EventId::new(Timestamp::EPOCH, [0; 10]);

@@ -1,8 +1,9 @@
 //! `PublishEvent`: events that agents emit.
 
-use std::collections::BTreeMap;
-
-use hookline_core::event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, EventType, NewEvent, SourceName};
+use hookline_core::{
+    event::{AGENT_SOURCE, DEAD_LETTER_SOURCE, EventType, NewEvent, SourceName},
+    metadata::Metadata,
+};
 use hookline_proto::v1;
 use tonic::Status;
 
@@ -39,12 +40,12 @@ pub(super) async fn publish(
         event_type: EventType::parse(&request.event_type)
             .map_err(|error| status::invalid("event_type", error))?,
         timestamp: timestamp.transpose()?.unwrap_or(now),
-        actor: text("actor", request.actor)?,
-        resource_type: text("resource_type", request.resource_type)?,
-        resource_id: text("resource_id", request.resource_id)?,
+        actor: text("actor", request.actor)?.into(),
+        resource_type: text("resource_type", request.resource_type)?.into(),
+        resource_id: text("resource_id", request.resource_id)?.into(),
         payload: request.payload,
         metadata: metadata(request.metadata)?,
-        delivery_key: text("delivery_key", request.delivery_key)?,
+        delivery_key: text("delivery_key", request.delivery_key)?.into(),
         replay_window: None,
     };
     let (source, subject) =
@@ -84,12 +85,12 @@ impl Traced {
         event: &mut NewEvent,
         since: Stopwatch,
     ) -> Option<Self> {
-        let parent = event.metadata.get(TRACEPARENT).cloned().or(of_call);
+        let parent = event.metadata.get(TRACEPARENT).map(str::to_owned).or(of_call);
         let call = broker.traces().begin(parent.as_deref());
         let send = call.map(Context::child);
         let parent = parent.filter(|parent| parent.len() <= TEXT_BYTES_MAX);
         if let Some(place) = send.map(Context::traceparent).or(parent) {
-            event.metadata.insert(TRACEPARENT.to_owned(), place);
+            event.metadata.insert(TRACEPARENT, place);
         }
         Some(Self { call: call?, send: send?, watches: [since, Stopwatch::start()] })
     }
@@ -149,10 +150,8 @@ fn text(field: &str, text: String) -> Result<String, Status> {
     Err(status::invalid(field, problem))
 }
 
-fn metadata(
-    metadata: impl IntoIterator<Item = (String, String)>,
-) -> Result<BTreeMap<String, String>, Status> {
-    let mut read = BTreeMap::new();
+fn metadata(metadata: impl IntoIterator<Item = (String, String)>) -> Result<Metadata, Status> {
+    let mut read = Metadata::default();
     for (key, value) in metadata {
         let value = text(&format!("metadata[{key:.64}]"), value)?;
         read.insert(text("metadata", key)?, value);

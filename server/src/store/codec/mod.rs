@@ -99,7 +99,7 @@ pub(super) fn encode_content(content: &NewEvent, payload_size: u64) -> Vec<u8> {
     event.text(6, &content.actor);
     event.text(7, &content.resource_type);
     event.text(8, &content.resource_id);
-    for (key, value) in &content.metadata {
+    for (key, value) in content.metadata.iter() {
         event.pair(10, key, value);
     }
     event.text(12, &content.delivery_key);
@@ -192,12 +192,12 @@ pub(super) fn entry(row: EntryRow, dead_letter: Option<Creation>) -> Result<Entr
                 source: SourceName::parse(&event.source).map_err(name)?,
                 event_type: EventType::parse(&event.event_type).map_err(name)?,
                 timestamp: from_proto_time(event.timestamp)?,
-                actor: event.actor,
-                resource_type: event.resource_type,
-                resource_id: event.resource_id,
+                actor: event.actor.into(),
+                resource_type: event.resource_type.into(),
+                resource_id: event.resource_id.into(),
                 payload: Bytes::new(),
                 metadata: event.metadata.into_iter().collect(),
-                delivery_key: event.delivery_key,
+                delivery_key: event.delivery_key.into(),
                 replay_window: None,
             },
         },

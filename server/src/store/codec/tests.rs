@@ -53,12 +53,12 @@ fn entry() -> impl Strategy<Value = Entry> {
                 source: SourceName::parse(&source).unwrap(),
                 event_type: EventType::parse(&event_type).unwrap(),
                 timestamp,
-                actor,
-                resource_type,
-                resource_id,
+                actor: actor.into(),
+                resource_type: resource_type.into(),
+                resource_id: resource_id.into(),
                 payload: Bytes::new(),
                 metadata: metadata.into_iter().collect(),
-                delivery_key,
+                delivery_key: delivery_key.into(),
                 replay_window: None,
             };
             let (id, sequence) = (EventId::from_bytes(id), super::sequence(sequence).unwrap());

@@ -29,9 +29,9 @@ fn nth(n: u64) -> NewEvent {
     NewEvent {
         source: SourceName::parse(source).unwrap(),
         event_type: EventType::parse(kind).unwrap(),
-        actor: format!("actor-{}", n % 20),
-        resource_type: if n.is_multiple_of(2) { "issue" } else { "pull_request" }.to_owned(),
-        resource_id: format!("octo/hello#{}", n % 150),
+        actor: format!("actor-{}", n % 20).into(),
+        resource_type: if n.is_multiple_of(2) { "issue" } else { "pull_request" }.into(),
+        resource_id: format!("octo/hello#{}", n % 150).into(),
         ..event("", n.to_string())
     }
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{Backgrounds, Change, Creation, Epoch, Pasts, Reason, Snapshot},
-    event::{Event, EventId, NewEvent, Sequence},
+    event::{Event, EventId, NewEvent, Sequence, SourceName},
+    text::SmolStr,
     time::Timestamp,
 };
 
@@ -21,7 +22,7 @@ pub(super) struct Facts {
     /// All that were ever appended; those before `first` are out of reach.
     pub(super) entries: Vec<Arc<Entry>>,
     pub(super) first: u64,
-    pub(super) keys: BTreeMap<(String, String), usize>,
+    pub(super) keys: BTreeMap<(SourceName, SmolStr), usize>,
     pub(super) ledgers: BTreeMap<Creation, LedgerFacts>,
     pub(super) creations: u64,
     pub(super) last_written_at: Timestamp,
@@ -55,7 +56,7 @@ impl Facts {
         packed: Packed,
         received_at: Timestamp,
     ) -> Appended {
-        let key = (event.source.as_str().to_owned(), event.delivery_key.clone());
+        let key = (event.source.clone(), event.delivery_key.clone());
         let known = (!key.1.is_empty()).then(|| self.keys.get(&key)).flatten();
         let known = known.and_then(|place| self.entries.get(*place)).filter(|known| {
             let age = received_at.as_micros() - known.event.received_at.as_micros();

@@ -16,12 +16,12 @@ fn event(key: &str) -> NewEvent {
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse("push").unwrap(),
         timestamp: Timestamp::EPOCH,
-        actor: String::new(),
-        resource_type: String::new(),
-        resource_id: String::new(),
+        actor: "".into(),
+        resource_type: "".into(),
+        resource_id: "".into(),
         payload: Bytes::from_static(b"{}"),
-        metadata: BTreeMap::new(),
-        delivery_key: key.to_owned(),
+        metadata: [].into(),
+        delivery_key: key.into(),
         replay_window: None,
     }
 }

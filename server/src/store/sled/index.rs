@@ -213,12 +213,12 @@ mod tests {
             source: SourceName::parse("github").unwrap(),
             event_type: EventType::parse(kind).unwrap(),
             timestamp: Timestamp::EPOCH,
-            actor: actor.to_owned(),
-            resource_type: "issue".to_owned(),
-            resource_id: resource.to_owned(),
+            actor: actor.into(),
+            resource_type: "issue".into(),
+            resource_id: resource.into(),
             payload: Bytes::new(),
             metadata: [].into(),
-            delivery_key: String::new(),
+            delivery_key: "".into(),
             replay_window: None,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     path::Path,
@@ -21,6 +22,7 @@ use axum::{
 use clap::ValueEnum;
 use hookline_core::{
     event::{NewEvent, SourceName},
+    metadata::Metadata,
     normalize::{Received, receive},
     source::{Kind, Secret, Source},
     time::Timestamp,
@@ -106,13 +108,13 @@ fn encode(events: Vec<NewEvent>, id: &str, now: Timestamp) -> io::Result<Vec<u8>
             source: event.source.as_str().to_owned(),
             event_type: event.event_type.as_str().to_owned(),
             timestamp: Some(wire_time(event.timestamp)),
-            actor: event.actor,
-            resource_type: event.resource_type,
-            resource_id: event.resource_id,
+            actor: event.actor.into(),
+            resource_type: event.resource_type.into(),
+            resource_id: event.resource_id.into(),
             payload: compress(&event.payload)?.into(),
-            metadata: event.metadata.into_iter().collect(),
+            metadata: wire_metadata(&event.metadata),
             received_at: Some(wire_time(now)),
-            delivery_key: event.delivery_key,
+            delivery_key: event.delivery_key.into(),
             payload_size,
             ..Event::default()
         };
@@ -170,6 +172,10 @@ fn write(mut file: File, waiting: &mpsc::Receiver<(Vec<u8>, oneshot::Sender<bool
 fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::EPOCH + since
+}
+
+pub(super) fn wire_metadata(metadata: &Metadata) -> BTreeMap<String, String> {
+    metadata.iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect()
 }
 
 pub(super) fn wire_time(time: Timestamp) -> prost_types::Timestamp {

@@ -22,7 +22,7 @@ use tokio_stream::{Stream, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::plain::wire_time;
+use super::plain::{wire_metadata, wire_time};
 use crate::{
     Outcome,
     bodies::{Bodies, PATH, Prepared, SECRET},
@@ -61,13 +61,13 @@ fn delivery(source: &Source, one: &Prepared) -> Outcome<Delivery> {
         source: event.source.as_str().to_owned(),
         event_type: event.event_type.as_str().to_owned(),
         timestamp: Some(wire_time(event.timestamp)),
-        actor: event.actor,
-        resource_type: event.resource_type,
-        resource_id: event.resource_id,
+        actor: event.actor.into(),
+        resource_type: event.resource_type.into(),
+        resource_id: event.resource_id.into(),
         payload: event.payload,
-        metadata: event.metadata.into_iter().collect(),
+        metadata: wire_metadata(&event.metadata),
         received_at: Some(wire_time(now)),
-        delivery_key: event.delivery_key,
+        delivery_key: event.delivery_key.into(),
         payload_size,
         payload_json: None,
     };

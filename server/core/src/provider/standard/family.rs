@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{
     super::{Provider, Read},
     PROVIDER,
@@ -121,7 +123,7 @@ const PREDICTION: Mapping = Mapping {
 
 fn read_replicate(post: &Post<'_>) -> Option<Outcome> {
     let mut reading = PREDICTION.read(post).filter(|it| !it.event_type.is_empty())?;
-    reading.event_type = format!("prediction.{}", reading.event_type);
+    reading.event_type = format_smolstr!("prediction.{}", reading.event_type);
     reading.event_type_raw = None;
     Some(Outcome::Event(reading))
 }
@@ -152,7 +154,7 @@ fn read_recall_ai(post: &Post<'_>) -> Option<Outcome> {
     let mut reading = BOT.read(post)?;
     if reading.resource_id.is_empty() {
         // Made without a bot, by Recall's desktop recorder.
-        let recording = reading.metadata.get("recording_id").map(str::to_owned);
+        let recording = reading.metadata.get("recording_id").map(SmolStr::new);
         reading.resource_type = recording.as_ref().map(|_| "recording".into()).unwrap_or_default();
         reading.resource_id = recording.unwrap_or_default();
     }

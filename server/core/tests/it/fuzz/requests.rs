@@ -322,8 +322,8 @@ pub(super) fn check_event(event: &NewEvent, headers: &HeaderMap, body: &Bytes) {
     assert_eq!(EventType::parse(event.event_type.as_str()).as_ref(), Ok(&event.event_type));
     assert!(event.delivery_key.len() <= DELIVERY_KEY_BYTES_MAX, "the delivery key is too long");
     assert!(event.metadata.len() <= METADATA_MAX, "{} of metadata", event.metadata.len());
-    let known = [&event.actor, &event.resource_type, &event.resource_id];
-    for text in known.into_iter().chain(event.metadata.values()) {
+    let known = [&event.actor, &event.resource_type, &event.resource_id].map(|text| text.as_str());
+    for text in known.into_iter().chain(event.metadata.iter().map(|(_, value)| value)) {
         assert!(text.len() <= TEXT_BYTES_MAX, "{} bytes of text", text.len());
         let is_credential = text.contains(MARKER) && !holds_marker(body);
         assert!(!is_credential, "a credential is kept: {:?}", event.metadata);

@@ -111,7 +111,8 @@ fn what_was_delivered_is_known_after_a_kill_also_of_a_block_that_is_not_whole() 
         for key in [0, 511, 1_023, 1_024, 1_299] {
             let same = store.append(vec![replayable(key)], at(1)).await.unwrap();
             assert!(same[0].duplicate && !same[0].replayed, "{key}");
-            let replay = NewEvent { delivery_key: format!("again {key}"), ..replayable(key) };
+            let replay =
+                NewEvent { delivery_key: format!("again {key}").into(), ..replayable(key) };
             let replay = store.append(vec![replay], at(1)).await.unwrap();
             assert!(replay[0].duplicate && replay[0].replayed, "{key}");
             assert_eq!(replay[0].sequence, same[0].sequence);

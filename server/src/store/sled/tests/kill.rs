@@ -145,7 +145,7 @@ async fn check_log(store: &SledStore, confirmed: &Confirmed, round: u32) {
         }
     }
     for (key, place) in &confirmed.events {
-        assert_eq!(places.get(key), Some(place), "`{key}` was confirmed");
+        assert_eq!(places.get(key.as_str()), Some(place), "`{key}` was confirmed");
     }
     // A sender that did not hear the answer sends again.
     for (key, (sequence, id)) in confirmed.events.iter().rev().take(20) {

@@ -67,12 +67,12 @@ fn event(key: &str, payload: impl Into<Bytes>) -> NewEvent {
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse("issues.opened").unwrap(),
         timestamp: at(0),
-        actor: "octocat".to_owned(),
-        resource_type: "issue".to_owned(),
-        resource_id: "octo/hello#42".to_owned(),
+        actor: "octocat".into(),
+        resource_type: "issue".into(),
+        resource_id: "octo/hello#42".into(),
         payload: payload.into(),
-        metadata: [("content_type".to_owned(), "application/json".to_owned())].into(),
-        delivery_key: key.to_owned(),
+        metadata: [("content_type", "application/json")].into(),
+        delivery_key: key.into(),
         replay_window: None,
     }
 }
