@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hookline_core::{
+    event::EventId,
     normalize::{Answer, Reply},
     source::Kind,
 };
@@ -119,8 +120,8 @@ fn retry_after(after: Duration, response: Response) -> Response {
 /// The body of an answer to what is in the log.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum TakenBody {
-    One { status: &'static str, event_id: String },
+enum TakenBody<'t> {
+    One { status: &'static str, event_id: &'t str },
     Many { status: &'static str, event_ids: Vec<String> },
 }
 
@@ -132,14 +133,14 @@ pub(super) fn taken(events: &[Appended], reply: Reply) -> Response {
         Reply::Empty(status) => return status.into_response(),
         Reply::Json(text) => return ([(header::CONTENT_TYPE, JSON)], text).into_response(),
     };
-    json(status, &ids(events))
+    json(status, &ids(events, &mut [0; EventId::TEXT_BYTES]))
 }
 
-fn ids(events: &[Appended]) -> TakenBody {
+fn ids<'t>(events: &[Appended], text: &'t mut [u8; EventId::TEXT_BYTES]) -> TakenBody<'t> {
     let all_seen = !events.is_empty() && events.iter().all(|event| event.duplicate);
     let status = if all_seen { "duplicate" } else { "accepted" };
     match events {
-        [event] => TakenBody::One { status, event_id: event.id.to_string() },
+        [event] => TakenBody::One { status, event_id: event.id.write(text) },
         events => {
             let event_ids = events.iter().map(|event| event.id.to_string()).collect();
             TakenBody::Many { status, event_ids }
