@@ -127,7 +127,7 @@ pub(super) fn push_place(
     event.small_message(11, |time| write_time(time, received_at));
 }
 
-/// Returns how many bytes [`push_packed`] adds.
+/// Returns how many bytes a payload takes in an [`EntryRow`].
 pub(super) fn packed_len(packed: &Packed) -> usize {
     packed_row(packed).encoded_len()
 }
