@@ -17,8 +17,7 @@ use hookline_core::{
 use super::{
     super::{
         super::{
-            Packed, ReadError, SubscriptionConfig, codec, codec::Standing,
-            dictionary::Dictionaries,
+            Packed, ReadError, SubscriptionConfig, codec, codec::Standing, dictionary::Dictionaries,
         },
         db_error,
         keys::{self, Kind},

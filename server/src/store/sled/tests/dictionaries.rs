@@ -11,7 +11,7 @@ use super::{
     super::{
         super::{
             Commit, Entry, EventLog as _, Export as _, Ledger as _, Packed, ReadError, ReadLimit,
-            ReadRange, dictionary::tests::payload,
+            ReadRange, conformance::copy, dictionary::tests::payload,
         },
         Options, SledStore,
         check::Problem,
@@ -98,7 +98,7 @@ fn payloads_of_a_source_take_half_the_room_once_it_has_a_dictionary() {
         let store = open(&folder.path().join("data"));
         let without = fill(&store).await;
         // What a kill leaves: the files as they are while the store is open.
-        files::copy(&folder.path().join("data"), &killed);
+        copy(&folder.path().join("data"), &killed);
         store.close().await;
         without
     });
@@ -124,7 +124,7 @@ fn a_lost_copy_is_found_and_made_again() {
     for kind in [Kind::Dictionary, Kind::DictionaryCopy] {
         let damaged = tempfile::tempdir().unwrap();
         let data = damaged.path().join("data");
-        files::copy(folder.path(), &data);
+        copy(folder.path(), &data);
         files::raw(&data, &|db| {
             let key = db.range(keys::under(kind, &[])).keys().next().unwrap().unwrap();
             let mut value = db.get(&key).unwrap().unwrap().to_vec();
