@@ -310,7 +310,7 @@ pub const SHOWN_RULE_BYTES_MAX: usize = KIB;
 // --- Store ---
 
 /// How much of the store is kept in memory, unless `[store] cache` says otherwise.
-pub const STORE_CACHE_BYTES_DEFAULT: usize = 128 * MIB;
+pub const STORE_CACHE_BYTES_DEFAULT: usize = 64 * MIB;
 /// Events are refused while less than this part of the store's disk is free, in percent: commits of acks go on, and need
 /// room too.
 pub const STORE_FREE_PERCENT_MIN: u8 = 5;

@@ -59,9 +59,9 @@ pub(crate) async fn run(rounds: usize, many: (usize, usize)) -> Outcome {
         median(of_few)
     );
     // With the cache that a hub has by itself.
-    let hub = start(&folder.path().join("many"), "128MiB")?;
+    let hub = start(&folder.path().join("many"), "64MiB")?;
     let mut busy = Probe::of(&hub, "fresh", Policy::new()).await?;
-    let idle_hub = start(&folder.path().join("idle"), "128MiB")?;
+    let idle_hub = start(&folder.path().join("idle"), "64MiB")?;
     let mut idle = Probe::of(&idle_hub, "fresh", Policy::new()).await?;
     compare(rounds, &mut idle, &mut busy).await?;
     println!(

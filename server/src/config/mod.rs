@@ -135,7 +135,7 @@ impl Grpc {
 pub struct Store {
     /// `path`: the data folder, relative to the working directory. Default `./hookline-data`.
     pub path: PathBuf,
-    /// `cache`: how much of the store is kept in memory, 8 MiB to 16 GiB. Default 128 MiB.
+    /// `cache`: how much of the store is kept in memory, 8 MiB to 16 GiB. Default 64 MiB.
     pub cache: usize,
     /// `dictionaries`: whether payloads are compressed with what those of their source have in common. Default true.
     pub dictionaries: bool,

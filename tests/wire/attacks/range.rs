@@ -17,7 +17,7 @@ use crate::{
     hub::{Hub, Settings, soon},
 };
 
-/// How much memory the hub may have at most, in whichever attack: a cache of 128 MiB, 64 MiB each of bodies, of their parts
+/// How much memory the hub may have at most, in whichever attack: a cache of 64 MiB, 64 MiB each of bodies, of their parts
 /// that are not counted, of what connections buffer and of what subscriptions read ahead, and some.
 pub(super) const MEMORY_MIB_MAX: u64 = 512;
 

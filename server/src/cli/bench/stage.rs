@@ -55,7 +55,7 @@ pub(super) struct Ground {
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
     /// How much of the store a hub of one's own keeps in memory
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub(super) cache: String,
 }
 

@@ -92,7 +92,7 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.http.max_body, 25 << 20);
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:4160");
     assert_eq!(config.store.path, Path::new("./hookline-data"));
-    assert_eq!((config.store.cache, config.store.dictionaries), (128 << 20, true));
+    assert_eq!((config.store.cache, config.store.dictionaries), (64 << 20, true));
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let (max_age, open_max_age) = (days(14), days(30));
     let dead_letters_max_age = days(30);

@@ -86,7 +86,7 @@ use crate::{
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How much of the database is kept in memory, in bytes. Default: 128 MiB.
+    /// How much of the database is kept in memory, in bytes. Default: 64 MiB.
     pub cache_bytes: u64,
     /// Events are refused while less than this part of the disk is free, in percent; commits to ledgers go on, so that
     /// a full hub can be drained. 0: never. Default: 5.
