@@ -74,7 +74,7 @@ async fn sources_and_limits_change_without_a_restart_and_mistakes_change_nothing
     assert_eq!((it.post("github", 10).await, it.post("extra", 10).await), (200, 404));
 
     let extra = format!("[sources.extra]\nkind = \"github\"\nsecrets = [\"plain:{SECRET}\"]\n");
-    it.reload(&format!("[store]\ncache = \"64MiB\"\n{extra}"));
+    it.reload(&format!("[store]\ncache = \"32MiB\"\n{extra}"));
     it.until("extra", 10, 200).await;
     assert_eq!(it.sources().await, ["extra", "github", "stripe"]);
     it.logs("store.cache").await;

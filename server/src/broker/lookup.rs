@@ -139,7 +139,13 @@ impl Broker {
             let standing = handle.ask(|reply| Message::Status { sequence, reply }).await?;
             let mut of_it = self.delivered(identity, standing).await?;
             if of_it.status != Status::Unscanned {
-                of_it.past = self.inner.ledger.past(of_it.identity.creation, sequence).await?;
+                let creation = of_it.identity.creation;
+                of_it.past = self.inner.ledger.past(creation, sequence).await?;
+                if of_it.status == Status::Done && of_it.past.ended.is_empty() {
+                    // How it ended may be being written.
+                    handle.ask(|reply| Message::Written { reply }).await?;
+                    of_it.past = self.inner.ledger.past(creation, sequence).await?;
+                }
             }
             let is_known = match &of_it.status {
                 Status::Ready(_) | Status::Leased { .. } | Status::Waiting { .. } => true,

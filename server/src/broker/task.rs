@@ -368,6 +368,12 @@ impl Task {
             Message::Seek { after, mode, reply } => self.seek(after, mode, reply),
             Message::Replay { events, mode, reply } => self.replay(events, mode, reply),
             Message::Status { sequence, reply } => drop(reply.send(self.standing(sequence))),
+            Message::Written { reply } => match self.core.last_unwritten() {
+                Some(ticket) => self.replies.expect_written(ticket, reply),
+                None => {
+                    reply.send(()).ok();
+                }
+            },
             Message::Open { after, states, count, reply } => {
                 let open = self.core.open_after(after).filter(|(_, status)| states.have(status));
                 let open = open.take(count).map(|(sequence, _)| self.standing(sequence));
@@ -470,6 +476,7 @@ impl Task {
             Ok(()) => {
                 self.outside.figures.count(&std::mem::take(&mut self.tally));
                 self.handle(Input::Persisted { ticket });
+                self.replies.written(ticket);
                 Turn::Again
             }
             Err(CommitError::Fenced) => Turn::End(End::Unavailable),

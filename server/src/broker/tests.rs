@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hookline_core::{
-    delivery::{Grant, Nack, NackAction, Outcome, Policy},
+    delivery::{Ended, Grant, Nack, NackAction, Outcome, Policy},
     event::{EventType, NewEvent, Sequence, SourceName, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
@@ -153,6 +153,38 @@ async fn an_ack_is_answered_only_after_its_commit() {
     }
     hub.store.faults().release();
     assert_eq!(ack.await, [LeaseOutcome::Answered(Outcome::Applied)]);
+}
+
+#[tokio::test]
+async fn how_a_delivery_ended_is_told_once_it_is_written() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    let entry = hub.store.read(ALL).await.unwrap().remove(0);
+    hub.store.faults().pause();
+    let lease = hub.broker.seal().seal(&grant.lease);
+    let ack = hub.broker.settle(vec![(lease, Settle::Ack)]);
+    let told = async {
+        // The ack was taken in, and is not written.
+        while hub.broker.view(&named("all")).await.unwrap().unwrap().overview.counts.leased > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut told = Box::pin(hub.broker.deliveries_of(&entry));
+        for _ in 0..100 {
+            tokio::select! {
+                biased;
+                told = &mut told => panic!("told before it was written: {told:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        hub.store.faults().release();
+        told.await.unwrap().remove(0)
+    };
+    let (_, told) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(ack, told) }).await.unwrap();
+    assert!(matches!(told.past.ended[..], [Ended::Acked(_)]), "{told:?}");
 }
 
 #[tokio::test]

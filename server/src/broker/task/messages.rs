@@ -58,6 +58,8 @@ pub(in crate::broker) enum Message {
     Inspect { reply: oneshot::Sender<Overview> },
     /// Tell how one event stands.
     Status { sequence: Sequence, reply: oneshot::Sender<Standing> },
+    /// Tell when all that has happened by now is in the ledger.
+    Written { reply: oneshot::Sender<()> },
     /// Tell how the open deliveries beyond `after` stand that are in one of these states, at most `count`.
     Open { after: u64, states: States, count: usize, reply: oneshot::Sender<Vec<Standing>> },
     /// Lease nothing more and write down what runs; answered when that is durable.

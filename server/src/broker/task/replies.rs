@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hookline_core::{
-    delivery::{Edition, Outcome, Replayed, RequestId},
+    delivery::{Edition, Outcome, Replayed, RequestId, Ticket},
     event::Sequence,
     time::Timestamp,
 };
@@ -25,6 +25,8 @@ pub(super) struct Replies {
     replays: BTreeMap<RequestId, (usize, oneshot::Sender<Option<Reopened>>)>,
     purges: BTreeMap<RequestId, oneshot::Sender<(Vec<Sequence>, Edition)>>,
     drains: Vec<oneshot::Sender<()>>,
+    /// With the commits that they wait for.
+    unwritten: Vec<(Ticket, oneshot::Sender<()>)>,
 }
 
 /// Questions that are answered together.
@@ -112,6 +114,18 @@ impl Replies {
 
     pub(super) fn expect_drained(&mut self, reply: oneshot::Sender<()>) {
         self.drains.push(reply);
+    }
+
+    pub(super) fn expect_written(&mut self, ticket: Ticket, reply: oneshot::Sender<()>) {
+        self.unwritten.push((ticket, reply));
+    }
+
+    /// Answers those who wait for this commit.
+    pub(super) fn written(&mut self, ticket: Ticket) {
+        for (_, reply) in self.unwritten.extract_if(.., |(waits_for, _)| *waits_for <= ticket) {
+            // Whoever asked may be gone.
+            reply.send(()).ok();
+        }
     }
 
     /// Returns how many answers are owed to agents and operators.

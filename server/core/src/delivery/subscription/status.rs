@@ -9,7 +9,7 @@ use super::{
     gate::Closed,
 };
 use crate::{
-    delivery::{LeaseId, Record, SequenceSet},
+    delivery::{LeaseId, Record, SequenceSet, Ticket},
     event::Sequence,
     planted::{Bug, is_planted},
     time::Timestamp,
@@ -201,6 +201,12 @@ impl Subscription {
             consumers.map(|consumer| (consumer.name.to_string(), consumer.leases.len())).collect();
         consumers.sort();
         consumers
+    }
+
+    /// Returns the last commit that is not durable yet, if there is one: what it has is not in the ledger.
+    #[must_use]
+    pub fn last_unwritten(&self) -> Option<Ticket> {
+        self.journal.last_unwritten()
     }
 
     /// Returns the state of an event. Whether it matches, and lies after the subscription's start, is for the caller to
