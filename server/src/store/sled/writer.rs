@@ -46,8 +46,7 @@ const GATHER_FROM: usize = 8;
 const GATHER_COUNT: usize = 64;
 /// How long it waits at the most, about as long as a commit takes. Measured: `server/docs/performance.md`.
 const GATHER_TIME: Duration = Duration::from_millis(1);
-/// How long acks wait for events to be committed with, where events come: in a second of 3,000 events that is a commit
-/// less for nearly each of theirs.
+/// How long acks wait to be committed with others, where events come, or many acks.
 const ACK_GATHER_TIME: Duration = Duration::from_millis(1);
 /// For so long after events came, more of them are awaited.
 const EVENTS_AWAITED: Duration = Duration::from_millis(10);
@@ -153,6 +152,8 @@ pub(super) struct Group {
     pub(super) chores: Vec<Chore>,
     /// How long its commits waited for the disk.
     pub(super) syncs: Vec<Duration>,
+    /// How many changes of ledgers it has.
+    changes: usize,
     answers: Vec<Answer>,
     rooms: Vec<OwnedSemaphorePermit>,
 }
@@ -188,6 +189,8 @@ pub(super) struct Writer {
     probed_at: Instant,
     /// How many commands the last commit had.
     last_count: usize,
+    /// How many changes of ledgers the last commit had.
+    last_changes: usize,
     /// When the last events came.
     events_at: Option<Instant>,
     /// How often in a row the store could not be opened again.
@@ -231,6 +234,7 @@ impl Writer {
             opened: Some(opened),
             probed_at: now(),
             last_count: 0,
+            last_changes: 0,
             events_at: None,
             reopen_failures: 0,
         };
@@ -274,9 +278,13 @@ impl Writer {
     fn gather(&self) {
         if GATHER_FROM <= self.last_count {
             self.queue.gather(GATHER_COUNT, GATHER_TIME);
-        } else if self.events_at.is_some_and(|at| now().duration_since(at) < EVENTS_AWAITED) {
+        } else if GATHER_FROM <= self.last_changes || self.awaits_events() {
             self.queue.gather_patient(GATHER_COUNT, ACK_GATHER_TIME);
         }
+    }
+
+    fn awaits_events(&self) -> bool {
+        self.events_at.is_some_and(|at| now().duration_since(at) < EVENTS_AWAITED)
     }
 
     /// Refuses events while the disk is too full, and takes them again.
@@ -326,6 +334,7 @@ impl Writer {
             answer(result.clone());
         }
         self.last_count = group.rooms.len();
+        self.last_changes = group.changes;
         drop(group.rooms);
     }
 
@@ -342,6 +351,9 @@ impl Writer {
             while group.draft.bytes() < COMMIT_BYTES {
                 let Some(Ticket { command, room, .. }) = self.queue.take() else { break };
                 group.rooms.push(room);
+                if let Command::Commit { commit, .. } = &command {
+                    group.changes += commit.changes.len();
+                }
                 opened.handle(command, group, &self.shared)?;
             }
             opened.do_chores(&mut group.draft)?;
