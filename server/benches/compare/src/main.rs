@@ -34,6 +34,10 @@ use crate::{
     wrk::Load,
 };
 
+/// That of the hub, so that what it is compared with has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Compares Hookline with what one would use otherwise, on this machine.
