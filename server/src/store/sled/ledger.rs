@@ -201,7 +201,8 @@ pub(super) fn load(db: &::sled::Db, creation: Creation) -> Result<(Snapshot, Fac
     let (mut snapshot, mut facts) = (Snapshot::default(), Facts::default());
     facts.position = acks::read_position(db, creation)?;
     read_finished(db, creation, &mut facts)?;
-    facts.take_in_unfolded(db, creation)?;
+    let unfolded = acks::unfolded(db, creation, &facts.position)?;
+    facts.take_in_unfolded(unfolded);
 
     for row in rows(db, keys::under(Kind::Purged, &[creation.0])) {
         let (key, content) = row?;

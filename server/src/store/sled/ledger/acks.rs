@@ -234,18 +234,14 @@ impl Facts {
         draft.put(key, &[&self.position.encode()]);
     }
 
-    /// Takes in the rows of acks that are not in the position's row and those of what is finished, which were read.
-    pub(super) fn take_in_unfolded(
-        &mut self,
-        db: &::sled::Db,
-        creation: Creation,
-    ) -> Result<Option<Timestamp>, ReadError> {
-        let mut latest = None;
-        for row in unfolded(db, creation, &self.position)? {
-            latest = latest.max(Some(row.standing.at));
+    /// Takes in the rows of acks that are not folded; those of the position and of what is finished were read before. Returns
+    /// when the latest of those commits was made.
+    pub(super) fn take_in_unfolded(&mut self, rows: Vec<UnfoldedRow>) -> Option<Timestamp> {
+        let latest = rows.iter().map(|row| row.standing.at).max();
+        for row in rows {
             self.take_in(row.acked.into_iter(), row.standing);
         }
-        Ok(latest)
+        latest
     }
 }
 
@@ -308,12 +304,13 @@ pub(in super::super) fn fold_left(
     draft: &mut Draft,
 ) -> Result<Option<Timestamp>, ReadError> {
     let position = read_position(db, creation)?;
-    let mut facts = Facts { position, ..Facts::default() };
-    if unfolded(db, creation, &facts.position)?.is_empty() {
+    let rows = unfolded(db, creation, &position)?;
+    if rows.is_empty() {
         return Ok(None);
     }
+    let mut facts = Facts { position, ..Facts::default() };
     read_finished(db, creation, &mut facts)?;
-    let latest = facts.take_in_unfolded(db, creation)?;
+    let latest = facts.take_in_unfolded(rows);
     facts.fold(creation, place, draft);
     Ok(latest)
 }

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, fs, ops::Range, path::Path, sync::Arc};
 
 use hookline_core::{
     delivery::{
-        Change, Creation, Death, Epoch, Reason, Record, Settlement, Snapshot,
-        sequence_set::PAGE_SEQUENCES,
+        Change, Creation, Epoch, Record, Settlement, Snapshot, sequence_set::PAGE_SEQUENCES,
     },
     event::Sequence,
 };
@@ -27,7 +26,7 @@ use super::{
     },
     at,
     check::checked,
-    config, event, noise, open, runtime,
+    config, event, noise, open, rejected, runtime,
 };
 
 fn sequence(number: u64) -> Sequence {
@@ -474,14 +473,7 @@ fn a_commit_that_is_refused_forgets_no_acks() {
         let bench = Bench::new(9_000).await;
         bench.commit(acks([1, 2, 9], 2, 50)).await;
         // A dead letter without its event, beside acks that come before and after.
-        let death = Death {
-            generation: 0,
-            reason: Reason::Rejected,
-            attempts: 1,
-            died_at: at(3),
-            detail: String::new(),
-            redriven: false,
-        };
+        let death = rejected();
         let dead = Change::Dead { sequence: sequence(20), death: death.clone(), attempt: None };
         let (before, refused, after) = tokio::join!(
             bench.try_commit(acks([11], 2, 60), 300),

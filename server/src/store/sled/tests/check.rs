@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use hookline_core::{
-    delivery::{Attempt, AttemptEnd, Change, Creation, Death, Reason, Record, Settlement},
+    delivery::{Attempt, AttemptEnd, Change, Creation, Record, Settlement},
     event::Sequence,
 };
 
@@ -18,7 +18,7 @@ use super::{
         keys::{self, Kind, Meta},
         open::{self, OpenError},
     },
-    at, config, event, noise, open, runtime,
+    at, config, event, noise, open, rejected, runtime,
 };
 
 const ONE: ReadLimit = ReadLimit { count: 1, bytes: 1 };
@@ -63,14 +63,7 @@ fn make(folder: &Path) {
             (sequence(n), store.read(range).await.unwrap().remove(0))
         };
         let dead = |n| {
-            let death = Death {
-                generation: 0,
-                reason: Reason::Rejected,
-                attempts: 1,
-                died_at: at(3),
-                detail: String::new(),
-                redriven: false,
-            };
+            let death = rejected();
             Change::Dead { sequence: sequence(n), death, attempt: Some(attempt()) }
         };
         let settlement = Settlement {

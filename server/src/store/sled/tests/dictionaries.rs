@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use hookline_core::{
-    delivery::{Change, Creation, Death, Reason},
+    delivery::{Change, Creation},
     event::{Sequence, SourceName},
 };
 
@@ -20,7 +20,7 @@ use super::{
     },
     OPTIONS, at,
     check::{after, assert_clean, problems},
-    config, event, files, open, runtime,
+    config, event, files, open, rejected, runtime,
 };
 
 const ALL: ReadRange =
@@ -200,14 +200,7 @@ fn a_dead_letter_needs_no_dictionary() {
         let (epoch, _) = store.open(creation).await.unwrap();
         let without = fill(&store).await;
         let dead = sequence(without + 10);
-        let death = Death {
-            generation: 0,
-            reason: Reason::MaxAttempts,
-            attempts: 1,
-            died_at: at(1),
-            detail: String::new(),
-            redriven: false,
-        };
+        let death = rejected();
         let commit = Commit {
             changes: vec![Change::Dead { sequence: dead, death, attempt: None }],
             dead_events: vec![(dead, entry(&store, dead.get()).await)],

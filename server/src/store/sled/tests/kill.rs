@@ -12,7 +12,7 @@ use std::{
 };
 
 use hookline_core::{
-    delivery::{Change, Creation, Death, Ended, Reason, Record, Settlement},
+    delivery::{Change, Creation, Ended, Record, Settlement},
     event::Sequence,
 };
 
@@ -22,7 +22,7 @@ use super::{
         SledStore,
         check::Problem,
     },
-    at, config, event, noise, open, runtime, setting,
+    at, config, event, noise, open, rejected, runtime, setting,
 };
 
 const FOLDER: &str = "HOOKLINE_KILL_FOLDER";
@@ -276,14 +276,7 @@ async fn give_up(
     head.wait_for(|head| *head >= sequence.get()).await.unwrap();
     let limit = ReadLimit { count: 1, ..ALL };
     let entry = store.read(ReadRange { after: sequence.get() - 1, limit }).await.unwrap().remove(0);
-    let death = Death {
-        generation: 0,
-        reason: Reason::Rejected,
-        attempts: 1,
-        died_at: at(3),
-        detail: String::new(),
-        redriven: false,
-    };
+    let death = rejected();
     let changes = vec![Change::Dead { sequence, death, attempt: None }];
     let dead_events = vec![(sequence, entry)];
     let commit = Commit { changes, dead_events, config: None, at: at(3) };

@@ -12,6 +12,7 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use hookline_core::{
+    delivery::{Death, Reason},
     event::{EventType, NewEvent, SourceName, SubscriptionName},
     pattern::PatternSet,
     time::Timestamp,
@@ -55,6 +56,18 @@ fn config(name: &str) -> SubscriptionConfig {
         pause: hookline_core::delivery::Pause::Off,
         created_at: at(0),
         start_after: 0,
+    }
+}
+
+/// Returns how a delivery is given up after its first attempt.
+fn rejected() -> Death {
+    Death {
+        generation: 0,
+        reason: Reason::Rejected,
+        attempts: 1,
+        died_at: at(3),
+        detail: String::new(),
+        redriven: false,
     }
 }
 
