@@ -146,6 +146,8 @@ struct Queue {
     /// What the transport took since the task last asked.
     written: Vec<LeaseId>,
     waker: Option<Waker>,
+    /// Set with the first item.
+    is_ready: bool,
     ended: Option<End>,
     reader_is_gone: bool,
 }
@@ -183,10 +185,13 @@ pub(super) fn channel(stream: StreamId, bell: &Arc<Bell>) -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Puts an item in. A heartbeat takes the place of one that was not sent.
+    /// Puts an item in. `Ready` is the first of all: what is told to every stream leaves one out that is not ready yet. A
+    /// heartbeat takes the place of one that was not sent.
     pub(super) fn push(&self, item: Item) {
         let mut queue = self.0.queue.lock();
-        if queue.ended.is_some() {
+        queue.is_ready |= matches!(item, Item::Ready { .. });
+        let is_for_all = matches!(item, Item::Heartbeat { .. } | Item::Draining { .. });
+        if queue.ended.is_some() || (is_for_all && !queue.is_ready) {
             return;
         }
         if matches!(item, Item::Heartbeat { .. }) {
@@ -355,6 +360,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_told_to_every_stream_never_comes_before_ready() {
+        let (outbox, mut inbox) = channel(StreamId(1), &Arc::new(Bell::default()));
+        let position = Position { log_end: 0, scanned: 0, done_floor: 0 };
+        let counts = Counts::default();
+        let tell_all = || {
+            outbox.push(Item::Heartbeat { position, counts, hold: None });
+            outbox.push(Item::Draining { grace: Duration::ZERO });
+        };
+        tell_all();
+        outbox.push(Item::Ready { position, held: Vec::new() });
+        tell_all();
+        assert!(matches!(inbox.next().await, Some(Ok(Item::Ready { .. }))));
+        assert!(matches!(inbox.next().await, Some(Ok(Item::Heartbeat { .. }))));
+        assert!(matches!(inbox.next().await, Some(Ok(Item::Draining { .. }))));
+    }
+
+    #[tokio::test]
     async fn the_task_learns_what_was_taken_and_what_never_will_be() {
         let bell = Arc::new(Bell::default());
         let (outbox, mut inbox) = channel(StreamId(7), &bell);
@@ -420,8 +442,9 @@ mod tests {
         let (outbox, mut inbox) = channel(StreamId(1), &bell);
         let position = Position { log_end: 1, scanned: 1, done_floor: 1 };
         let heartbeat = Item::Heartbeat { position, counts: Counts::default(), hold: None };
-        let (item, ()) = tokio::join!(inbox.next(), async { outbox.push(heartbeat.clone()) });
-        assert!(matches!(item, Some(Ok(Item::Heartbeat { .. }))));
+        let ready = Item::Ready { position, held: Vec::new() };
+        let (item, ()) = tokio::join!(inbox.next(), async { outbox.push(ready) });
+        assert!(matches!(item, Some(Ok(Item::Ready { .. }))));
         outbox.push(heartbeat.clone());
         outbox.push(heartbeat);
         outbox.push(delivery(1));

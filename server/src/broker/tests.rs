@@ -273,6 +273,22 @@ async fn the_newest_stream_of_a_consumer_takes_over_with_what_it_holds() {
 }
 
 #[tokio::test]
+async fn d8_a_stream_that_is_opened_as_the_hub_stops_is_ready_before_it_is_told() {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let name = named("all");
+    // The task takes in both at once.
+    let subscribe = hub.broker.subscribe(&name, "a".into(), 10);
+    let drain = hub.broker.drain(Duration::from_secs(1), std::future::pending());
+    let (opened, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(subscribe, drain) })
+        .await
+        .expect("the hub drains");
+    let (_, mut inbox) = opened.unwrap().unwrap();
+    assert!(matches!(next(&mut inbox).await, Ok(Item::Ready { .. })));
+    assert!(matches!(next(&mut inbox).await, Ok(Item::Draining { .. })));
+}
+
+#[tokio::test]
 async fn what_a_stream_was_never_asked_for_goes_to_the_next_uncounted() {
     let hub = Hub::start(MemoryStore::new()).await;
     hub.create("all", &["github"], Policy::default()).await;
