@@ -22,6 +22,8 @@ mod files;
 
 mod budget;
 
+mod encoding;
+
 pub mod http;
 
 pub mod store;

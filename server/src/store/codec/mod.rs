@@ -2,8 +2,6 @@
 //!
 //! The messages here are read by every later version: fields are added, never reused.
 
-mod message;
-
 mod config;
 
 mod facts;
@@ -19,7 +17,6 @@ use hookline_core::{
 use hookline_proto::v1 as proto;
 use prost::Message;
 
-use self::message::Writer;
 pub(super) use self::{
     config::{decode_config, encode_config},
     facts::{
@@ -29,6 +26,7 @@ pub(super) use self::{
     },
 };
 use super::{Entry, Packed, ReadError};
+use crate::encoding::push_event;
 
 /// Returns the error for a row that holds what was never written.
 pub(super) fn damaged(what: impl Into<Arc<str>>) -> ReadError {
@@ -77,56 +75,6 @@ pub(super) fn decode_dictionary(bytes: Bytes) -> Result<DictionaryRow, ReadError
     decode(bytes, "a dictionary")
 }
 
-/// Returns the part of an encoded event that is known before it has its place in the log. There is room behind it for
-/// [`push_place`].
-pub(super) fn encode_content(content: &NewEvent, payload_size: u64) -> Vec<u8> {
-    let texts: [&str; 6] = [
-        content.source.as_str(),
-        content.event_type.as_str(),
-        &content.actor,
-        &content.resource_type,
-        &content.resource_id,
-        &content.delivery_key,
-    ];
-    let texts: usize = texts.iter().map(|text| text.len() + TEXT_AROUND).sum();
-    let pairs = content.metadata.iter();
-    let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 3 * TEXT_AROUND).sum();
-    let mut bytes = Vec::with_capacity(texts + pairs + NUMBERS_BYTES + PLACE_BYTES);
-    let mut event = Writer(&mut bytes);
-    event.text(3, content.source.as_str());
-    event.text(4, content.event_type.as_str());
-    event.small_message(5, |time| write_time(time, content.timestamp));
-    event.text(6, &content.actor);
-    event.text(7, &content.resource_type);
-    event.text(8, &content.resource_id);
-    for (key, value) in content.metadata.iter() {
-        event.pair(10, key, value);
-    }
-    event.text(12, &content.delivery_key);
-    event.number(13, payload_size);
-    bytes
-}
-
-/// What stands before a text of up to 2 MB: the number of its field, and its length.
-const TEXT_AROUND: usize = 4;
-/// The most that the time of an event and the size of its payload take.
-const NUMBERS_BYTES: usize = 19 + 11;
-/// The most that an event's place takes: its id, its sequence and the time of receipt.
-const PLACE_BYTES: usize = 38 + 11 + 19;
-
-/// Adds the part of an encoded event that gives it its place to its content: the two are one message.
-pub(super) fn push_place(
-    content: &mut Vec<u8>,
-    id: EventId,
-    sequence: Sequence,
-    received_at: Timestamp,
-) {
-    let mut event = Writer(content);
-    event.text(1, id.write(&mut [0; EventId::TEXT_BYTES]));
-    event.number(2, sequence.get());
-    event.small_message(11, |time| write_time(time, received_at));
-}
-
 /// Returns how many bytes a payload takes in an [`EntryRow`].
 pub(super) fn packed_len(packed: &Packed) -> usize {
     packed_row(packed).encoded_len()
@@ -160,9 +108,8 @@ pub(super) fn push_entry(row: &mut Vec<u8>, event: &[u8], packed: &Packed) {
 
 /// Returns the bytes of an entry with its payload in this form: an [`EntryRow`].
 pub(super) fn encode_entry(entry: &Entry, packed: &Packed) -> Vec<u8> {
-    let event = &entry.event;
-    let mut bytes = encode_content(&event.content, entry.payload_size);
-    push_place(&mut bytes, event.id, event.sequence, event.received_at);
+    let mut bytes = Vec::new();
+    push_event(&mut bytes, &entry.event, entry.payload_size);
     let event = proto::Event::decode(Bytes::from(bytes)).expect("it was encoded just now");
     EntryRow { event: Some(event), ..packed_row(packed) }.encode_to_vec()
 }
@@ -202,13 +149,6 @@ pub(super) fn entry(row: EntryRow, dead_letter: Option<Creation>) -> Result<Entr
             },
         },
     })
-}
-
-/// Writes a time as a `google.protobuf.Timestamp`.
-fn write_time(message: &mut Writer<'_>, time: Timestamp) {
-    let micros = time.as_micros();
-    message.number(1, micros.div_euclid(1_000_000).cast_unsigned());
-    message.number(2, micros.rem_euclid(1_000_000).cast_unsigned() * 1_000);
 }
 
 fn from_proto_time(time: Option<prost_types::Timestamp>) -> Result<Timestamp, ReadError> {

@@ -23,6 +23,7 @@ use super::{
     pack::Pack,
     tail::{Room, take_within},
 };
+use crate::encoding;
 
 /// The size of a chunk, and up to which a stored payload lies with its event: larger values are rewritten with their
 /// neighbours whenever one of them is.
@@ -39,7 +40,7 @@ pub(super) struct Prepared {
     pub(super) content: NewEvent,
     pub(super) payload_size: u64,
     pub(super) packed: Packed,
-    /// As [`codec::encode_content`] returns it.
+    /// As [`encoding::encode_content`] returns it.
     pub(super) encoded: Vec<u8>,
     /// Sealed values.
     pub(super) chunks: Vec<Vec<u8>>,
@@ -107,7 +108,7 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
             (small, Vec::new())
         }
     };
-    let encoded = codec::encode_content(&content, payload_size);
+    let encoded = encoding::encode_content(&content, payload_size);
     let in_chunks: usize = chunks.iter().map(Vec::len).sum();
     let weight = encoded.len() + codec::packed_len(&packed) + in_chunks;
     let weight = u64::try_from(weight).expect("a length fits 64 bits");

@@ -16,6 +16,7 @@ use super::{
     },
     Problem, Report, Told, table,
 };
+use crate::encoding;
 
 /// By how much the bytes of an event may differ from what an earlier version counted.
 const WEIGHT_SLACK: u64 = 4 * 1024;
@@ -291,7 +292,7 @@ pub(super) fn whole_payload(
 
 /// Returns what the log counts of an event.
 fn weight(entry: &Entry, chunks: u64) -> u64 {
-    let content = codec::encode_content(&entry.event.content, entry.payload_size).len();
+    let content = encoding::encode_content(&entry.event.content, entry.payload_size).len();
     let packed = codec::packed_len(&entry.packed);
     u64::try_from(content + packed).unwrap_or(u64::MAX).saturating_add(chunks)
 }

@@ -20,6 +20,7 @@ use super::{
     },
     Chore, Opened,
 };
+use crate::encoding;
 
 /// After how many bytes of events it is written again how many there were: the bytes of the log are known so closely.
 pub(in super::super) const WEIGHED_EVERY: u64 = 1024 * 1024;
@@ -178,7 +179,7 @@ impl Opened {
             self.need_dictionary(dictionary, sequence, &mut group.draft);
         }
         let pack = group.pack.get_or_insert_with(|| Filling::new(sequence, received_at));
-        codec::push_place(&mut event.encoded, id, sequence, received_at);
+        encoding::push_place(&mut event.encoded, id, sequence, received_at);
         pack.push(&event.encoded, &event.packed, sequence, received_at);
         let row = self.index.push(sequence.get(), &event.content, event.marks);
         if let Some(row) = row {
