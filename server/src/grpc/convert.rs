@@ -4,6 +4,7 @@ mod payload;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use hookline_core::{
     delivery::{
         Attempt, AttemptEnd, Coalesce, Counts, Ended, Grant, HISTORY_MAX, Hold, Ordering, Past,
@@ -39,26 +40,50 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// Returns an entry as an event, with its payload as the view says: the view's limit holds for what is sent, whether
-/// bytes or a value.
+/// Returns an entry as an event, with its payload as the view says.
 pub(super) async fn event(
     log: &dyn EventLog,
     entry: &Entry,
     view: View,
 ) -> Result<v1::Event, ReadError> {
-    let mut event = bare_event(entry);
+    let payload = payload(log, entry, view).await?;
+    Ok(with_payload(bare_event(entry), payload))
+}
+
+/// A payload as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Payload {
+    /// Not at all.
+    Absent,
+    Bytes(Bytes),
+    Value(prost_types::Value),
+}
+
+/// Returns an entry's payload as the view says: its limit holds for what is sent, whether bytes or a value.
+pub(super) async fn payload(
+    log: &dyn EventLog,
+    entry: &Entry,
+    view: View,
+) -> Result<Payload, ReadError> {
     if view.kind == ViewKind::None || view.bytes_max < entry.payload_size {
-        return Ok(event);
+        return Ok(Payload::Absent);
     }
     let payload = log.payload(entry).await?;
-    match view.kind {
-        ViewKind::Struct => match payload::value(&payload, view.bytes_max).await {
-            Some(value) => event.payload_json = Some(value),
-            None => event.payload = payload,
-        },
-        ViewKind::Bytes | ViewKind::None => event.payload = payload,
+    let value = match view.kind {
+        ViewKind::Struct => payload::value(&payload, view.bytes_max).await,
+        ViewKind::Bytes | ViewKind::None => None,
+    };
+    Ok(value.map_or(Payload::Bytes(payload), Payload::Value))
+}
+
+/// Puts a payload into an event.
+pub(super) fn with_payload(mut event: v1::Event, payload: Payload) -> v1::Event {
+    match payload {
+        Payload::Absent => {}
+        Payload::Bytes(bytes) => event.payload = bytes,
+        Payload::Value(value) => event.payload_json = Some(value),
     }
-    Ok(event)
+    event
 }
 
 /// Returns an entry as an event without its payload.
@@ -73,7 +98,7 @@ pub(super) fn bare_event(entry: &Entry) -> v1::Event {
         actor: content.actor.to_string(),
         resource_type: content.resource_type.to_string(),
         resource_id: content.resource_id.to_string(),
-        payload: bytes::Bytes::new(),
+        payload: Bytes::new(),
         metadata: content.metadata.iter().map(owned).collect(),
         received_at: Some(timestamp(event.received_at)),
         delivery_key: content.delivery_key.to_string(),
@@ -86,16 +111,16 @@ fn owned((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
+/// Returns a delivery without its event.
 pub(super) fn delivery(
     seal: &Seal,
     identity: &Identity,
     grant: &Grant,
     background: &Background,
-    event: v1::Event,
 ) -> v1::Delivery {
     v1::Delivery {
         lease_id: seal.seal(&grant.lease),
-        event: Some(event),
+        event: None,
         attempt: grant.lease.attempt,
         max_attempts: identity.policy.max_attempts,
         lease_expires_at: Some(timestamp(grant.expires_at)),
@@ -136,7 +161,8 @@ pub(super) fn held(
     ];
     let mut room = budget.saturating_sub(held.len() * HELD_BARE_BYTES);
     let deliveries = held.iter().map(|(grant, entry, background)| {
-        let mut delivery = delivery(seal, identity, grant, background, bare_event(entry));
+        let mut delivery = delivery(seal, identity, grant, background);
+        delivery.event = Some(bare_event(entry));
         for drop in drops {
             if delivery.encoded_len() <= room + HELD_BARE_BYTES {
                 break;

@@ -27,6 +27,10 @@ mod status;
 
 mod subscriber;
 
+mod frame;
+
+mod streams;
+
 mod subscriptions;
 
 mod events;
@@ -45,7 +49,6 @@ use hookline_proto::{
         admin_service_server::AdminServiceServer,
         dead_letter_service_server::DeadLetterServiceServer,
         event_service_server::EventServiceServer, source_service_server::SourceServiceServer,
-        subscriber_service_server::SubscriberServiceServer,
         subscription_service_server::SubscriptionServiceServer,
     },
 };
@@ -60,6 +63,7 @@ use self::{
     accept::{Patient, connections},
     calls::Layer,
     pending::Bounding,
+    streams::SubscriberServer,
 };
 use crate::{
     auth::Tokens,
@@ -216,7 +220,7 @@ fn router(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (health, health_service) = tonic_health::server::health_reporter();
-    let subscriber = SubscriberServiceServer::new(subscriber::Service(shared.clone()));
+    let subscriber = SubscriberServer::new(subscriber::Service(shared.clone()));
     let subscriptions = SubscriptionServiceServer::new(subscriptions::Service(shared.clone()));
     let events = EventServiceServer::new(events::Service(shared.clone()));
     let dead_letters = DeadLetterServiceServer::new(dead_letters::Service(shared.clone()));
@@ -226,7 +230,7 @@ fn router(
         .add_service(reflection().build_v1()?)
         // Older grpcurl and Python's grpcio-reflection ask only for this one.
         .add_service(reflection().build_v1alpha()?)
-        .add_service(subscriber.max_decoding_message_size(CALL_BYTES_MAX))
+        .add_service(subscriber)
         .add_service(subscriptions.max_decoding_message_size(CALL_BYTES_MAX))
         .add_service(
             events

@@ -17,7 +17,12 @@ use hookline_core::{
 use hookline_proto::v1::{self, subscribe_response, subscriber_service_server::SubscriberService};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, auth, convert, fields, fields::View, policy, status};
+use super::{
+    Shared, auth, convert, fields,
+    fields::View,
+    frame::{Delivered, Frame},
+    policy, status,
+};
 use crate::{
     auth::Scope,
     broker::{
@@ -201,7 +206,7 @@ impl Opened {
     /// Returns the message that an item becomes; `None` for what is out of the consumer's sight: a subscription may hold
     /// events of patterns that it has had and forgotten, by a redrive for one. Those are given back. A subscription that
     /// was changed so that it is out of sight itself is not there any more.
-    async fn seen(&self, item: Result<Item, End>) -> Option<Result<v1::SubscribeResponse, Status>> {
+    async fn seen(&self, item: Result<Item, End>) -> Option<Result<Frame, Status>> {
         let is_shown =
             |entry: &Arc<Entry>| self.broker.shows_event(&self.sight, &entry.event.content);
         let is_known = self.broker.shows(&self.sight, &self.current.identity());
@@ -230,7 +235,7 @@ impl Opened {
         Some(self.message(item).await)
     }
 
-    async fn message(&self, item: Result<Item, End>) -> Result<v1::SubscribeResponse, Status> {
+    async fn message(&self, item: Result<Item, End>) -> Result<Frame, Status> {
         use subscribe_response::Message;
         // As it is now: a changed policy holds for what is handed out from then on.
         let identity = self.current.identity();
@@ -244,17 +249,18 @@ impl Opened {
                 ignored_fields: self.ignored_fields.clone(),
             }),
             Item::Delivery { grant, entry, background } => {
-                let event = match convert::event(&**self.broker.log(), &entry, self.view).await {
-                    Ok(event) => event,
+                let log = &**self.broker.log();
+                let payload = match convert::payload(log, &entry, self.view).await {
+                    Ok(payload) => payload,
                     Err(error) => {
                         self.give_back(&grant).await;
                         return Err(status::read_failed(&error));
                     }
                 };
                 let seal = self.broker.seal();
-                let mut delivery = convert::delivery(seal, &identity, &grant, &background, event);
+                let mut delivery = convert::delivery(seal, &identity, &grant, &background);
                 delivery.traceparent = self.traceparent(&grant, &entry);
-                Message::Delivery(delivery)
+                return Ok(Frame::Delivery(Box::new(Delivered { delivery, entry, payload })));
             }
             Item::Newer { lease, event_id, newest, count } => Message::Newer(v1::Newer {
                 lease_id: self.broker.seal().seal(&lease),
@@ -284,7 +290,7 @@ impl Opened {
                 Message::Draining(v1::Draining { grace: Some(convert::duration(grace)) })
             }
         };
-        Ok(v1::SubscribeResponse { message: Some(message) })
+        Ok(Frame::Message(Box::new(v1::SubscribeResponse { message: Some(message) })))
     }
 
     fn held(
@@ -333,15 +339,15 @@ impl Opened {
     }
 }
 
-#[tonic::async_trait]
-impl SubscriberService for Service {
-    type SubscribeStream =
-        Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+/// The frames of a stream.
+pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
-    async fn subscribe(
+impl Service {
+    /// Opens a stream.
+    pub(super) async fn open(
         &self,
         request: Request<v1::SubscribeRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
+    ) -> Result<Response<Frames>, Status> {
         let sight = auth::caller(&request)?.works_on();
         let broker = self.0.broker.clone();
         if broker.is_draining() {
@@ -357,11 +363,26 @@ impl SubscriberService for Service {
         let count = if subscribe.held_only { 1 } else { usize::MAX };
         let (consumer, view) = (subscribe.consumer, subscribe.view);
         let opened = Arc::new(Opened { broker, current, consumer, view, ignored_fields, sight });
-        let messages = inbox.take(count).filter_map(move |item| {
+        let frames = inbox.take(count).filter_map(move |item| {
             let opened = Arc::clone(&opened);
             async move { opened.seen(item).await }
         });
-        Ok(Response::new(Box::pin(messages)))
+        Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+#[tonic::async_trait]
+impl SubscriberService for Service {
+    type SubscribeStream =
+        Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+
+    /// As [`super::streams`] serves it, in messages instead of frames.
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let frames = self.open(request).await?;
+        Ok(frames.map(|frames| Box::pin(frames.map(|frame| frame.map(Frame::into_message))) as _))
     }
 
     async fn ack(

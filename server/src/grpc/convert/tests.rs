@@ -36,7 +36,7 @@ fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>, Bac
         actor: text().into(),
         resource_type: text().into(),
         resource_id: text().into(),
-        payload: bytes::Bytes::new(),
+        payload: Bytes::new(),
         metadata: (0..metadata).map(|number| (number.to_string(), text())).collect(),
         delivery_key: text().into(),
         replay_window: None,
@@ -65,7 +65,7 @@ fn lease(number: u64, attempts: u32, metadata: usize) -> (Grant, Arc<Entry>, Bac
         background: true,
         redriven: false,
     };
-    let packed = Packed::Plain(bytes::Bytes::new());
+    let packed = Packed::Plain(Bytes::new());
     let background = Background { attempts: history.collect(), ..Background::default() };
     (grant, Arc::new(Entry { event, payload_size: 0, packed }), background)
 }
