@@ -20,6 +20,19 @@ pub(crate) fn push_event(bytes: &mut Vec<u8>, event: &Event, payload_size: u64) 
     push_place(bytes, event.id, event.sequence, event.received_at);
 }
 
+/// Adds the part of an encoded event that gives it its place to its content: the two are one message.
+pub(crate) fn push_place(
+    content: &mut Vec<u8>,
+    id: EventId,
+    sequence: Sequence,
+    received_at: Timestamp,
+) {
+    let mut event = Writer(content);
+    event.text(1, id.write(&mut [0; EventId::TEXT_BYTES]));
+    event.number(2, sequence.get());
+    event.small_message(11, |time| write_time(time, received_at));
+}
+
 fn push_content(bytes: &mut Vec<u8>, content: &NewEvent, payload_size: u64) {
     let texts: [&str; 6] = [
         content.source.as_str(),
@@ -53,19 +66,6 @@ const TEXT_AROUND: usize = 4;
 const NUMBERS_BYTES: usize = 19 + 11;
 /// The most that an event's place takes: its id, its sequence and the time of receipt.
 const PLACE_BYTES: usize = 38 + 11 + 19;
-
-/// Adds the part of an encoded event that gives it its place to its content: the two are one message.
-pub(crate) fn push_place(
-    content: &mut Vec<u8>,
-    id: EventId,
-    sequence: Sequence,
-    received_at: Timestamp,
-) {
-    let mut event = Writer(content);
-    event.text(1, id.write(&mut [0; EventId::TEXT_BYTES]));
-    event.number(2, sequence.get());
-    event.small_message(11, |time| write_time(time, received_at));
-}
 
 /// Writes a time as a `google.protobuf.Timestamp`.
 fn write_time(message: &mut Writer<'_>, time: Timestamp) {

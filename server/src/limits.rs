@@ -228,8 +228,8 @@ pub const STRUCT_BYTES_MAX: usize = 3 * MIB;
 /// Payloads above this are made into values on a thread of their own: 1 MiB takes about 10 ms, and a worker of the
 /// runtime that is busy for longer delays every other stream.
 pub const STRUCT_INLINE_BYTES_MAX: usize = 512 * KIB;
-/// What a stream asks for at once to write deliveries into: four of ordinary size, which is more than it gathers (32 KiB)
-/// before it sends. What is not filled waits for the next ones.
+/// What a stream asks for at once where it writes several deliveries before it sends them: room for four of ordinary size,
+/// which is more than it gathers (32 KiB). It is kept as long as the stream.
 pub const STREAM_BUFFER_BYTES: usize = 44 * KIB;
 /// What a consumer holds takes at most this of `ready`, which also has to fit a message: beyond it, leases come without
 /// the attempts before them and without metadata, which GetEvent brings.

@@ -14,7 +14,7 @@ use hookline_proto::v1::{
 };
 use tonic::{
     Code, Status, Streaming,
-    transport::{Channel, Endpoint},
+    transport::{self, Channel, Endpoint},
 };
 
 use crate::hub::{PATIENCE, soon};
@@ -73,18 +73,23 @@ pub(crate) fn everything(subscription: &str) -> SubscribeRequest {
 
 impl Agent {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).await.unwrap()
+    }
+
+    /// Connects to a hub that may be gone.
+    pub(crate) async fn try_connect(address: SocketAddr) -> Result<Self, transport::Error> {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         // An rpc that is in flight when the hub is killed must end.
         let endpoint = endpoint.connect_timeout(PATIENCE);
-        let channel = soon("a connection", endpoint.connect()).await.unwrap();
+        let channel = soon("a connection", endpoint.connect()).await?;
         let events = EventServiceClient::new(channel.clone());
-        Self {
+        Ok(Self {
             subscriber: SubscriberServiceClient::new(channel.clone()),
             subscriptions: SubscriptionServiceClient::new(channel.clone()),
             events: events.max_decoding_message_size(MESSAGE_BYTES_MAX),
             dead_letters: DeadLetterServiceClient::new(channel.clone()),
             channel,
-        }
+        })
     }
 
     /// Subscribes, and waits for `ready`.

@@ -105,7 +105,7 @@ async fn ack(agent: &Agent, delivery: &Delivery, confirmed: &Confirmed) -> bool 
 
 /// Acks what comes until the hub is gone.
 async fn agent(address: SocketAddr, name: String, confirmed: Arc<Confirmed>) {
-    let agent = Agent::connect(address).await;
+    let Ok(agent) = Agent::try_connect(address).await else { return };
     let Ok(mut stream) = agent.try_subscribe(work(&name)).await else { return };
     // What its predecessor held under its name has to be settled: that is not sent again.
     for held in std::mem::take(&mut stream.ready.held) {

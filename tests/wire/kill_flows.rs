@@ -145,7 +145,7 @@ fn number(payload: &[u8]) -> u64 {
 
 /// Publishes until the hub is gone.
 async fn publish(address: SocketAddr, name: String, ledger: Arc<Ledger>) {
-    let agent = Agent::connect(address).await;
+    let Ok(agent) = Agent::try_connect(address).await else { return };
     for number in 0.. {
         let resource = format!("thing-{}", random(RESOURCES as u64));
         let request = PublishEventRequest {
@@ -174,7 +174,7 @@ fn subscribe(name: &str, consumer: &str, room: u32) -> SubscribeRequest {
 
 /// Acks what comes until the hub is gone.
 async fn work(address: SocketAddr, flow: Flow, consumer: String, ledger: Arc<Ledger>) {
-    let agent = Agent::connect(address).await;
+    let Ok(agent) = Agent::try_connect(address).await else { return };
     let Ok(mut stream) = agent.try_subscribe(subscribe(flow.name(), &consumer, 3)).await else {
         return;
     };
@@ -203,7 +203,7 @@ async fn work(address: SocketAddr, flow: Flow, consumer: String, ledger: Arc<Led
 
 /// Holds one lease over the kills: it is there again under the same id, and what it saved comes with the next attempt.
 async fn hold(address: SocketAddr, round: usize, ledger: Arc<Ledger>) {
-    let agent = Agent::connect(address).await;
+    let Ok(agent) = Agent::try_connect(address).await else { return };
     let Ok(mut stream) = agent.try_subscribe(subscribe(LONG, "holder", 1)).await else { return };
     let before = ledger.long.lock().extended.take();
     let mut held = stream.ready.held.first().map(|held| held.lease_id.clone());

@@ -31,7 +31,7 @@ enum Note {
 const RESOURCES: [&str; 4] = ["a", "b", "c", "d"];
 
 async fn publish_until_gone(hub: SocketAddr) {
-    let agent = Agent::connect(hub).await;
+    let Ok(agent) = Agent::try_connect(hub).await else { return };
     for resource in RESOURCES.into_iter().cycle() {
         let request = PublishEventRequest {
             event_type: "page.changed".to_owned(),
@@ -47,7 +47,7 @@ async fn publish_until_gone(hub: SocketAddr) {
 
 /// Acks what comes, each after a random number of calls, until the hub is gone. What was held before is given back.
 async fn ack_until_gone(hub: SocketAddr, seed: u64, notes: Arc<Mutex<Vec<Note>>>) {
-    let agent = Agent::connect(hub).await;
+    let Ok(agent) = Agent::try_connect(hub).await else { return };
     let consumer = format!("consumer-{seed}");
     let request = SubscribeRequest { consumer, ..again("work") };
     let Ok(mut stream) = agent.try_subscribe(request).await else { return };

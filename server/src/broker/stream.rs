@@ -146,7 +146,7 @@ struct Queue {
     /// What the transport took since the task last asked.
     written: Vec<LeaseId>,
     waker: Option<Waker>,
-    /// Set with the first item.
+    /// Whether `Ready` was put in.
     is_ready: bool,
     ended: Option<End>,
     reader_is_gone: bool,
@@ -185,8 +185,8 @@ pub(super) fn channel(stream: StreamId, bell: &Arc<Bell>) -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Puts an item in. `Ready` is the first of all: what is told to every stream leaves one out that is not ready yet. A
-    /// heartbeat takes the place of one that was not sent.
+    /// Puts an item in. What is told to every stream leaves one out that is not ready yet, so that `Ready` is the first of all:
+    /// what else comes is an effect of the machine, behind it. A heartbeat takes the place of one that was not sent.
     pub(super) fn push(&self, item: Item) {
         let mut queue = self.0.queue.lock();
         queue.is_ready |= matches!(item, Item::Ready { .. });

@@ -27,7 +27,7 @@ mod status;
 
 mod subscriber;
 
-mod frame;
+mod codec;
 
 mod streams;
 

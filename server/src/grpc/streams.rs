@@ -17,14 +17,15 @@ use tonic::{
 use tower::Service;
 
 use super::{
-    frame::{Frame, FrameCodec},
-    subscriber::{self, Frames},
+    codec::{StreamCodec, StreamMessage},
+    subscriber::{self, Messages},
 };
 use crate::limits::CALL_BYTES_MAX;
 
 const SUBSCRIBE: &str = "/hookline.v1.SubscriberService/Subscribe";
 
-/// The service: `Subscribe` by [`FrameCodec`], the rest as it is generated.
+/// The service: `Subscribe` by [`StreamCodec`], the rest as it is generated. What the generated one is told about sizes and
+/// compression has to be told for `Subscribe` too.
 #[derive(Clone, Debug)]
 pub(super) struct SubscriberServer {
     service: Arc<subscriber::Service>,
@@ -57,20 +58,20 @@ impl Service<Request<Body>> for SubscriberServer {
         if request.uri().path() != SUBSCRIBE {
             return self.generated.call(request);
         }
-        let subscribe = Subscribe(Arc::clone(&self.service));
+        let open = Open(Arc::clone(&self.service));
         Box::pin(async move {
-            let mut grpc = Grpc::new(FrameCodec).max_decoding_message_size(CALL_BYTES_MAX);
-            Ok(grpc.server_streaming(subscribe, request).await)
+            let mut grpc = Grpc::new(StreamCodec).max_decoding_message_size(CALL_BYTES_MAX);
+            Ok(grpc.server_streaming(open, request).await)
         })
     }
 }
 
-struct Subscribe(Arc<subscriber::Service>);
+struct Open(Arc<subscriber::Service>);
 
-impl ServerStreamingService<v1::SubscribeRequest> for Subscribe {
-    type Response = Frame;
-    type ResponseStream = Frames;
-    type Future = BoxFuture<'static, Result<tonic::Response<Frames>, Status>>;
+impl ServerStreamingService<v1::SubscribeRequest> for Open {
+    type Response = StreamMessage;
+    type ResponseStream = Messages;
+    type Future = BoxFuture<'static, Result<tonic::Response<Messages>, Status>>;
 
     fn call(&mut self, request: tonic::Request<v1::SubscribeRequest>) -> Self::Future {
         let service = Arc::clone(&self.0);

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use hookline_core::{
     delivery::{
         self, LossReason, NackAction,
@@ -18,9 +18,10 @@ use hookline_proto::v1::{self, subscribe_response, subscriber_service_server::Su
 use tonic::{Request, Response, Status};
 
 use super::{
-    Shared, auth, convert, fields,
+    Shared, auth,
+    codec::{Delivered, StreamMessage},
+    convert, fields,
     fields::View,
-    frame::{Delivered, Frame},
     policy, status,
 };
 use crate::{
@@ -206,7 +207,7 @@ impl Opened {
     /// Returns the message that an item becomes; `None` for what is out of the consumer's sight: a subscription may hold
     /// events of patterns that it has had and forgotten, by a redrive for one. Those are given back. A subscription that
     /// was changed so that it is out of sight itself is not there any more.
-    async fn seen(&self, item: Result<Item, End>) -> Option<Result<Frame, Status>> {
+    async fn seen(&self, item: Result<Item, End>) -> Option<Result<StreamMessage, Status>> {
         let is_shown =
             |entry: &Arc<Entry>| self.broker.shows_event(&self.sight, &entry.event.content);
         let is_known = self.broker.shows(&self.sight, &self.current.identity());
@@ -235,7 +236,7 @@ impl Opened {
         Some(self.message(item).await)
     }
 
-    async fn message(&self, item: Result<Item, End>) -> Result<Frame, Status> {
+    async fn message(&self, item: Result<Item, End>) -> Result<StreamMessage, Status> {
         use subscribe_response::Message;
         // As it is now: a changed policy holds for what is handed out from then on.
         let identity = self.current.identity();
@@ -260,7 +261,11 @@ impl Opened {
                 let seal = self.broker.seal();
                 let mut delivery = convert::delivery(seal, &identity, &grant, &background);
                 delivery.traceparent = self.traceparent(&grant, &entry);
-                return Ok(Frame::Delivery(Box::new(Delivered { delivery, entry, payload })));
+                return Ok(StreamMessage::Delivery(Box::new(Delivered {
+                    delivery,
+                    entry,
+                    payload,
+                })));
             }
             Item::Newer { lease, event_id, newest, count } => Message::Newer(v1::Newer {
                 lease_id: self.broker.seal().seal(&lease),
@@ -290,7 +295,7 @@ impl Opened {
                 Message::Draining(v1::Draining { grace: Some(convert::duration(grace)) })
             }
         };
-        Ok(Frame::Message(Box::new(v1::SubscribeResponse { message: Some(message) })))
+        Ok(StreamMessage::Other(Box::new(v1::SubscribeResponse { message: Some(message) })))
     }
 
     fn held(
@@ -339,15 +344,15 @@ impl Opened {
     }
 }
 
-/// The frames of a stream.
-pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+/// The messages of a stream.
+pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<StreamMessage, Status>> + Send>>;
 
 impl Service {
     /// Opens a stream.
     pub(super) async fn open(
         &self,
         request: Request<v1::SubscribeRequest>,
-    ) -> Result<Response<Frames>, Status> {
+    ) -> Result<Response<Messages>, Status> {
         let sight = auth::caller(&request)?.works_on();
         let broker = self.0.broker.clone();
         if broker.is_draining() {
@@ -363,26 +368,24 @@ impl Service {
         let count = if subscribe.held_only { 1 } else { usize::MAX };
         let (consumer, view) = (subscribe.consumer, subscribe.view);
         let opened = Arc::new(Opened { broker, current, consumer, view, ignored_fields, sight });
-        let frames = inbox.take(count).filter_map(move |item| {
+        let messages = inbox.take(count).filter_map(move |item| {
             let opened = Arc::clone(&opened);
             async move { opened.seen(item).await }
         });
-        Ok(Response::new(Box::pin(frames)))
+        Ok(Response::new(Box::pin(messages)))
     }
 }
 
 #[tonic::async_trait]
 impl SubscriberService for Service {
-    type SubscribeStream =
-        Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+    type SubscribeStream = stream::Empty<Result<v1::SubscribeResponse, Status>>;
 
-    /// As [`super::streams`] serves it, in messages instead of frames.
+    /// Not called: [`super::streams`] takes these calls, and has them answered by [`Service::open`].
     async fn subscribe(
         &self,
-        request: Request<v1::SubscribeRequest>,
+        _: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let frames = self.open(request).await?;
-        Ok(frames.map(|frames| Box::pin(frames.map(|frame| frame.map(Frame::into_message))) as _))
+        Err(Status::internal("`Subscribe` came to the wrong place"))
     }
 
     async fn ack(

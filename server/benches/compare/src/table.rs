@@ -55,6 +55,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         title: "One connection: time until it is durable, p50 in microseconds",
         rows: rows!["single":
             "disk_sync.p50_us" "append of 2 KB and fdatasync, no server",
+            "sled_sync.p50_us" "insert of 2 KB into sled, its flush and fdatasync, no server",
             "plain_file.p50_us" "the same handler, append and fdatasync of a plain file",
             "hookline.p50_us" "Hookline",
             "jetstream_always.p50_us" "JetStream, sync always",

@@ -109,14 +109,14 @@ impl Blobs {
         Ok(Self { folder: File::open(&path)?, path, empty_since: Cell::default() })
     }
 
-    /// Lists the files. `later` is one of the same disk that is written to now and then.
-    fn list(&self, later: &File) -> io::Result<Vec<PathBuf>> {
+    /// Lists the files. `db` is written to with each commit, so that it has the time of the disk.
+    fn list(&self, db: &File) -> io::Result<Vec<PathBuf>> {
         let changed_at = self.folder.metadata()?.modified()?;
         if self.empty_since.get() == Some(changed_at) {
             return Ok(Vec::new());
         }
         // A change that comes in the same tick of the disk's clock could not be told from this one: it has to have gone on.
-        let has_gone_on = changed_at < later.metadata()?.modified()?;
+        let has_gone_on = changed_at < db.metadata()?.modified()?;
         let found: Vec<_> = fs::read_dir(&self.path)?
             .map(|blob| blob.map(|blob| blob.path()))
             .collect::<io::Result<_>>()?;
@@ -273,7 +273,7 @@ mod tests {
         assert!(blobs.list(&db).unwrap().is_empty());
         File::create(&blob).unwrap();
         blobs.folder.set_modified(at(1_000)).unwrap();
-        assert_eq!(blobs.list(&db).unwrap(), [blob.clone()]);
+        assert_eq!(blobs.list(&db).unwrap(), std::slice::from_ref(&blob));
         fs::remove_file(&blob).unwrap();
 
         blobs.folder.set_modified(at(1_000)).unwrap();

@@ -1,6 +1,11 @@
 //! How long one event takes to become durable: one connection, the next post after the answer.
 
-use std::{fs::OpenOptions, io::Write as _, path::Path, time::Instant};
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::Path,
+    time::Instant,
+};
 
 use super::{Bench, Contender, jetstream, redis_streams};
 use crate::{
@@ -25,7 +30,8 @@ pub(super) async fn measure(
     let name = contender.name();
     match contender {
         Contender::PlainFile => {
-            probe(data, figures)?;
+            probe_file(data, figures)?;
+            probe_sled(data, figures)?;
             let file = data.join("events").to_string_lossy().into_owned();
             let server = Server::own(&["plain", "--file", &file, "--writer", "inline"])?;
             posts(bench, name, &server, figures).await
@@ -42,18 +48,38 @@ pub(super) async fn measure(
 }
 
 /// Measures what the disk takes by itself: an append of 2 KB and `fdatasync`.
-fn probe(data: &Path, figures: &mut Figures) -> Outcome {
+fn probe_file(data: &Path, figures: &mut Figures) -> Outcome {
     let mut file = OpenOptions::new().create(true).append(true).open(data.join("probe"))?;
+    probe("disk_sync", figures, |_| {
+        file.write_all(&[0x5a; PROBE_BYTES])?;
+        Ok(file.sync_data()?)
+    })
+}
+
+/// Measures what the hub's log takes by itself: an insert of 2 KB, sled's flush, and the `fdatasync` that it leaves out, with
+/// what the hub's store asks of sled.
+fn probe_sled(data: &Path, figures: &mut Figures) -> Outcome {
+    let folder = data.join("probe.sled");
+    let config = sled::Config::new().path(&folder).segment_size(8 * 1024 * 1024);
+    let log = config.flush_every_ms(Some(50)).open()?;
+    let file = File::open(folder.join("db"))?;
+    probe("sled_sync", figures, |number| {
+        log.insert(number.to_be_bytes(), &[0x5a; PROBE_BYTES][..])?;
+        log.flush()?;
+        Ok(file.sync_data()?)
+    })
+}
+
+fn probe(name: &str, figures: &mut Figures, mut write: impl FnMut(usize) -> Outcome) -> Outcome {
     let mut latencies = Latencies::default();
     for number in 0..EVENTS {
         let began = Instant::now();
-        file.write_all(&[0x5a; PROBE_BYTES])?;
-        file.sync_data()?;
+        write(number)?;
         if WARMING <= number {
             latencies.add(began.elapsed());
         }
     }
-    latencies.put(figures, "disk_sync");
+    latencies.put(figures, name);
     Ok(())
 }
 

@@ -1,10 +1,10 @@
-//! What a stream of deliveries sends, and how it is encoded: a delivery is written from the log's entry, since a message would
-//! own a copy of each of the event's texts.
+//! The codec of `Subscribe`: a delivery is written from the log's entry, since a message would own a copy of each of the
+//! event's texts.
 
 use std::sync::Arc;
 
 use bytes::BufMut;
-use hookline_proto::v1::{self, subscribe_response};
+use hookline_proto::v1;
 use prost::Message as _;
 use tonic::{
     Status,
@@ -12,19 +12,19 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-use super::convert::{self, Payload};
+use super::convert::Payload;
 use crate::{encoding::push_event, limits::STREAM_BUFFER_BYTES, store::Entry};
 
-/// A `SubscribeResponse`.
-#[derive(Clone, Debug)]
-pub(super) enum Frame {
+/// A `SubscribeResponse` as a stream has it.
+#[derive(Debug)]
+pub(super) enum StreamMessage {
     /// One that is no delivery.
-    Message(Box<v1::SubscribeResponse>),
+    Other(Box<v1::SubscribeResponse>),
     Delivery(Box<Delivered>),
 }
 
 /// A delivery.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Delivered {
     /// All but its event.
     pub(super) delivery: v1::Delivery,
@@ -32,19 +32,6 @@ pub(super) struct Delivered {
     pub(super) entry: Arc<Entry>,
     /// The event's payload as the stream shows it.
     pub(super) payload: Payload,
-}
-
-impl Frame {
-    /// Returns it as a message.
-    pub(super) fn into_message(self) -> v1::SubscribeResponse {
-        let Delivered { mut delivery, entry, payload } = match self {
-            Self::Message(message) => return *message,
-            Self::Delivery(delivered) => *delivered,
-        };
-        delivery.event = Some(convert::with_payload(convert::bare_event(&entry), payload));
-        let message = subscribe_response::Message::Delivery(delivery);
-        v1::SubscribeResponse { message: Some(message) }
-    }
 }
 
 /// The numbers of the fields that are written here.
@@ -59,17 +46,17 @@ mod field {
     pub(super) const PAYLOAD_JSON: u8 = 14;
 }
 
-/// Encodes frames.
+/// Encodes the messages of a stream.
 #[derive(Debug, Default)]
-pub(super) struct FrameEncoder {
-    /// Where an event is written to learn how long it is; kept, so that its memory is asked for once.
+pub(super) struct StreamEncoder {
+    /// Where an event is written to learn how long it is. Kept, unless it was a long one.
     event: Vec<u8>,
 }
 
-impl FrameEncoder {
+impl StreamEncoder {
     fn encode_delivery(&mut self, delivered: &Delivered, buf: &mut EncodeBuf<'_>) {
         let Delivered { delivery, entry, payload } = delivered;
-        self.event.clear();
+        debug_assert!(delivery.event.is_none(), "it would be merged with the entry's");
         push_event(&mut self.event, &entry.event, entry.payload_size);
         let payload_len = match payload {
             // As prost leaves out what is empty.
@@ -80,19 +67,13 @@ impl FrameEncoder {
         };
         let event_len = self.event.len() + payload_len;
         let delivery_len = delivery.encoded_len() + delimited_len(event_len);
-        let message_len = delimited_len(delivery_len);
-        if buf.chunk_mut().len() < message_len {
-            // Room for some more at once: what is in the buffer is moved each time that it grows.
-            buf.reserve(message_len.max(STREAM_BUFFER_BYTES));
-        }
+        reserve(buf, delimited_len(delivery_len));
         delimit(buf, field::DELIVERY, delivery_len);
         encode(delivery, buf);
         delimit(buf, field::EVENT, event_len);
         buf.put_slice(&self.event);
         match payload {
-            Payload::Absent => {}
-            Payload::Bytes(bytes) if bytes.is_empty() => {}
-            Payload::Bytes(bytes) => {
+            Payload::Bytes(bytes) if payload_len != 0 => {
                 delimit(buf, field::PAYLOAD, bytes.len());
                 buf.put_slice(bytes);
             }
@@ -100,7 +81,25 @@ impl FrameEncoder {
                 delimit(buf, field::PAYLOAD_JSON, value.encoded_len());
                 encode(value, buf);
             }
+            Payload::Absent | Payload::Bytes(_) => {}
         }
+        self.event.clear();
+        self.event.shrink_to(EVENT_BYTES_KEPT);
+    }
+}
+
+/// How much of the room for an event a stream keeps: that of an ordinary one.
+const EVENT_BYTES_KEPT: usize = 4 * 1024;
+
+/// Makes room for a message. A stream keeps the largest buffer that it had, so the first of those that go out together gets
+/// what it needs; who brings a second one has many, and room for some more at once: what is in the buffer is moved each
+/// time that it grows.
+fn reserve(buf: &mut EncodeBuf<'_>, len: usize) {
+    /// gRPC's, before each message.
+    const HEADER_BYTES: usize = 5;
+    if buf.chunk_mut().len() < len {
+        let is_first = usize::MAX - buf.remaining_mut() <= HEADER_BYTES;
+        buf.reserve(if is_first { len } else { len.max(STREAM_BUFFER_BYTES) });
     }
 }
 
@@ -120,14 +119,14 @@ fn encode(message: &impl prost::Message, buf: &mut EncodeBuf<'_>) {
     message.encode(buf).expect("the buffer grows");
 }
 
-impl Encoder for FrameEncoder {
-    type Item = Frame;
+impl Encoder for StreamEncoder {
+    type Item = StreamMessage;
     type Error = Status;
 
-    fn encode(&mut self, frame: Frame, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        match &frame {
-            Frame::Message(message) => encode(&**message, buf),
-            Frame::Delivery(delivered) => self.encode_delivery(delivered, buf),
+    fn encode(&mut self, message: StreamMessage, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        match &message {
+            StreamMessage::Other(message) => encode(&**message, buf),
+            StreamMessage::Delivery(delivered) => self.encode_delivery(delivered, buf),
         }
         Ok(())
     }
@@ -135,16 +134,16 @@ impl Encoder for FrameEncoder {
 
 /// The codec of `Subscribe`.
 #[derive(Debug, Default)]
-pub(super) struct FrameCodec;
+pub(super) struct StreamCodec;
 
-impl Codec for FrameCodec {
-    type Encode = Frame;
+impl Codec for StreamCodec {
+    type Encode = StreamMessage;
     type Decode = v1::SubscribeRequest;
-    type Encoder = FrameEncoder;
+    type Encoder = StreamEncoder;
     type Decoder = ProstDecoder<v1::SubscribeRequest>;
 
-    fn encoder(&mut self) -> FrameEncoder {
-        FrameEncoder::default()
+    fn encoder(&mut self) -> StreamEncoder {
+        StreamEncoder::default()
     }
 
     fn decoder(&mut self) -> Self::Decoder {

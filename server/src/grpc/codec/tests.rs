@@ -1,23 +1,24 @@
 use bytes::Bytes;
 use futures_util::stream;
+use hookline_proto::v1::subscribe_response;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use tonic::codec::{EncodeBody, SingleMessageCompressionOverride};
 
-use super::*;
+use super::{super::convert, *};
 use crate::encoding::tests::entry;
 
 /// Before each message: whether it is compressed, and its length.
 const HEADER_BYTES: usize = 5;
 
-/// Returns frames as they are sent, a message each.
-fn sent(frames: Vec<Frame>) -> Vec<v1::SubscribeResponse> {
-    let frames = stream::iter(frames.into_iter().map(Ok));
+/// Returns messages as they are sent.
+fn sent(messages: Vec<StreamMessage>) -> Vec<v1::SubscribeResponse> {
+    let messages = stream::iter(messages.into_iter().map(Ok));
     let (encoder, compression) =
-        (FrameEncoder::default(), SingleMessageCompressionOverride::default());
-    let body = EncodeBody::new_server(encoder, frames, None, compression, None);
+        (StreamEncoder::default(), SingleMessageCompressionOverride::default());
+    let body = EncodeBody::new_server(encoder, messages, None, compression, None);
     let collected = futures_util::FutureExt::now_or_never(body.collect());
-    let mut bytes = collected.expect("all frames are there").unwrap().to_bytes();
+    let mut bytes = collected.expect("all messages are there").unwrap().to_bytes();
     let mut messages = Vec::new();
     while !bytes.is_empty() {
         let header = bytes.split_to(HEADER_BYTES);
@@ -27,6 +28,18 @@ fn sent(frames: Vec<Frame>) -> Vec<v1::SubscribeResponse> {
         messages.push(v1::SubscribeResponse::decode(message).unwrap());
     }
     messages
+}
+
+/// Returns a message as one that owns all it says.
+fn whole(message: &StreamMessage) -> v1::SubscribeResponse {
+    let Delivered { delivery, entry, payload } = match message {
+        StreamMessage::Other(message) => return (**message).clone(),
+        StreamMessage::Delivery(delivered) => &**delivered,
+    };
+    let event = convert::with_payload(convert::bare_event(entry), payload.clone());
+    let delivery = v1::Delivery { event: Some(event), ..delivery.clone() };
+    let message = subscribe_response::Message::Delivery(delivery);
+    v1::SubscribeResponse { message: Some(message) }
 }
 
 fn payload() -> impl Strategy<Value = Payload> {
@@ -55,19 +68,19 @@ fn delivery() -> impl Strategy<Value = v1::Delivery> {
     })
 }
 
-fn frame() -> impl Strategy<Value = Frame> {
+fn message() -> impl Strategy<Value = StreamMessage> {
     let other = subscribe_response::Message::Heartbeat(v1::Heartbeat::default());
     let other = v1::SubscribeResponse { message: Some(other) };
     let delivered = (delivery(), entry(), payload()).prop_map(|(delivery, entry, payload)| {
-        Frame::Delivery(Box::new(Delivered { delivery, entry: Arc::new(entry), payload }))
+        StreamMessage::Delivery(Box::new(Delivered { delivery, entry: Arc::new(entry), payload }))
     });
-    prop_oneof![1 => Just(Frame::Message(Box::new(other))), 4 => delivered]
+    prop_oneof![1 => Just(()).prop_map(move |()| StreamMessage::Other(Box::new(other.clone()))), 4 => delivered]
 }
 
 proptest! {
     #[test]
-    fn what_is_sent_is_what_the_messages_say(frames in prop::collection::vec(frame(), 1..6)) {
-        let messages: Vec<_> = frames.iter().cloned().map(Frame::into_message).collect();
-        prop_assert_eq!(sent(frames), messages);
+    fn what_is_sent_is_what_the_messages_say(messages in prop::collection::vec(message(), 1..6)) {
+        let whole: Vec<_> = messages.iter().map(whole).collect();
+        prop_assert_eq!(sent(messages), whole);
     }
 }
