@@ -83,7 +83,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
-        title: "Post to delivery at half the maximum rate of ingest, in microseconds",
+        title: "Post to delivery at half the maximum rate, in microseconds",
         rows: rows!["deliver":
             "hookline_load.p50_us" "Hookline, p50",
             "hookline_load_answer.p50_us" "Hookline, p50 of its answer to the post",
@@ -124,9 +124,22 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "Beside these",
-        rows: rows!["consume":
-            "bare.message_bytes" "bytes of a delivery: tonic stream",
-            "hookline.message_bytes" "bytes of a delivery: Hookline",
+        rows: &[
+            Row {
+                part: "consume",
+                figure: "bare.message_bytes",
+                text: "bytes of a delivery: tonic stream",
+            },
+            Row {
+                part: "consume",
+                figure: "hookline.message_bytes",
+                text: "bytes of a delivery: Hookline",
+            },
+            Row {
+                part: "deliver",
+                figure: "hookline.load_rate",
+                text: "half the maximum rate, events/s",
+            },
         ],
     },
     Section {

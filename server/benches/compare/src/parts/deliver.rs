@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -48,7 +51,7 @@ pub(super) async fn measure(
 
 async fn hookline(bench: &Bench, name: &str, data: &Path, figures: &mut Figures) -> Outcome {
     let full = Server::hub(&bench.tools, &data.join("full"))?;
-    let (most, _) = bench.load(&full)?;
+    let most = most(bench, &full).await?;
     drop(full);
     let hub = Server::hub(&bench.tools, &data.join("idle"))?;
     idle(bench, name, &hub, figures).await?;
@@ -58,6 +61,25 @@ async fn hookline(bench: &Bench, name: &str, data: &Path, figures: &mut Figures)
     delivered.put(figures, &format!("{name}_load"));
     answered.put(figures, &format!("{name}_load_answer"));
     Ok(())
+}
+
+/// Returns how many events a second come in and go out again, with a load that posts as fast as it is answered and a consumer
+/// that takes and acks what comes: the machine does both.
+async fn most(bench: &Bench, hub: &Server) -> Outcome<f64> {
+    let mut deliveries = subscribe(hub, "most").await?;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let taking = tokio::spawn(async move {
+        while let Some(Ok(delivery)) = deliveries.next().await {
+            drop(delivery.ack());
+            counted.fetch_add(1, Relaxed);
+        }
+    });
+    let began = Instant::now();
+    let (posted, _) = bench.load(hub)?;
+    let taken = super::float(taken.load(Relaxed)) / began.elapsed().as_secs_f64();
+    taking.abort();
+    Ok(posted.min(taken))
 }
 
 async fn subscribe(hub: &Server, subscription: &str) -> Outcome<Deliveries> {
