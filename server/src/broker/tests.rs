@@ -122,6 +122,16 @@ async fn delivery(inbox: &mut Inbox) -> Grant {
     grant
 }
 
+/// Returns a hub whose subscription `all` has handed out its only event, the consumer's stream, and the grant.
+async fn working() -> (Hub, Inbox, Grant) {
+    let hub = Hub::start(MemoryStore::new()).await;
+    hub.create("all", &["github"], Policy::default()).await;
+    let mut inbox = hub.join("all", "a").await;
+    hub.append("push").await;
+    let grant = delivery(&mut inbox).await;
+    (hub, inbox, grant)
+}
+
 fn reject() -> Settle {
     Settle::Nack(Nack {
         action: NackAction::DeadLetter,
@@ -133,11 +143,7 @@ fn reject() -> Settle {
 
 #[tokio::test]
 async fn an_ack_is_answered_only_after_its_commit() {
-    let hub = Hub::start(MemoryStore::new()).await;
-    hub.create("all", &["github"], Policy::default()).await;
-    let mut inbox = hub.join("all", "a").await;
-    hub.append("push").await;
-    let grant = delivery(&mut inbox).await;
+    let (hub, _inbox, grant) = working().await;
     hub.store.faults().pause();
     let lease = hub.broker.seal().seal(&grant.lease);
     let mut ack = Box::pin(hub.broker.settle(vec![(lease, Settle::Ack)]));
@@ -157,11 +163,7 @@ async fn an_ack_is_answered_only_after_its_commit() {
 
 #[tokio::test]
 async fn how_a_delivery_ended_is_told_once_it_is_written() {
-    let hub = Hub::start(MemoryStore::new()).await;
-    hub.create("all", &["github"], Policy::default()).await;
-    let mut inbox = hub.join("all", "a").await;
-    hub.append("push").await;
-    let grant = delivery(&mut inbox).await;
+    let (hub, _inbox, grant) = working().await;
     let entry = hub.store.read(ALL).await.unwrap().remove(0);
     hub.store.faults().pause();
     let lease = hub.broker.seal().seal(&grant.lease);
@@ -189,11 +191,7 @@ async fn how_a_delivery_ended_is_told_once_it_is_written() {
 
 #[tokio::test]
 async fn a_commit_that_fails_is_answered_retry_and_the_event_comes_again() {
-    let hub = Hub::start(MemoryStore::new()).await;
-    hub.create("all", &["github"], Policy::default()).await;
-    let mut inbox = hub.join("all", "a").await;
-    hub.append("push").await;
-    let grant = delivery(&mut inbox).await;
+    let (hub, mut inbox, grant) = working().await;
     hub.store.faults().fail_commit(Fault::BeforeWrite);
     assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Retry);
     assert_eq!(next(&mut inbox).await.unwrap_err(), End::Unavailable);
@@ -204,11 +202,7 @@ async fn a_commit_that_fails_is_answered_retry_and_the_event_comes_again() {
 
 #[tokio::test]
 async fn a_commit_that_was_written_and_answered_as_failed_is_already_applied() {
-    let hub = Hub::start(MemoryStore::new()).await;
-    hub.create("all", &["github"], Policy::default()).await;
-    let mut inbox = hub.join("all", "a").await;
-    hub.append("push").await;
-    let grant = delivery(&mut inbox).await;
+    let (hub, _inbox, grant) = working().await;
     hub.store.faults().fail_commit(Fault::AfterWrite);
     assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Retry);
     let already = LeaseOutcome::Answered(Outcome::AlreadyApplied);
@@ -217,11 +211,7 @@ async fn a_commit_that_was_written_and_answered_as_failed_is_already_applied() {
 
 #[tokio::test]
 async fn another_owner_of_the_ledger_ends_the_streams() {
-    let hub = Hub::start(MemoryStore::new()).await;
-    hub.create("all", &["github"], Policy::default()).await;
-    let mut inbox = hub.join("all", "a").await;
-    hub.append("push").await;
-    let grant = delivery(&mut inbox).await;
+    let (hub, mut inbox, grant) = working().await;
     hub.store.faults().fail_commit(Fault::Fenced);
     assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Retry);
     assert_eq!(next(&mut inbox).await.unwrap_err(), End::Unavailable);
@@ -330,11 +320,7 @@ async fn a_subscription_whose_creation_was_answered_as_failed_is_adopted() {
 
 #[tokio::test]
 async fn a_name_is_free_again_once_its_subscription_is_deleted() {
-    let hub = Hub::start(MemoryStore::new()).await;
-    hub.create("all", &["github"], Policy::default()).await;
-    let mut inbox = hub.join("all", "a").await;
-    hub.append("push").await;
-    let grant = delivery(&mut inbox).await;
+    let (hub, mut inbox, grant) = working().await;
     assert!(hub.broker.delete(&named("all")).await.unwrap());
     assert_eq!(next(&mut inbox).await.unwrap_err(), End::Deleted);
     assert_eq!(hub.settle(&grant, Settle::Ack).await, LeaseOutcome::Gone);

@@ -58,30 +58,26 @@ impl StreamEncoder {
         let Delivered { delivery, entry, payload } = delivered;
         debug_assert!(delivery.event.is_none(), "it would be merged with the entry's");
         push_event(&mut self.event, &entry.event, entry.payload_size);
-        let payload_len = match payload {
-            // As prost leaves out what is empty.
-            Payload::Absent => 0,
-            Payload::Bytes(bytes) if bytes.is_empty() => 0,
-            Payload::Bytes(bytes) => delimited_len(bytes.len()),
-            Payload::Value(value) => delimited_len(value.encoded_len()),
+        // As prost leaves out what is empty.
+        let field = match payload {
+            Payload::Absent => None,
+            Payload::Bytes(bytes) => (!bytes.is_empty()).then_some((field::PAYLOAD, bytes.len())),
+            Payload::Value(value) => Some((field::PAYLOAD_JSON, value.encoded_len())),
         };
-        let event_len = self.event.len() + payload_len;
+        let event_len = self.event.len() + field.map_or(0, |(_, len)| delimited_len(len));
         let delivery_len = delivery.encoded_len() + delimited_len(event_len);
         reserve(buf, delimited_len(delivery_len));
         delimit(buf, field::DELIVERY, delivery_len);
         encode(delivery, buf);
         delimit(buf, field::EVENT, event_len);
         buf.put_slice(&self.event);
+        if let Some((field, len)) = field {
+            delimit(buf, field, len);
+        }
         match payload {
-            Payload::Bytes(bytes) if payload_len != 0 => {
-                delimit(buf, field::PAYLOAD, bytes.len());
-                buf.put_slice(bytes);
-            }
-            Payload::Value(value) => {
-                delimit(buf, field::PAYLOAD_JSON, value.encoded_len());
-                encode(value, buf);
-            }
-            Payload::Absent | Payload::Bytes(_) => {}
+            Payload::Absent => {}
+            Payload::Bytes(bytes) => buf.put_slice(bytes),
+            Payload::Value(value) => encode(value, buf),
         }
         self.event.clear();
         self.event.shrink_to(EVENT_BYTES_KEPT);
