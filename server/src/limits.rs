@@ -314,10 +314,12 @@ pub const SHOWN_RULE_BYTES_MAX: usize = KIB;
 
 /// How much of the store is kept in memory, unless `[store] cache` says otherwise.
 pub const STORE_CACHE_BYTES_DEFAULT: usize = 64 * MIB;
-/// Events are refused while less than this part of the store's disk is free, in percent: commits of acks go on, and need
-/// room too.
-pub const STORE_FREE_PERCENT_MIN: u8 = 5;
-/// As above, in bytes, where the part is less: sixteen segments of the store's file, and twice what it needs to be opened
+/// Events are refused while less than this part of the store's disk is free, in percent, unless `[store] keep_free` says
+/// otherwise: commits of acks go on, and need room too.
+pub const STORE_FREE_PERCENT_DEFAULT: u8 = 5;
+/// The largest part that `[store] keep_free` may ask for.
+pub const STORE_FREE_PERCENT_MOST: u8 = 90;
+/// As above, in bytes, where that is less: sixteen segments of the store's file, and twice what it needs to be opened
 /// again after a failed write.
 pub const STORE_FREE_BYTES_MIN: u64 = 128 << 20;
 /// The least that `[store] cache` may be: one segment.

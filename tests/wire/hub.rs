@@ -229,6 +229,8 @@ impl Running {
             command.env(format!("{key}__SECRETS"), format!("plain:{SECRET}"));
         }
         command.env("HOOKLINE_SHUTDOWN__GRACE", settings.grace.unwrap_or("2s"));
+        // What fills the rest of the disk is not the test's.
+        command.env("HOOKLINE_STORE__KEEP_FREE", "0%");
         command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
         command.arg("--data").arg(folder.join("data"));

@@ -126,6 +126,16 @@ pub enum Problem {
     /// A list in an environment variable that can't be read.
     #[error("is not a list: write `a,b` or `[\"a\", \"b\"]`")]
     List,
+    /// Neither a part of a disk nor a size.
+    #[error(
+        "`{found}` is neither a part of the disk, as `5%` is, at most {most}%, nor a size, as `20GiB` is"
+    )]
+    KeepFree {
+        /// What was found.
+        found: String,
+        /// The largest part, in percent.
+        most: u8,
+    },
     /// Not an address.
     #[error("`{0}` is not an address: write one such as `127.0.0.1:4150`, port 0 for a free one")]
     Address(String),

@@ -68,6 +68,8 @@ fn effective(config: &Config) -> Vec<(&'static str, String)> {
         ("grpc.insecure", grpc.insecure.to_string()),
         ("store.path", store.path.display().to_string()),
         ("store.cache", bytes(store.cache)),
+        ("store.dictionaries", store.dictionaries.to_string()),
+        ("store.keep_free", store.keep_free.to_string()),
         ("auth.tokens", auth.tokens.display().to_string()),
         ("retention.max_age", span(retention.max_age)),
         ("retention.open_max_age", span(retention.open_max_age)),

@@ -17,8 +17,10 @@ mod source;
 mod tests;
 
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
@@ -139,6 +141,50 @@ pub struct Store {
     pub cache: usize,
     /// `dictionaries`: whether payloads are compressed with what those of their source have in common. Default true.
     pub dictionaries: bool,
+    /// `keep_free`: how much of the disk is left to others. Default 5 % of it.
+    pub keep_free: KeepFree,
+}
+
+/// How much of a disk is left to others: events are refused before the hub takes of it, and commits to ledgers go on, so
+/// that a full hub can be drained. At least 128 MiB in any case, which those commits need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepFree {
+    /// A part of the disk in percent, 0 to 90.
+    Percent(u8),
+    /// A count of bytes.
+    Bytes(u64),
+}
+
+impl Default for KeepFree {
+    fn default() -> Self {
+        Self::Percent(limits::STORE_FREE_PERCENT_DEFAULT)
+    }
+}
+
+/// `5%`, or a size such as `20GiB`.
+impl FromStr for KeepFree {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let most = limits::STORE_FREE_PERCENT_MOST;
+        let wrong = || Problem::KeepFree { found: text.to_owned(), most };
+        let Some(percent) = text.strip_suffix('%') else {
+            let bytes = section::parse_size(text).and_then(|bytes| u64::try_from(bytes).ok());
+            return bytes.map(Self::Bytes).ok_or_else(wrong);
+        };
+        let percent = percent.trim_end().parse().ok();
+        let percent = percent.filter(|percent| *percent <= most);
+        percent.map(Self::Percent).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for KeepFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => write!(f, "{bytes} B"),
+        }
+    }
 }
 
 /// `[retention]`
@@ -251,7 +297,9 @@ impl Config {
             errors,
         );
         let dictionaries = section.flag_or("dictionaries", true, errors);
-        let store = Store { path: flags.data.clone().unwrap_or(path), cache, dictionaries };
+        let keep_free = section.parsed("keep_free", errors);
+        let path = flags.data.clone().unwrap_or(path);
+        let store = Store { path, cache, dictionaries, keep_free };
         if store.path.as_os_str().is_empty() {
             let origin = Some(Origin::Flag("--data"));
             errors.push(ConfigError { key: section.key("path"), origin, problem: Problem::Empty });

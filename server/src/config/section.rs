@@ -14,7 +14,7 @@ use super::{
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("http", &["listen", "max_body", "public_url", "tls", "insecure"]),
     ("grpc", &["listen", "tls", "insecure"]),
-    ("store", &["path", "cache"]),
+    ("store", &["path", "cache", "dictionaries", "keep_free"]),
     ("auth", &["tokens"]),
     ("retention", &["max_age", "open_max_age", "dead_letters_max_age", "max_bytes"]),
     ("shutdown", &["grace"]),
@@ -553,7 +553,8 @@ fn list_of(value: Value) -> Result<Vec<Value>, Problem> {
     }
 }
 
-fn parse_size(text: &str) -> Option<usize> {
+/// Reads a count of bytes, with a unit or without.
+pub(super) fn parse_size(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor = match text.strip_prefix(digits)?.trim() {
         "" | "B" => 1,

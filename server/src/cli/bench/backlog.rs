@@ -120,7 +120,7 @@ async fn prepare(
     waiting: u64,
     payload_bytes: u32,
 ) -> Result<(), CommandError> {
-    let store = SledStore::open(data, Options::default())?;
+    let store = SledStore::open(data, Options { free_percent_min: 0, ..Options::default() })?;
     let wrote = write(&store, run, waiting, payload_bytes).await;
     store.close().await;
     Ok(wrote?)

@@ -35,7 +35,7 @@ impl OwnHub {
     pub(super) async fn start(folder: &Path, cache: &str) -> Result<Self, BenchError> {
         let config = folder.join("hookline.toml");
         let text = format!(
-            "[store]\ncache = \"{cache}\"\n[sources.github]\nkind = \"github\"\nsecrets = [\"plain:{SECRET}\"]\n"
+            "[store]\ncache = \"{cache}\"\nkeep_free = \"0%\"\n[sources.github]\nkind = \"github\"\nsecrets = [\"plain:{SECRET}\"]\n"
         );
         fs::write(&config, text).map_err(|source| failed("write a configuration", source))?;
         let mut child =

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     app::{App, AppError, Foundation},
     clock::SystemClock,
-    config::{Auth, Config, Grpc, Http, Retention, Shutdown, Store, Traces},
+    config::{Auth, Config, Grpc, Http, KeepFree, Retention, Shutdown, Store, Traces},
     limits,
     store::{
         Ledger as _,
@@ -143,6 +143,8 @@ fn config(folder: &Path, secrets: &Secrets) -> Config {
             path: folder.join("data"),
             cache: limits::STORE_CACHE_BYTES_DEFAULT,
             dictionaries: true,
+            // It is gone soon, and takes little.
+            keep_free: KeepFree::Percent(0),
         },
         auth: Auth::off(&folder.join("data")),
         retention: Retention::default(),

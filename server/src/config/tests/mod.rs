@@ -93,6 +93,7 @@ fn without_anything_said_the_defaults_hold() {
     assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:4160");
     assert_eq!(config.store.path, Path::new("./hookline-data"));
     assert_eq!((config.store.cache, config.store.dictionaries), (64 << 20, true));
+    assert_eq!(config.store.keep_free, KeepFree::Percent(5));
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let (max_age, open_max_age) = (days(14), days(30));
     let dead_letters_max_age = days(30);
@@ -122,6 +123,7 @@ fn every_key_of_the_file_is_taken() {
             path = "/var/lib/hookline"
             cache = "32 MiB"
             dictionaries = false
+            keep_free = "20 GiB"
             [auth]
             tokens = "/etc/hookline/tokens.toml"
             [retention]
@@ -152,6 +154,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.grpc.listen.to_string(), "[::1]:7000");
     assert_eq!(config.store.path, Path::new("/var/lib/hookline"));
     assert_eq!((config.store.cache, config.store.dictionaries), (32 << 20, false));
+    assert_eq!(config.store.keep_free, KeepFree::Bytes(20 << 30));
     let tokens = PathBuf::from("/etc/hookline/tokens.toml");
     assert_eq!(config.auth, Auth { tokens, is_named: true, is_on: true });
     let days = |days: u64| Duration::from_secs(days * 86_400);
@@ -333,6 +336,27 @@ fn an_empty_data_folder_is_told_wherever_it_is_said() {
     assert!(errors.to_string().ends_with("store.path (--data): must not be empty"), "{errors}");
     let mistakes = Fake::new().toml("[store]\npath = \"\"").mistakes();
     assert_eq!(mistakes, ["store.path (hub.toml): must not be empty"]);
+}
+
+#[test]
+fn what_is_left_free_of_a_disk_is_a_part_of_it_or_a_size() {
+    let read = |text: &str| text.parse::<KeepFree>().ok();
+    let cases = [
+        ("0%", KeepFree::Percent(0)),
+        ("90 %", KeepFree::Percent(90)),
+        ("20GiB", KeepFree::Bytes(20 << 30)),
+        ("0", KeepFree::Bytes(0)),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read(text), Some(expected), "{text}");
+    }
+    for text in ["", "%", "91%", "-1%", "1.5%", "256%", "5 percent", "20GB"] {
+        assert_eq!(read(text), None, "{text}");
+    }
+    let mistakes = Fake::new().toml("[store]\nkeep_free = \"91%\"").mistakes();
+    let expected = "store.keep_free (hub.toml): `91%` is neither a part of the disk, as `5%` is, at most 90%, \
+                    nor a size, as `20GiB` is";
+    assert_eq!(mistakes, [expected]);
 }
 
 #[test]

@@ -77,9 +77,10 @@ use super::{
 };
 use crate::{
     clock::Stopwatch,
-    config,
+    config::{self, KeepFree},
     limits::{
-        DISK_LOOK_INTERVAL, STORE_CACHE_BYTES_DEFAULT, STORE_FREE_BYTES_MIN, STORE_FREE_PERCENT_MIN,
+        DISK_LOOK_INTERVAL, STORE_CACHE_BYTES_DEFAULT, STORE_FREE_BYTES_MIN,
+        STORE_FREE_PERCENT_DEFAULT,
     },
 };
 
@@ -102,7 +103,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: u64::try_from(STORE_CACHE_BYTES_DEFAULT).unwrap_or(u64::MAX),
-            free_percent_min: STORE_FREE_PERCENT_MIN,
+            free_percent_min: STORE_FREE_PERCENT_DEFAULT,
             free_bytes_min: STORE_FREE_BYTES_MIN,
             dictionaries: true,
         }
@@ -113,10 +114,15 @@ impl Options {
     /// Returns those that a configuration asks for.
     #[must_use]
     pub fn of(config: &config::Store) -> Self {
+        let (free_percent_min, free_bytes_min) = match config.keep_free {
+            KeepFree::Percent(percent) => (percent, STORE_FREE_BYTES_MIN),
+            KeepFree::Bytes(bytes) => (0, bytes.max(STORE_FREE_BYTES_MIN)),
+        };
         Self {
             cache_bytes: u64::try_from(config.cache).unwrap_or(u64::MAX),
+            free_percent_min,
+            free_bytes_min,
             dictionaries: config.dictionaries,
-            ..Self::default()
         }
     }
 }
