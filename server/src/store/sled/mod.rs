@@ -8,6 +8,8 @@ mod keys;
 
 mod open;
 
+mod runway;
+
 mod disk;
 
 mod queue;

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Options, disk::Free};
+use super::{Options, disk::Free, runway::Runway};
 
 /// A page above a quarter of a segment becomes a file of its own, which sled does not sync: so segments are large
 /// enough that none is. Can't be changed once a store was made.
@@ -78,8 +78,10 @@ pub enum OpenError {
 /// The files of a database, by handles of our own: an fsync of an inode covers what was written through any handle.
 #[derive(Debug)]
 pub(super) struct Disk {
+    /// To read and to append.
     db: File,
     blobs: Blobs,
+    runway: Runway,
 }
 
 impl Disk {
@@ -91,6 +93,11 @@ impl Disk {
             File::open(blob)?.sync_all()?;
         }
         if blobs.is_empty() { Ok(()) } else { self.blobs.folder.sync_all() }
+    }
+
+    /// Sees to it that small commits find blocks to be written over.
+    pub(super) fn extend_runway(&self) {
+        self.runway.extend(&self.db);
     }
 }
 
@@ -168,9 +175,9 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(::sled::Db, Disk),
         let file = path.join(name);
         File::open(&file).and_then(|file| file.sync_all()).map_err(io(&file))?;
     }
-    let handle = File::open(&file).map_err(io(&file))?;
+    let handle = File::options().read(true).append(true).open(&file).map_err(io(&file))?;
     let blobs = Blobs::open(blobs.clone()).map_err(io(&blobs))?;
-    Ok((db, Disk { db: handle, blobs }))
+    Ok((db, Disk { db: handle, blobs, runway: Runway::default() }))
 }
 
 /// Opens the database in `path` to look at it: none is made where there is none.

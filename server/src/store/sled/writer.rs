@@ -336,6 +336,14 @@ impl Writer {
         self.last_count = group.rooms.len();
         self.last_changes = group.changes;
         drop(group.rooms);
+        // Large commits share what a longer file costs. And what is left of a full disk is for acks.
+        let is_small = self.last_count < GATHER_FROM;
+        if is_small
+            && !self.shared.full.load(Ordering::Acquire)
+            && let Some(opened) = &self.opened
+        {
+            opened.extend_runway();
+        }
     }
 
     fn fill_and_commit(&mut self, group: &mut Group) -> Result<(), Failure> {

@@ -432,6 +432,11 @@ impl Opened {
         self.write(draft).map(drop)
     }
 
+    /// Makes the next small commits cheaper.
+    pub(super) fn extend_runway(&self) {
+        self.disk.extend_runway();
+    }
+
     fn commit_when_large(&mut self, group: &mut Group) -> Result<(), Failure> {
         if group.draft.bytes() >= COMMIT_BYTES { self.commit(group) } else { Ok(()) }
     }
