@@ -22,7 +22,7 @@ use hookline_core::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::store::Entry;
+use crate::{clock::Clock, store::Entry};
 
 /// What a stream carries.
 #[derive(Clone, Debug)]
@@ -125,8 +125,13 @@ pub(super) struct Bell {
 
 impl Bell {
     fn ring(&self, stream: StreamId) {
-        self.rung.lock().insert(stream);
+        self.note(stream);
         self.notify.notify_one();
+    }
+
+    /// Has news of a stream heard when the task looks for it next: it is not woken for them.
+    fn note(&self, stream: StreamId) {
+        self.rung.lock().insert(stream);
     }
 
     /// Waits until a stream has news. Cancel safe.
@@ -143,8 +148,10 @@ impl Bell {
 #[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
-    /// What the transport took since the task last asked.
-    written: Vec<LeaseId>,
+    /// What the transport took since the task last asked, and when.
+    written: Vec<(LeaseId, Timestamp)>,
+    /// Whether the task waits for the transport to take something: it gives this stream no more until then.
+    is_awaited: bool,
     waker: Option<Waker>,
     /// Whether `Ready` was put in.
     is_ready: bool,
@@ -157,6 +164,7 @@ struct Shared {
     stream: StreamId,
     queue: Mutex<Queue>,
     bell: Arc<Bell>,
+    clock: Arc<dyn Clock>,
 }
 
 /// The task's end.
@@ -170,8 +178,8 @@ pub struct Inbox(Arc<Shared>);
 /// What a task learns about a stream.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// What the transport took.
-    pub(super) written: Vec<LeaseId>,
+    /// What the transport took, and when.
+    pub(super) written: Vec<(LeaseId, Timestamp)>,
     /// What it never will: only when the stream is over.
     pub(super) unwritten: Vec<LeaseId>,
     /// Whether the stream is over.
@@ -179,8 +187,13 @@ pub(super) struct News {
 }
 
 /// Makes a queue for a stream.
-pub(super) fn channel(stream: StreamId, bell: &Arc<Bell>) -> (Outbox, Inbox) {
-    let shared = Arc::new(Shared { stream, queue: Mutex::default(), bell: Arc::clone(bell) });
+pub(super) fn channel(
+    stream: StreamId,
+    bell: &Arc<Bell>,
+    clock: &Arc<dyn Clock>,
+) -> (Outbox, Inbox) {
+    let (bell, clock) = (Arc::clone(bell), Arc::clone(clock));
+    let shared = Arc::new(Shared { stream, queue: Mutex::default(), bell, clock });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
@@ -211,15 +224,12 @@ impl Outbox {
         queue.items.len() < before
     }
 
-    /// Takes what was written since it was asked for last.
-    pub(super) fn take_written(&self) -> Vec<LeaseId> {
-        std::mem::take(&mut self.0.queue.lock().written)
-    }
-
-    /// Takes back the deliveries that were not sent by the end of their leases.
+    /// Takes back the deliveries that were not sent by the end of their leases. The machine trusts the stream with one more
+    /// then, and waits for that to be taken.
     pub(super) fn take_unsent_due(&self, now: Timestamp) -> Vec<LeaseId> {
         let mut due = Vec::new();
-        self.0.queue.lock().items.retain(|item| match item {
+        let mut queue = self.0.queue.lock();
+        queue.items.retain(|item| match item {
             Item::Delivery { grant, .. } if grant.expires_at <= now => {
                 due.push(grant.lease.clone());
                 false
@@ -231,6 +241,7 @@ impl Outbox {
             | Item::LeaseLost { .. }
             | Item::Draining { .. } => true,
         });
+        queue.is_awaited |= !due.is_empty();
         due
     }
 
@@ -296,9 +307,15 @@ impl Stream for Inbox {
         let mut queue = self.0.queue.lock();
         if let Some(item) = queue.items.pop_front() {
             if let Item::Delivery { grant, .. } = &item {
-                queue.written.push(grant.lease.clone());
+                queue.written.push((grant.lease.clone(), self.0.clock.steady()));
+                // Mostly nothing follows from it before the consumer says something.
+                let is_awaited = std::mem::take(&mut queue.is_awaited);
                 drop(queue);
-                self.0.bell.ring(self.0.stream);
+                if is_awaited {
+                    self.0.bell.ring(self.0.stream);
+                } else {
+                    self.0.bell.note(self.0.stream);
+                }
             }
             return Poll::Ready(Some(Ok(item)));
         }
@@ -323,14 +340,22 @@ impl Drop for Inbox {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt as _;
+    use futures_util::{FutureExt as _, StreamExt as _};
     use hookline_core::{
         delivery::{Creation, Epoch, Stamp},
         event::Event,
     };
 
     use super::*;
-    use crate::{broker::tests::event, store::Packed};
+    use crate::{broker::tests::event, clock::SystemClock, store::Packed};
+
+    fn clock() -> Arc<dyn Clock> {
+        SystemClock::start(Timestamp::EPOCH)
+    }
+
+    fn leases(news: &News) -> Vec<LeaseId> {
+        news.written.iter().map(|(lease, _)| lease.clone()).collect()
+    }
 
     fn delivery(counter: u64) -> Item {
         let sequence = Sequence::new(counter).unwrap();
@@ -361,7 +386,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_told_to_every_stream_never_comes_before_ready() {
-        let (outbox, mut inbox) = channel(StreamId(1), &Arc::new(Bell::default()));
+        let (outbox, mut inbox) = channel(StreamId(1), &Arc::new(Bell::default()), &clock());
         let position = Position { log_end: 0, scanned: 0, done_floor: 0 };
         let counts = Counts::default();
         let tell_all = || {
@@ -379,15 +404,16 @@ mod tests {
     #[tokio::test]
     async fn the_task_learns_what_was_taken_and_what_never_will_be() {
         let bell = Arc::new(Bell::default());
-        let (outbox, mut inbox) = channel(StreamId(7), &bell);
+        let (outbox, mut inbox) = channel(StreamId(7), &bell, &clock());
         outbox.push(delivery(1));
         outbox.push(delivery(2));
         assert!(matches!(inbox.next().await, Some(Ok(Item::Delivery { .. }))));
-        bell.rang().await;
+        assert!(bell.rang().now_or_never().is_none(), "the task is not woken for that");
         assert_eq!(bell.take().into_iter().collect::<Vec<_>>(), [StreamId(7)]);
         let news = outbox.news();
-        assert_eq!((news.written, news.unwritten.len(), news.over), (vec![lease(1)], 0, false));
+        assert_eq!((leases(&news), news.unwritten.len(), news.over), (vec![lease(1)], 0, false));
         drop(inbox);
+        bell.rang().await;
         let news = outbox.news();
         assert_eq!((news.written.len(), news.unwritten, news.over), (0, vec![lease(2)], true));
     }
@@ -395,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_comes_once_and_after_it_nothing() {
         let bell = Arc::new(Bell::default());
-        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let (outbox, mut inbox) = channel(StreamId(1), &bell, &clock());
         outbox.push(delivery(1));
         let news = outbox.end(End::TakenOver);
         assert_eq!((news.unwritten, news.over), (vec![lease(1)], true));
@@ -407,7 +433,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_sent_can_be_taken_back_and_what_was_sent_can_not() {
         let bell = Arc::new(Bell::default());
-        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let (outbox, mut inbox) = channel(StreamId(1), &bell, &clock());
         outbox.push(delivery(1));
         outbox.push(delivery(2));
         assert!(inbox.next().await.is_some());
@@ -419,7 +445,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_sent_when_its_lease_ends_is_taken_back() {
         let bell = Arc::new(Bell::default());
-        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let (outbox, mut inbox) = channel(StreamId(1), &bell, &clock());
         outbox.push(delivery(1));
         outbox.push(delivery(2));
         assert!(inbox.next().await.is_some());
@@ -429,9 +455,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_task_that_trusts_a_slow_stream_with_one_more_is_woken_when_that_is_taken() {
+        let bell = Arc::new(Bell::default());
+        let (outbox, mut inbox) = channel(StreamId(1), &bell, &clock());
+        outbox.push(delivery(1));
+        assert_eq!(outbox.take_unsent_due(Timestamp::EPOCH), [lease(1)]);
+        outbox.push(delivery(2));
+        outbox.push(delivery(3));
+        assert!(inbox.next().await.is_some());
+        bell.rang().await;
+        assert!(inbox.next().await.is_some());
+        assert!(bell.rang().now_or_never().is_none());
+        assert_eq!(leases(&outbox.news()), [lease(2), lease(3)]);
+    }
+
+    #[tokio::test]
     async fn a_task_that_is_gone_without_a_word_ends_its_streams() {
         let bell = Arc::new(Bell::default());
-        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let (outbox, mut inbox) = channel(StreamId(1), &bell, &clock());
         let (item, ()) = tokio::join!(inbox.next(), async { drop(outbox) });
         assert!(matches!(item, Some(Err(End::Unavailable))));
     }
@@ -439,7 +480,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_waits_is_woken_and_heartbeats_do_not_pile_up() {
         let bell = Arc::new(Bell::default());
-        let (outbox, mut inbox) = channel(StreamId(1), &bell);
+        let (outbox, mut inbox) = channel(StreamId(1), &bell, &clock());
         let position = Position { log_end: 1, scanned: 1, done_floor: 1 };
         let heartbeat = Item::Heartbeat { position, counts: Counts::default(), hold: None };
         let ready = Item::Ready { position, held: Vec::new() };

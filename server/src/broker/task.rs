@@ -283,6 +283,8 @@ impl Task {
     fn look_at_the_clock(&mut self) {
         let now = self.tools.clock.steady();
         if self.core.poll_timeout().is_some_and(|due| due <= now) {
+            // First what transports have taken: the clocks of those leases began then.
+            self.hear_noted();
             self.take_back_unsent(now);
             self.core.handle_timeout(now);
         }
@@ -302,11 +304,6 @@ impl Task {
 
     /// Takes back what transports have not taken by the end of its lease, so that it is no failed attempt.
     fn take_back_unsent(&mut self, now: Timestamp) {
-        let written: Vec<_> =
-            self.streams.values().flat_map(|open| open.outbox.take_written()).collect();
-        for lease in written {
-            self.handle(Input::Written { lease });
-        }
         let unsent: Vec<_> =
             self.streams.values().flat_map(|open| open.outbox.take_unsent_due(now)).collect();
         for lease in unsent {
@@ -319,6 +316,8 @@ impl Task {
         let mut next = Some(first);
         for _ in 0..SUBSCRIPTION_MESSAGES_AT_ONCE {
             let message = next.take().or_else(|| self.mailbox.try_recv().ok())?;
+            // A delivery was taken before its consumer says something of it.
+            self.hear_noted();
             if let Some(end) = self.answer(message) {
                 return Some(end);
             }
@@ -427,7 +426,7 @@ impl Task {
         }
         self.last_stream += 1;
         let stream = StreamId(self.last_stream);
-        let (outbox, inbox) = channel(stream, &self.bell);
+        let (outbox, inbox) = channel(stream, &self.bell, &self.tools.clock);
         self.streams.insert(stream, OpenStream { consumer: Arc::clone(&consumer), outbox });
         // A caller that is gone drops the inbox, which says so.
         drop(reply.send(inbox));
@@ -440,8 +439,8 @@ impl Task {
         }
     }
 
-    /// Takes in what the transports of streams did. An ephemeral subscription ends with its stream.
-    fn hear_streams(&mut self) -> Turn {
+    /// Takes in what the transports of streams did.
+    fn hear_noted(&mut self) {
         for stream in self.bell.take() {
             let Some(open) = self.streams.get(&stream) else { continue };
             let news = open.outbox.news();
@@ -450,6 +449,11 @@ impl Task {
             }
             self.hear(stream, news);
         }
+    }
+
+    /// As above, of who rang. An ephemeral subscription ends with its stream.
+    fn hear_streams(&mut self) -> Turn {
+        self.hear_noted();
         if self.identity.is_ephemeral() && self.streams.is_empty() {
             return Turn::End(End::Deleted);
         }
@@ -458,8 +462,8 @@ impl Task {
     }
 
     fn hear(&mut self, stream: StreamId, news: super::stream::News) {
-        for lease in news.written {
-            self.handle(Input::Written { lease });
+        for (lease, at) in news.written {
+            self.handle(Input::Written { lease, at });
         }
         // First the end: else what was not taken would be handed to the same stream again.
         if news.over {

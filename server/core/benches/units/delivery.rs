@@ -235,7 +235,8 @@ impl Board {
             } else if let Effect::Deliver { grant, .. } = effect {
                 self.handed_out += 1;
                 self.leases.push_back(grant.lease.clone());
-                self.subscription.handle(Input::Written { lease: grant.lease }, self.now);
+                let written = Input::Written { lease: grant.lease, at: self.now };
+                self.subscription.handle(written, self.now);
             } else if let Effect::Settled { outcome, .. } = effect {
                 self.settled += u32::from(outcome == Outcome::Applied);
             }

@@ -66,10 +66,13 @@ pub enum Input {
         /// The stream.
         stream: StreamId,
     },
-    /// The transport took a delivery: the clock of its lease starts anew.
+    /// The transport took a delivery: the clock of its lease starts anew. May be told late, but before what its consumer says
+    /// and before the lease's time is looked at.
     Written {
         /// The lease.
         lease: LeaseId,
+        /// When it did.
+        at: Timestamp,
     },
     /// The transport did not take a delivery, and never will: the lease goes back, uncounted.
     Unwritten {

@@ -142,15 +142,15 @@ impl Subscription {
         })
     }
 
-    pub(super) fn written(&mut self, id: &LeaseId, now: Timestamp) {
+    pub(super) fn written(&mut self, id: &LeaseId, at: Timestamp) {
         let duration = self.config.policy.lease_duration;
         let Some(lease) = self.running(id) else { return };
-        let (consumer, until) = (lease.consumer, lease.expires_at.max(now + duration));
+        let (consumer, until) = (lease.consumer, lease.expires_at.max(at + duration));
         let (before, checkpointed) = (lease.checkpoint_at(), lease.checkpointed);
         self.consumers.sent(consumer, id.sequence);
         self.move_end(id.sequence, until);
         if let Some(lease) = self.board.lease_mut(id.sequence) {
-            lease.started_at = now;
+            lease.started_at = at;
             self.timers.disarm(before, Timer::Checkpoint(id.sequence));
             self.timers.arm(lease.checkpoint_at(), Timer::Checkpoint(id.sequence));
         }

@@ -205,7 +205,7 @@ impl Subscription {
                 self.joined(stream, &consumer, max_in_flight, now);
             }
             Input::Left { stream } => self.left(stream, now),
-            Input::Written { lease } => self.written(&lease, now),
+            Input::Written { lease, at } => self.written(&lease, at),
             Input::Unwritten { lease } => self.unwritten(&lease),
             Input::Ack { request, lease } => self.ack(request, lease, now),
             Input::Nack { request, lease, nack } => self.nack(request, lease, nack, now),

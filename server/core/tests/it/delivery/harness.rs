@@ -205,7 +205,7 @@ impl Hub {
                 }
                 self.inbox.entry(stream).or_default().push(grant);
                 if self.auto_write {
-                    self.tell_inside(Input::Written { lease });
+                    self.tell_inside(Input::Written { lease, at: self.now });
                 }
             }
             Effect::LeaseLost { stream, lease, reason } => self.lost.push((stream, lease, reason)),

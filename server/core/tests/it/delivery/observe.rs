@@ -69,7 +69,7 @@ impl Reference {
                     who.heard = now;
                 }
             }
-            Input::Written { lease } => self.written(lease.sequence.get(), lease.stamp, now),
+            Input::Written { lease, at } => self.written(lease.sequence.get(), lease.stamp, *at),
             Input::Unwritten { lease } => self.unwritten(lease.sequence.get(), lease.stamp),
             Input::Ack { request, lease } => self.settle(*request, lease, None, now),
             Input::Nack { request, lease, nack } => self.settle(*request, lease, Some(nack), now),
@@ -117,12 +117,12 @@ impl Reference {
         self.hear_of(resource, event.received_at.min(now));
     }
 
-    fn written(&mut self, n: u64, stamp: hookline_core::delivery::Stamp, now: Timestamp) {
+    fn written(&mut self, n: u64, stamp: hookline_core::delivery::Stamp, at: Timestamp) {
         let duration = self.policy.lease_duration;
         let run = self.deliveries.get_mut(&n).unwrap().run.as_mut();
         let Some(run) = run.filter(|run| run.stamp == stamp) else { return };
-        run.started = now;
-        run.expires = run.expires.max(now + duration);
+        run.started = at;
+        run.expires = run.expires.max(at + duration);
         let who = self.consumers.get_mut(&run.consumer).expect("it holds a lease");
         who.unsent.remove(&stamp);
         who.stuck = false;

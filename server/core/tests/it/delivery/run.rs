@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fastrand::Rng;
-use hookline_core::delivery::{
-    Breaker, Coalesce, Creation, Effect, Input, LeaseId, NackAction, Ordering, Outcome, Pause,
-    Policy, Rate, RequestId, StreamId,
+use hookline_core::{
+    delivery::{
+        Breaker, Coalesce, Creation, Effect, Input, LeaseId, NackAction, Ordering, Outcome, Pause,
+        Policy, Rate, RequestId, StreamId,
+    },
+    time::Timestamp,
 };
 
 use super::{
@@ -244,9 +247,15 @@ impl Run {
             return;
         }
         let (_, lease) = self.pending.remove(self.random.usize(..self.pending.len()));
+        let now = self.hub.now;
         self.hub.tell(match self.random.u32(..4) {
             0 => Input::Unwritten { lease },
-            _ => Input::Written { lease },
+            1 => {
+                let late = self.random.i64(0..2_000_000);
+                let at = Timestamp::from_micros(now.as_micros() - late).unwrap_or(now);
+                Input::Written { lease, at }
+            }
+            _ => Input::Written { lease, at: now },
         });
     }
 
@@ -407,7 +416,9 @@ impl Run {
         self.check(false);
         for (stream, lease) in std::mem::take(&mut self.pending) {
             let open = self.hub.open_streams.contains(&stream);
-            self.hub.tell(if open { Input::Written { lease } } else { Input::Unwritten { lease } });
+            let at = self.hub.now;
+            let written = Input::Written { lease: lease.clone(), at };
+            self.hub.tell(if open { written } else { Input::Unwritten { lease } });
             self.check(false);
         }
         let policy = Policy { rate: None, breaker: None, ..self.reference.policy.clone() };

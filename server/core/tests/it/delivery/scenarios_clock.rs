@@ -110,7 +110,7 @@ fn the_clock_of_a_lease_starts_when_the_transport_takes_it_however_late() {
             let a = hub.join("a", 1);
             let lease = hub.take(a).lease;
             hub.advance(wait);
-            hub.tell(Input::Written { lease: lease.clone() });
+            hub.tell(Input::Written { lease: lease.clone(), at: hub.now });
             let ends = hub.now + lease_duration;
             assert!(matches!(hub.status(1), Status::Leased { expires_at, started_at, .. }
                 if expires_at == ends && started_at == hub.now));

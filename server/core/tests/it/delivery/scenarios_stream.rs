@@ -185,7 +185,7 @@ fn d3_who_stops_reading_is_tried_with_one_at_a_time_and_others_get_the_rest() {
     }
     assert_eq!((read, hub.taken(stuck).len()), (19, 0));
     // It reads again, and has all its room again.
-    hub.tell(Input::Written { lease: tried });
+    hub.tell(Input::Written { lease: tried, at: hub.now });
     hub.append_count(10);
     assert_eq!((hub.taken(stuck).len(), hub.taken(reader).len()), (10, 0));
 }
