@@ -115,6 +115,8 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("grpc.insecure", old.grpc.insecure != new.grpc.insecure),
         ("store.path", old.store.path != new.store.path),
         ("store.cache", old.store.cache != new.store.cache),
+        ("store.dictionaries", old.store.dictionaries != new.store.dictionaries),
+        ("store.keep_free", old.store.keep_free != new.store.keep_free),
         ("auth.tokens", tokens_moved),
         ("traces", old.traces != new.traces),
         ("shutdown.grace", old.shutdown != new.shutdown),
@@ -189,10 +191,13 @@ mod tests {
             .apply(config(&[
                 ("HOOKLINE_HTTP__LISTEN", "127.0.0.1:1"),
                 ("HOOKLINE_STORE__PATH", "elsewhere"),
+                ("HOOKLINE_STORE__DICTIONARIES", "false"),
+                ("HOOKLINE_STORE__KEEP_FREE", "1GiB"),
                 ("HOOKLINE_RETENTION__MAX_AGE", "1h"),
             ]))
             .unwrap();
-        assert_eq!(reloaded.fixed, ["http.listen", "store.path"]);
+        let fixed = ["http.listen", "store.path", "store.dictionaries", "store.keep_free"];
+        assert_eq!(reloaded.fixed, fixed);
         assert_eq!((reloaded.removed, reloaded.added), (vec!["forge".to_owned()], vec![]));
     }
 }

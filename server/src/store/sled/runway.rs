@@ -1,5 +1,5 @@
-//! Zeros after what sled has written, for the next commits to be written over: `fdatasync` has a third less to do where a
-//! file does not grow, since the inode stays as it is (`server/docs/performance.md`).
+//! Zeros after what sled has written, for the next commits to be written over: `fdatasync` has less to do where a
+//! file does not grow (`server/docs/performance.md`).
 //!
 //! sled makes the same of its file by itself: when it is opened it writes zeros over the rest of the segment that it goes
 //! on with, and over those that are free (0.34: `advance_snapshot`, `initialize_from_snapshot`). So it reads zeros after
@@ -70,8 +70,6 @@ fn is_short(mut db: &File) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    const LEFT: usize = 256 << 10;
-
     fn rows(bytes: usize) -> Vec<u8> {
         vec![7; bytes]
     }
@@ -90,7 +88,7 @@ mod tests {
         extend();
         assert_eq!(length(), 1_000 + PIECE_BYTES, "there are enough");
 
-        let most = length() - LEFT;
+        let most = length() - usize::try_from(LEFT_BYTES).unwrap();
         writer.write_all_at(&rows(most), 0).unwrap();
         extend();
         assert_eq!(length(), 1_000 + PIECE_BYTES, "just enough");

@@ -337,8 +337,7 @@ impl Writer {
         self.last_changes = group.changes;
         drop(group.rooms);
         // Large commits share what a longer file costs. And what is left of a full disk is for acks.
-        let is_small = self.last_count < GATHER_FROM;
-        if is_small
+        if self.last_count < GATHER_FROM
             && !self.shared.full.load(Ordering::Acquire)
             && let Some(opened) = &self.opened
         {

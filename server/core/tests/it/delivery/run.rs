@@ -417,8 +417,10 @@ impl Run {
         for (stream, lease) in std::mem::take(&mut self.pending) {
             let open = self.hub.open_streams.contains(&stream);
             let at = self.hub.now;
-            let written = Input::Written { lease: lease.clone(), at };
-            self.hub.tell(if open { written } else { Input::Unwritten { lease } });
+            self.hub.tell(match open {
+                true => Input::Written { lease, at },
+                false => Input::Unwritten { lease },
+            });
             self.check(false);
         }
         let policy = Policy { rate: None, breaker: None, ..self.reference.policy.clone() };

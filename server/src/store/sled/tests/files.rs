@@ -217,6 +217,47 @@ fn i5_flipped_bytes_are_refused_or_told_never_served() {
     assert!(refused + told + cut > 0, "some flips hit what is used");
 }
 
+/// What a kill leaves of zeros that were put behind the log, or were about to be: in the segment that is being written, and
+/// any part of the next one.
+#[test]
+fn zeros_behind_the_log_are_nothing() {
+    const SEGMENT: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let whole = fs::metadata(folder.path().join("db")).unwrap().len();
+    for end in [whole + 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, SEGMENT + 19, SEGMENT + 20, 9 << 20] {
+        assert!(whole < end, "{whole}");
+        let longer = tempfile::tempdir().unwrap();
+        copy(folder.path(), longer.path());
+        let db = fs::File::options().append(true).open(longer.path().join("db")).unwrap();
+        db.set_len(end).unwrap();
+        drop(db);
+        opens_with_everything(longer.path());
+        assert!(super::check::checked(longer.path()).is_clean(), "{end}");
+    }
+
+    // As it comes about, over the ends of segments.
+    runtime().block_on(async {
+        let store = open(folder.path());
+        for n in 50..150_usize {
+            store.append(vec![event(&format!("{n}"), noise(200_000, 49))], at(0)).await.unwrap();
+            if n % 11 == 0 {
+                let left = tempfile::tempdir().unwrap();
+                copy(folder.path(), left.path());
+                for more in 1..3 {
+                    let again = open(left.path());
+                    let key = format!("more {more}");
+                    again.append(vec![event(&key, noise(300, 1))], at(0)).await.unwrap();
+                    assert_eq!(again.read(ALL).await.unwrap().len(), n + 1 + more);
+                    again.close().await;
+                }
+                assert!(super::check::checked(left.path()).is_clean(), "{n}");
+            }
+        }
+        store.close().await;
+    });
+}
+
 /// A power loss keeps what was synced, and of what came later any part: here the end is cut off, anywhere.
 #[test]
 fn i2_of_a_log_that_is_cut_off_anywhere_the_first_events_are_left() {
