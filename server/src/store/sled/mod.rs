@@ -10,6 +10,8 @@ mod open;
 
 mod runway;
 
+mod gathering;
+
 mod disk;
 
 mod queue;

@@ -5,6 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::gathering::Waited;
+
 /// How much may wait in all: some commits' worth, so that the writer never idles, and what a burst of the largest
 /// bodies takes. Who brings more waits for its turn.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -126,14 +128,19 @@ impl<T> Queue<T> {
 
     /// Where only patient commands wait: waits for one that is not, or until `count` wait, at most `timeout`, and not when it
     /// is closed.
-    pub(super) fn gather_patient(&self, count: usize, timeout: Duration) {
+    pub(super) fn gather_patient(&self, count: usize, timeout: Duration) -> Waited {
         let mut state = self.state.lock();
-        (state.wanted, state.hurries) = (count, true);
         let is_short = |state: &mut State<T>| {
             (1..count).contains(&state.waiting.len()) && state.impatient == 0 && !state.closed
         };
+        if !is_short(&mut state) {
+            return Waited::Not;
+        }
+        let before = state.waiting.len();
+        (state.wanted, state.hurries) = (count, true);
         self.changed.wait_while_for(&mut state, is_short, timeout);
         (state.wanted, state.hurries) = (1, false);
+        if before < state.waiting.len() { Waited::Paid } else { Waited::InVain }
     }
 
     /// Takes the oldest, if there is one.
@@ -194,24 +201,24 @@ mod tests {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         // Nothing waits, or something that is not patient, or enough: no wait.
-        queue.gather_patient(4, LONG);
+        assert_eq!(queue.gather_patient(4, LONG), Waited::Not);
         runtime.block_on(queue.push(0, 1)).unwrap();
-        queue.gather_patient(4, LONG);
+        assert_eq!(queue.gather_patient(4, LONG), Waited::Not);
         assert_eq!(queue.take().unwrap().command, 0);
         for number in [1, 3, 5, 7] {
             runtime.block_on(queue.push(number, 1)).unwrap();
         }
-        queue.gather_patient(4, LONG);
+        assert_eq!(queue.gather_patient(4, LONG), Waited::Not);
         while queue.take().is_some() {}
         // Alone it waits as long as it may.
         runtime.block_on(queue.push(1, 1)).unwrap();
-        queue.gather_patient(4, Duration::from_millis(1));
+        assert_eq!(queue.gather_patient(4, Duration::from_millis(1)), Waited::InVain);
         let pushes = Arc::clone(&queue);
         runtime.spawn(async move {
             pushes.push(3, 1).await.unwrap();
             pushes.push(2, 1).await
         });
-        queue.gather_patient(4, LONG);
+        assert_ne!(queue.gather_patient(4, LONG), Waited::InVain);
         let taken: Vec<_> = std::iter::from_fn(|| queue.take()).map(|it| it.command).collect();
         assert_eq!(taken, [1, 3, 2]);
     }

@@ -29,6 +29,7 @@ use super::{
     capture::Capture,
     disk::Floor,
     draft::Draft,
+    gathering::{Awaited, GATHER_COUNT, GATHER_TIME, Gathering},
     ledger::{Facts, PreparedCommit},
     log::Prepared,
     open::{self, OpenError, panic_text},
@@ -40,16 +41,6 @@ use super::{
 
 /// How much one commit writes, about: more would keep those who wait longer than a sync does.
 pub(super) const COMMIT_BYTES: usize = 4 * 1024 * 1024;
-/// After a commit of so many commands the next one waits a moment for more: fewer come one by one, and would only wait.
-const GATHER_FROM: usize = 8;
-/// With how many commands a commit does not wait for more.
-const GATHER_COUNT: usize = 64;
-/// How long it waits at the most, about as long as a commit takes. Measured: `server/docs/performance.md`.
-const GATHER_TIME: Duration = Duration::from_millis(1);
-/// How long acks wait to be committed with others, where events come, or many acks.
-const ACK_GATHER_TIME: Duration = Duration::from_millis(1);
-/// For so long after events came, more of them are awaited.
-const EVENTS_AWAITED: Duration = Duration::from_millis(10);
 /// How often the free space of the disk is looked at, and how long after a failure the store is opened again.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How much room there must be before the store is opened again after a failed write.
@@ -187,12 +178,7 @@ pub(super) struct Writer {
     /// `None` after a failed commit, until the store is opened again.
     opened: Option<Opened>,
     probed_at: Instant,
-    /// How many commands the last commit had.
-    last_count: usize,
-    /// How many changes of ledgers the last commit had.
-    last_changes: usize,
-    /// When the last events came.
-    events_at: Option<Instant>,
+    gathering: Gathering,
     /// How often in a row the store could not be opened again.
     reopen_failures: u32,
 }
@@ -233,9 +219,7 @@ impl Writer {
             queue,
             opened: Some(opened),
             probed_at: now(),
-            last_count: 0,
-            last_changes: 0,
-            events_at: None,
+            gathering: Gathering::default(),
             reopen_failures: 0,
         };
         writer.probe_space();
@@ -274,17 +258,16 @@ impl Writer {
         *self.shared.db.write() = None;
     }
 
-    /// Lets more come in before a commit, where many come: what a commit costs is shared by what is in it.
-    fn gather(&self) {
-        if GATHER_FROM <= self.last_count {
-            self.queue.gather(GATHER_COUNT, GATHER_TIME);
-        } else if GATHER_FROM <= self.last_changes || self.awaits_events() {
-            self.queue.gather_patient(GATHER_COUNT, ACK_GATHER_TIME);
+    /// Lets more come in before a commit, where that is worth it.
+    fn gather(&mut self) {
+        match self.gathering.awaited(now()) {
+            Awaited::Nothing => {}
+            Awaited::More => self.queue.gather(GATHER_COUNT, GATHER_TIME),
+            Awaited::Company => {
+                let waited = self.queue.gather_patient(GATHER_COUNT, GATHER_TIME);
+                self.gathering.waited(waited);
+            }
         }
-    }
-
-    fn awaits_events(&self) -> bool {
-        self.events_at.is_some_and(|at| now().duration_since(at) < EVENTS_AWAITED)
     }
 
     /// Refuses events while the disk is too full, and takes them again.
@@ -333,11 +316,10 @@ impl Writer {
         for answer in group.answers {
             answer(result.clone());
         }
-        self.last_count = group.rooms.len();
-        self.last_changes = group.changes;
+        self.gathering.committed(group.rooms.len(), group.changes);
         drop(group.rooms);
         // Large commits share what a longer file costs. And what is left of a full disk is for acks.
-        if self.last_count < GATHER_FROM
+        if self.gathering.was_small()
             && !self.shared.full.load(Ordering::Acquire)
             && let Some(opened) = &self.opened
         {
@@ -384,7 +366,7 @@ impl Writer {
         self.shared.appended_bytes.store(opened.appended_bytes(), Ordering::Release);
         let head = opened.next - 1;
         if !group.entries.is_empty() {
-            self.events_at = Some(now());
+            self.gathering.events_came(now());
         }
         self.shared.tail.extend(std::mem::take(&mut group.entries));
         self.shared.head.send_if_modified(|known| std::mem::replace(known, head) != head);
