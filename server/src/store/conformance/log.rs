@@ -109,6 +109,7 @@ async fn payloads_of_every_size_come_back_byte_for_byte(mut bench: Bench) {
         noise(64 * 1024, 1),
         noise(64 * 1024 + 1, 2),
         noise(1024 * 1024, 3),
+        Bytes::from("{\"key\":\"value\"},".repeat(100)),
         Bytes::from("{\"key\":\"value\"},".repeat(100_000)),
         noise(25 * 1024 * 1024, 4),
         Bytes::from_static(b"\0\xff not json"),

@@ -21,7 +21,7 @@ use super::{
     index::{self, Marks},
     keys::{self, Kind},
     pack::Pack,
-    tail::{Room, take_within},
+    tail::{FRESH_PAYLOAD_BYTES_MAX, Room, take_within},
 };
 use crate::encoding;
 
@@ -40,6 +40,8 @@ pub(super) struct Prepared {
     pub(super) content: NewEvent,
     pub(super) payload_size: u64,
     pub(super) packed: Packed,
+    /// The payload as it came, if it is compressed and small: [`super::tail`] keeps it for a while.
+    pub(super) fresh: Option<Bytes>,
     /// As [`encoding::encode_content`] returns it.
     pub(super) encoded: Vec<u8>,
     /// Sealed values.
@@ -58,7 +60,8 @@ impl Prepared {
     /// Returns about how much memory it takes.
     pub(super) fn bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(Vec::len).sum();
-        2 * self.bytes_in_pack() + chunks
+        let fresh = self.fresh.as_ref().map_or(0, Bytes::len);
+        2 * self.bytes_in_pack() + chunks + fresh
     }
 
     /// Returns how many bytes it adds to a pack, without its place.
@@ -100,7 +103,10 @@ fn packed_bytes(packed: &Packed) -> usize {
 
 fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prepared {
     let payload_size = u64::try_from(content.payload.len()).expect("a length fits 64 bits");
-    content.payload = Bytes::new();
+    let payload = std::mem::take(&mut content.payload);
+    let is_fresh = matches!(packed, Packed::Zstd(_)) && payload.len() <= FRESH_PAYLOAD_BYTES_MAX;
+    // A copy, so that it does not keep alive the large body that it is a part of.
+    let fresh = is_fresh.then(|| Bytes::copy_from_slice(&payload));
     let (packed, chunks) = match packed {
         Packed::Plain(bytes) if bytes.len() > inline_max => split(&bytes, false),
         Packed::Zstd(bytes) if bytes.len() > inline_max => split(&bytes, true),
@@ -119,6 +125,7 @@ fn prepare_one(mut content: NewEvent, packed: Packed, inline_max: usize) -> Prep
         content,
         payload_size,
         packed,
+        fresh,
         encoded,
         chunks,
         weight,

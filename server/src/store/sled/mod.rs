@@ -384,6 +384,9 @@ impl EventLog for SledStore {
         match entry.packed.clone() {
             Packed::Plain(payload) => Box::pin(async move { Ok(payload) }),
             Packed::Zstd(compressed) => Box::pin(async move {
+                if let Some(fresh) = self.shared.tail.payload(sequence) {
+                    return Ok(fresh);
+                }
                 if size < payload::BLOCKING_BYTES as u64 {
                     return payload::unpack(&compressed, size, &self.shared.dictionaries);
                 }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hookline_core::{
     delivery::{Creation, Epoch},
     event::{NewEvent, Sequence},
@@ -139,6 +140,8 @@ pub(super) struct Group {
     pub(super) pack: Option<Filling>,
     /// New events, in order.
     pub(super) entries: Vec<Arc<Entry>>,
+    /// Their payloads as they came.
+    pub(super) payloads: Vec<Option<Bytes>>,
     /// Ranges of rows to remove once this group is committed.
     pub(super) chores: Vec<Chore>,
     /// How long its commits waited for the disk.
@@ -368,7 +371,8 @@ impl Writer {
         if !group.entries.is_empty() {
             self.gathering.events_came(now());
         }
-        self.shared.tail.extend(std::mem::take(&mut group.entries));
+        let payloads = std::mem::take(&mut group.payloads);
+        self.shared.tail.extend(std::mem::take(&mut group.entries).into_iter().zip(payloads));
         self.shared.head.send_if_modified(|known| std::mem::replace(known, head) != head);
     }
 

@@ -195,6 +195,7 @@ impl Opened {
         if index::is_last_of_block(sequence.get()) {
             self.seal_fingerprints(&mut group.draft);
         }
+        group.payloads.push(event.fresh.take());
         group.entries.push(Arc::new(log::entry(event, id, sequence, received_at)));
         self.next = sequence.get() + 1;
         self.last_received = received_at;
