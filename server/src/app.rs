@@ -227,12 +227,12 @@ impl App {
         let http_tls = open_tls(config.http.tls.as_ref(), Protocol::Http1)?;
         let grpc_tls = open_tls(config.grpc.tls.as_ref(), Protocol::Http2)?;
         let listeners: Vec<_> = http_tls.iter().chain(&grpc_tls).cloned().collect();
-        let front = http::Server::bind(config.http.listen, http_tls, state).await?;
+        let front = http::Server::bind(config.http.listen, http_tls, state)?;
         let sources = grpc::Sources { configured: directory, counts: Arc::clone(&counts) };
         let stop = groups.grpc.stopping().clone();
         let (broker_of, tokens) = (broker.clone(), auth.clone());
         let state = grpc::State { broker: broker_of, sources, export, tokens, calls };
-        let services = grpc::Server::bind(config.grpc.listen, grpc_tls, state, stop).await?;
+        let services = grpc::Server::bind(config.grpc.listen, grpc_tls, state, stop)?;
         if !listeners.is_empty() {
             let keeping =
                 tls::keep_fresh(listeners, Arc::clone(&clock), groups.http.stopping().clone());

@@ -61,6 +61,9 @@ pub const BODY_BUDGET_TIME_MAX: Duration = Duration::from_secs(5);
 /// The most open connections; beyond them new ones wait in the listener's queue. Above [`POSTS_MAX`], so that a sender
 /// above the limit is told so.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// How many connections may wait to be accepted, if the kernel lets as many (Linux: `net.core.somaxconn`, 4,096 by default).
+/// One that finds no room is tried again by its sender's kernel after a second.
+pub const LISTEN_QUEUE_MAX: u32 = 4_096;
 /// How long to wait before accepting again after an accept failed (no free file descriptors): without it the loop spins.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The most bytes that a connection buffers on their way in: with all of [`POSTS_MAX`] it is 64 MiB beside the budget.

@@ -52,7 +52,7 @@ use hookline_proto::{
         subscription_service_server::SubscriptionServiceServer,
     },
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -76,6 +76,7 @@ use crate::{
     },
     store::Export,
     tls::Tls,
+    transport,
 };
 
 /// The services by their full names, for health.
@@ -158,7 +159,11 @@ impl Server {
     /// # Errors
     ///
     /// If the port can't be bound.
-    pub async fn bind(
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn bind(
         address: SocketAddr,
         tls: Option<Arc<Tls>>,
         state: State,
@@ -166,7 +171,7 @@ impl Server {
     ) -> Result<Self, BindError> {
         let State { broker, sources, export, tokens, calls } = state;
         let listen = |source| BindError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener = transport::listen(address).map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
         let incoming = Patient::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let shared = Shared { broker, sources, export, stop };

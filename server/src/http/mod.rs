@@ -192,13 +192,17 @@ impl Server {
     /// # Errors
     ///
     /// If the address is taken or not this machine's.
-    pub async fn bind(
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn bind(
         address: SocketAddr,
         tls: Option<Arc<Tls>>,
         state: State,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = transport::listen(address).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address: bound, tls, front: Arc::new(Front::new(state)) })
     }

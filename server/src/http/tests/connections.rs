@@ -154,9 +154,9 @@ struct Running {
     signer: Hub,
 }
 
-async fn run() -> Running {
+fn run() -> Running {
     let (state, log, _) = state();
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), None, state).await.unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), None, state).unwrap();
     let (address, tasks) = (server.local_addr(), Tasks::new());
     let group = tasks.group("http");
     group.spawn(Kind::Essential, "http", server.run(group.clone()));
@@ -165,7 +165,7 @@ async fn run() -> Running {
 
 #[tokio::test]
 async fn a_sender_of_26_mb_reads_its_answer_though_it_sends_everything_first() {
-    let hub = run().await;
+    let hub = run();
     let body = vec![b'x'; 26 << 20];
     for framing in ["content-length: 27262976", "transfer-encoding: chunked"] {
         let mut io = TcpStream::connect(hub.address).await.unwrap();
@@ -184,7 +184,7 @@ async fn a_sender_of_26_mb_reads_its_answer_though_it_sends_everything_first() {
 
 #[tokio::test]
 async fn at_the_end_posts_in_work_are_finished_and_others_are_told_to_try_again() {
-    let hub = run().await;
+    let hub = run();
     let mut kept = TcpStream::connect(hub.address).await.unwrap();
     write_post(&hub.signer, &mut kept, "{}").await;
     assert_eq!(Answer::read(&mut kept).await.status, 200);
@@ -221,7 +221,7 @@ async fn at_the_end_posts_in_work_are_finished_and_others_are_told_to_try_again(
 
 #[tokio::test]
 async fn connections_without_a_request_do_not_hold_up_the_end() {
-    let hub = run().await;
+    let hub = run();
     let mut idle = TcpStream::connect(hub.address).await.unwrap();
     write_post(&hub.signer, &mut idle, BODY).await;
     assert_eq!(Answer::read(&mut idle).await.status, 200);
@@ -234,9 +234,9 @@ async fn connections_without_a_request_do_not_hold_up_the_end() {
 #[tokio::test]
 async fn an_address_that_is_taken_is_told() {
     let (first, ..) = state();
-    let first = Server::bind("127.0.0.1:0".parse().unwrap(), None, first).await.unwrap();
+    let first = Server::bind("127.0.0.1:0".parse().unwrap(), None, first).unwrap();
     let (second, ..) = state();
-    let error = Server::bind(first.local_addr(), None, second).await.unwrap_err();
+    let error = Server::bind(first.local_addr(), None, second).unwrap_err();
     assert_eq!(error.to_string(), format!("listening for webhooks on `{}`", first.local_addr()));
 }
 
