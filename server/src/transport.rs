@@ -18,7 +18,6 @@ pub(crate) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart does not wait for the connections of before to be forgotten.
-    #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(limits::LISTEN_QUEUE_MAX)

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 /// After a commit of so many commands the next one waits a moment for more: fewer come one by one, and would only wait.
-pub(super) const GATHER_FROM: usize = 8;
+const GATHER_FROM: usize = 8;
 /// With how many commands a commit does not wait for more.
 pub(super) const GATHER_COUNT: usize = 64;
 /// How long it waits at the most, about as long as a commit takes.
@@ -45,7 +45,7 @@ pub(super) struct Gathering {
     last_changes: usize,
     /// When the last events came.
     events_at: Option<Instant>,
-    /// How many commits are made without a wait for events, since the last such wait was in vain.
+    /// How many turns of the writer go on without a wait for events, since the last wait for company was in vain.
     hasty: u32,
     /// How many these were at first.
     hasty_before: u32,

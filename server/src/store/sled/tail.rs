@@ -74,7 +74,7 @@ pub(super) enum Room {
 
 impl Tail {
     /// Adds what was committed, each entry with its payload as it came.
-    pub(super) fn extend(&self, committed: impl IntoIterator<Item = (Arc<Entry>, Option<Bytes>)>) {
+    pub(super) fn extend(&self, committed: Vec<(Arc<Entry>, Option<Bytes>)>) {
         let mut state = self.0.write();
         for (entry, payload) in committed {
             state.bytes += entry.stored_bytes();
@@ -137,31 +137,20 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use hookline_core::{
-        event::{Event, EventType, NewEvent, SourceName},
-        time::Timestamp,
-    };
+    use hookline_core::{event::Event, time::Timestamp};
 
-    use super::{super::super::Packed, *};
+    use super::{
+        super::{super::Packed, tests::event},
+        *,
+    };
 
     fn sequence(n: u64) -> Sequence {
         Sequence::new(n).unwrap()
     }
 
     fn entry(n: u64) -> Arc<Entry> {
-        let content = NewEvent {
-            source: SourceName::parse("github").unwrap(),
-            event_type: EventType::parse("push").unwrap(),
-            timestamp: Timestamp::EPOCH,
-            actor: "".into(),
-            resource_type: "".into(),
-            resource_id: "".into(),
-            payload: Bytes::new(),
-            metadata: [("", ""); 0].into(),
-            delivery_key: "".into(),
-            replay_window: None,
-        };
         let id = EventId::new(Timestamp::EPOCH, [0; 10]);
+        let content = event("", Bytes::new());
         let event = Event { id, sequence: sequence(n), received_at: Timestamp::EPOCH, content };
         Arc::new(Entry { event, payload_size: 0, packed: Packed::Zstd(Bytes::new()) })
     }
@@ -177,7 +166,7 @@ mod tests {
         assert_eq!(tail.payload(sequence(1)), None);
         let room = u64::try_from(FRESH_BYTES_MAX / LEN).unwrap();
         for n in 1..=2 * room {
-            tail.extend([(entry(n), Some(payload(n, LEN)))]);
+            tail.extend(vec![(entry(n), Some(payload(n, LEN)))]);
         }
         for n in 1..=2 * room {
             assert_eq!(tail.payload(sequence(n)), (room < n).then(|| payload(n, LEN)), "{n}");
@@ -191,14 +180,14 @@ mod tests {
     #[test]
     fn what_has_no_fresh_payload_stands_in_nobodys_way() {
         let tail = Tail::default();
-        tail.extend([(entry(5), None), (entry(6), Some(payload(6, 10))), (entry(7), None)]);
+        tail.extend(vec![(entry(5), None), (entry(6), Some(payload(6, 10))), (entry(7), None)]);
         for (n, found) in [(4, None), (5, None), (6, Some(payload(6, 10))), (7, None), (8, None)] {
             assert_eq!(tail.payload(sequence(n)), found, "{n}");
         }
         // No more of them than of entries, however small.
         let last = 7 + u64::try_from(TAIL_COUNT_MAX).unwrap();
         for n in 8..=last {
-            tail.extend([(entry(n), Some(payload(n, 1)))]);
+            tail.extend(vec![(entry(n), Some(payload(n, 1)))]);
         }
         assert_eq!(tail.payload(sequence(6)), None);
         assert_eq!(tail.0.read().fresh.len(), TAIL_COUNT_MAX);

@@ -138,10 +138,8 @@ pub(super) struct Group {
     pub(super) draft: Draft,
     /// The pack that is being filled.
     pub(super) pack: Option<Filling>,
-    /// New events, in order.
-    pub(super) entries: Vec<Arc<Entry>>,
-    /// Their payloads as they came.
-    pub(super) payloads: Vec<Option<Bytes>>,
+    /// New events, in order, with their payloads as they came.
+    pub(super) entries: Vec<(Arc<Entry>, Option<Bytes>)>,
     /// Ranges of rows to remove once this group is committed.
     pub(super) chores: Vec<Chore>,
     /// How long its commits waited for the disk.
@@ -371,8 +369,7 @@ impl Writer {
         if !group.entries.is_empty() {
             self.gathering.events_came(now());
         }
-        let payloads = std::mem::take(&mut group.payloads);
-        self.shared.tail.extend(std::mem::take(&mut group.entries).into_iter().zip(payloads));
+        self.shared.tail.extend(std::mem::take(&mut group.entries));
         self.shared.head.send_if_modified(|known| std::mem::replace(known, head) != head);
     }
 

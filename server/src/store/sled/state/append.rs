@@ -150,9 +150,11 @@ impl Opened {
         if sequence < self.first {
             return Ok(None);
         }
-        let of_group = group.entries.first().map(|entry| entry.event.sequence.get());
+        let of_group = group.entries.first().map(|(entry, _)| entry.event.sequence.get());
         if let Some(place) = of_group.and_then(|first| sequence.checked_sub(first)) {
-            return Ok(usize::try_from(place).ok().and_then(|n| group.entries.get(n)).cloned());
+            let place = usize::try_from(place).ok();
+            let kept = place.and_then(|place| group.entries.get(place));
+            return Ok(kept.map(|(entry, _)| Arc::clone(entry)));
         }
         if let Some(entry) = shared.tail.entry(sequence) {
             return Ok(Some(entry));
@@ -195,8 +197,9 @@ impl Opened {
         if index::is_last_of_block(sequence.get()) {
             self.seal_fingerprints(&mut group.draft);
         }
-        group.payloads.push(event.fresh.take());
-        group.entries.push(Arc::new(log::entry(event, id, sequence, received_at)));
+        let fresh = event.fresh.take();
+        let entry = Arc::new(log::entry(event, id, sequence, received_at));
+        group.entries.push((entry, fresh));
         self.next = sequence.get() + 1;
         self.last_received = received_at;
     }

@@ -75,7 +75,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(1_795_000_000 + secs).unwrap()
 }
 
-fn event(key: &str, payload: impl Into<Bytes>) -> NewEvent {
+pub(super) fn event(key: &str, payload: impl Into<Bytes>) -> NewEvent {
     NewEvent {
         source: SourceName::parse("github").unwrap(),
         event_type: EventType::parse("issues.opened").unwrap(),
