@@ -29,6 +29,8 @@ pub(crate) struct Book {
     queue: VecDeque<Queued>,
     /// The leases with an ack or nack on its way.
     pub(crate) settling: BTreeSet<String>,
+    /// The positions of events that come again, where the hub forgets what comes with the stream; `None` where it does not.
+    awaited: Option<BTreeSet<u64>>,
     /// Acks that wait to be sent.
     pub(crate) acks: Outbox<String>,
     /// Nacks that wait to be sent.
@@ -51,6 +53,8 @@ pub(crate) struct Book {
 #[derive(Debug)]
 struct Lease {
     sequence: u64,
+    /// How long it was given for, and is extended for: the policy's may be another by then.
+    duration: Option<prost_types::Duration>,
     /// The time between two extensions: a third of the lease.
     interval: Duration,
     due: Instant,
@@ -124,6 +128,7 @@ impl Book {
         let (newer_of_lease, newer) = watch::channel(Newer::default());
         let lease = Lease {
             sequence,
+            duration: message.lease_duration,
             interval,
             due: now + interval,
             deadline: now + duration,
@@ -133,6 +138,9 @@ impl Book {
             newer: newer_of_lease,
         };
         self.newest_sequence = self.newest_sequence.max(sequence);
+        if let Some(awaited) = &mut self.awaited {
+            awaited.remove(&sequence);
+        }
         self.leases.insert(message.lease_id.clone(), lease);
         self.queue.push_back(Queued { message, lost, newer });
         self.wake_at.is_none_or(|at| at > now + interval)
@@ -158,10 +166,32 @@ impl Book {
         self.begun = self.begun.saturating_sub(1);
     }
 
-    /// Begins to settle a lease: from here on it is not extended.
-    pub(crate) fn begin_settling(&mut self, lease_id: &str) {
-        self.leases.remove(lease_id);
+    /// Begins to settle a lease: from here on it is not extended. `comes_again`: what is said of it is that the event be
+    /// delivered once more.
+    pub(crate) fn begin_settling(&mut self, lease_id: &str, comes_again: bool) {
+        let lease = self.leases.remove(lease_id);
+        if let Some(lease) = lease.filter(|_| comes_again) {
+            self.awaits(lease.sequence);
+        }
         self.settling.insert(lease_id.to_owned());
+    }
+
+    /// Has it noted from here on which events are not finished, for the hub forgets the subscription with its stream.
+    pub(crate) fn is_forgotten_with_its_stream(&mut self) {
+        self.awaited.get_or_insert_default();
+    }
+
+    fn awaits(&mut self, sequence: u64) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.insert(sequence);
+        }
+    }
+
+    /// Notes that everything up to here is finished, also what was given up.
+    pub(crate) fn finished_through(&mut self, done_floor: u64) {
+        if let Some(awaited) = &mut self.awaited {
+            *awaited = awaited.split_off(&done_floor.saturating_add(1));
+        }
     }
 
     /// Notes that a lease is lost and tells its worker; one that nobody has begun is forgotten.
@@ -169,6 +199,7 @@ impl Book {
         if let Some(lease) = self.leases.remove(lease_id) {
             self.queue.retain(|queued| queued.message.lease_id != lease_id);
             lease.lost.tell(reason);
+            self.awaits(lease.sequence);
         }
     }
 
@@ -275,8 +306,8 @@ impl Book {
             .map(|(lease_id, lease)| {
                 lease.due = now + lease.interval;
                 let progress = lease.progress.clone();
-                let lease_id = lease_id.clone();
-                v1::LeaseExtension { lease_id, duration: None, progress, checkpoint: None }
+                let (lease_id, duration) = (lease_id.clone(), lease.duration);
+                v1::LeaseExtension { lease_id, duration, progress, checkpoint: None }
             })
             .collect()
     }
@@ -316,15 +347,20 @@ impl Book {
         self.leases.get(lease_id).map(|lease| lease.deadline)
     }
 
-    /// Returns where an ephemeral subscription goes on: at the first event that is not finished.
+    /// Returns where an ephemeral subscription goes on: at the first event that has come and is not known to be finished.
     pub(crate) fn resume_sequence(&self) -> u64 {
-        let open = self.leases.values().map(|lease| lease.sequence).min();
-        open.unwrap_or_else(|| self.newest_sequence.saturating_add(1))
+        let held = self.leases.values().map(|lease| lease.sequence);
+        let awaited = self.awaited.iter().flatten().copied();
+        held.chain(awaited).min().unwrap_or_else(|| self.newest_sequence.saturating_add(1))
     }
 
     /// Notes that the subscription begins at this sequence, anew after a reconnect.
-    pub(crate) const fn resume_at(&mut self, sequence: u64) {
+    pub(crate) fn resume_at(&mut self, sequence: u64) {
         self.newest_sequence = sequence.saturating_sub(1);
+        // All of it comes again.
+        if let Some(awaited) = &mut self.awaited {
+            awaited.clear();
+        }
     }
 
     /// Returns the reader if it waits and there is something for it.

@@ -46,7 +46,12 @@ impl Session {
             let status = match self.open().await {
                 Ok((ready, stream)) => {
                     let scanned = ready.position.as_ref().map_or(0, |position| position.scanned);
-                    self.shared.book.lock().resume_at(scanned.saturating_add(1));
+                    let mut book = self.shared.book.lock();
+                    book.resume_at(scanned.saturating_add(1));
+                    if self.ephemeral {
+                        book.is_forgotten_with_its_stream();
+                    }
+                    drop(book);
                     return Ok((ready, stream));
                 }
                 Err(status) => status,
@@ -141,8 +146,13 @@ impl Session {
             Some(Message::Draining(_)) => {
                 tracing::info!("the hub is stopping, will reconnect when it has closed the stream");
             }
+            Some(Message::Heartbeat(heartbeat)) => {
+                if let Some(position) = heartbeat.position {
+                    self.shared.book.lock().finished_through(position.done_floor);
+                }
+            }
             // A second `ready`, or a message of a later version: a sign of life all the same.
-            Some(Message::Heartbeat(_) | Message::Ready(_)) | None => {}
+            Some(Message::Ready(_)) | None => {}
         }
     }
 

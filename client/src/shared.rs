@@ -41,6 +41,16 @@ pub(crate) enum Verdict {
     Nack(v1::Nack),
 }
 
+impl Verdict {
+    /// Whether the event is to be delivered once more.
+    fn comes_again(&self) -> bool {
+        match self {
+            Self::Ack => false,
+            Self::Nack(nack) => nack.action() != v1::NackAction::DeadLetter,
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         hub: SubscriberServiceClient<Transport>,
@@ -104,7 +114,7 @@ impl Shared {
     fn queue(&self, lease_id: &str, verdict: Verdict, reply: Option<oneshot::Sender<Outcome>>) {
         let (now, timeout) = (clock::now(), self.settle_timeout);
         let notify = self.change(|book| {
-            book.begin_settling(lease_id);
+            book.begin_settling(lease_id, verdict.comes_again());
             match verdict {
                 Verdict::Ack => {
                     book.acks.push(Waiting::new(lease_id.to_owned(), reply, now, timeout));

@@ -8,6 +8,7 @@ use hookline_client::{
         AckRequest, AckResponse, Delivery, Event, ExtendLeaseRequest, ExtendLeaseResponse,
         ExtendResult, Heartbeat, LeaseExtension, LeaseLost, Nack, NackRequest, NackResponse, Newer,
         Outcome, Ready, SettleResult, SubscribeRequest, SubscribeResponse, SubscriptionPolicy,
+        SubscriptionPosition,
         subscribe_response::Message,
         subscriber_service_server::{SubscriberService, SubscriberServiceServer},
     },
@@ -349,6 +350,12 @@ impl Stream {
     /// Sends a sign of life.
     pub(crate) async fn heartbeat(&self) {
         self.send(Message::Heartbeat(Heartbeat::default())).await;
+    }
+
+    /// Sends a sign of life, with how far everything is finished.
+    pub(crate) async fn heartbeat_at(&self, done_floor: u64) {
+        let position = Some(SubscriptionPosition { done_floor, ..Default::default() });
+        self.send(Message::Heartbeat(Heartbeat { position, ..Default::default() })).await;
     }
 
     /// Tells that a lease is lost.

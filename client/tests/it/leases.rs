@@ -109,7 +109,11 @@ async fn a_worker_says_how_far_it_is_and_asks_for_more_time() {
     delivery.progress("read 3 of 7 files");
     let extensions = hub.extended_with(Outcome::Applied).await;
     assert_eq!(extensions[0].progress, "read 3 of 7 files");
-    assert_eq!(extensions[0].duration, None);
+    assert_eq!(
+        extensions[0].duration,
+        Some(LEASE.try_into().unwrap()),
+        "as long as it was given for"
+    );
     assert!(said.elapsed() < TICK);
 
     let extend = delivery.extend(Duration::from_secs(600), "thinking");

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use hookline_client::{
-    Error, NackAction, Settled,
+    Deliveries, Delivery, Error, NackAction, Settled,
     proto::{Draining, Outcome, start_position::Position, subscribe_response::Message},
 };
 use tonic::{Code, Status};
 
-use crate::hub::{Hub, now};
+use crate::hub::{Hub, Stream, now};
 
 #[tokio::test(start_paused = true)]
 async fn a_reconnect_extends_first_and_keeps_the_consumer_but_not_the_patterns() {
@@ -171,9 +171,8 @@ async fn the_first_subscribe_waits_for_the_hub_only_where_it_is_told_to() {
     assert!(requests[0].consumer.starts_with("rust-"), "{}", requests[0].consumer);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_ephemeral_subscription_goes_on_at_the_first_event_that_is_not_finished() {
-    let mut hub = Hub::start();
+/// Subscribes without a name, and takes an event for each sequence.
+async fn ephemeral(hub: &mut Hub, sequences: &[u64]) -> (Deliveries, Stream, Vec<Delivery>) {
     let builder = hub.client.subscription("").patterns(["github"]).max_in_flight(8);
     let (deliveries, stream) = tokio::join!(builder.subscribe(), async {
         let (request, stream) = hub.subscribed().await;
@@ -182,17 +181,22 @@ async fn an_ephemeral_subscription_goes_on_at_the_first_event_that_is_not_finish
         stream
     });
     let mut deliveries = deliveries.unwrap();
-    for (id, sequence) in [("a0", 7), ("a1", 9)] {
-        stream.deliver(id, sequence).await;
-    }
     let mut begun = Vec::new();
-    for _ in 0..2 {
+    for sequence in sequences {
+        stream.deliver(&format!("a{sequence}"), *sequence).await;
         begun.push(deliveries.next().await.unwrap().unwrap());
     }
+    (deliveries, stream, begun)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_subscription_goes_on_at_the_first_event_that_is_not_finished() {
+    let mut hub = Hub::start();
+    let (_deliveries, stream, mut begun) = ephemeral(&mut hub, &[7, 9]).await;
     drop(begun.remove(0).ack());
     hub.acked().await.1.all(Outcome::Applied);
     drop(stream);
-    assert_eq!(hub.extended().await, ["a1"]);
+    assert_eq!(hub.extended().await, ["a9"]);
     let (request, stream) = hub.subscribed().await;
     assert_eq!(request.patterns, ["github"]);
     assert_eq!(request.start.unwrap().position, Some(Position::Sequence(9)));
@@ -202,4 +206,20 @@ async fn an_ephemeral_subscription_goes_on_at_the_first_event_that_is_not_finish
     drop(stream);
     let (request, _) = hub.subscribed().await;
     assert_eq!(request.start.unwrap().position, Some(Position::Sequence(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_subscription_does_not_pass_over_what_is_tried_again_until_it_is_given_up() {
+    for (done_floor, next) in [(6, 7), (7, 10)] {
+        let mut hub = Hub::start();
+        let (_deliveries, stream, mut begun) = ephemeral(&mut hub, &[7, 9]).await;
+        drop(begun.remove(0).nack("not now"));
+        hub.nacked().await.1.all(Outcome::Applied);
+        drop(begun.remove(0).ack());
+        hub.acked().await.1.all(Outcome::Applied);
+        stream.heartbeat_at(done_floor).await;
+        drop(stream);
+        let (request, _) = hub.subscribed().await;
+        assert_eq!(request.start.unwrap().position, Some(Position::Sequence(next)));
+    }
 }
