@@ -11,6 +11,7 @@ use std::{
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter, subscriber};
+use tracing_log::LogTracer;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::Directive, fmt::MakeWriter, layer::SubscriberExt, reload,
 };
@@ -117,6 +118,7 @@ pub fn init(log: &Log) -> Result<Levels, InitError> {
     let colour = if io::stderr().is_terminal() { Colour::On } else { Colour::Off };
     let (subscriber, levels) = subscriber_to(log, colour, io::stderr);
     subscriber::set_global_default(subscriber)?;
+    hear_libraries();
     Ok(levels)
 }
 
@@ -132,7 +134,13 @@ impl Levels {
     }
 }
 
-/// Makes what [`init`] sets up for the whole process, plain, to a writer of a test.
+/// Takes what libraries say by the `log` crate, such as sled, where it is a warning or an error: the rest is theirs.
+fn hear_libraries() {
+    let tracer = LogTracer::builder().with_max_level(tracing_log::log::LevelFilter::Warn);
+    // It fails where somebody hears them already.
+    tracer.init().ok();
+}
+
 /// Returns an error and its causes, as one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -145,6 +153,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Makes what [`init`] sets up for the whole process, plain, to a writer of a test.
 #[cfg(test)]
 pub(crate) fn to_writer<W>(log: &Log, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where
@@ -200,13 +209,17 @@ mod tests {
     }
 
     fn logged(log: &Log, colour: Colour) -> String {
+        logged_by(log, colour, || {
+            tracing::info!(event_id = "e-1", "accepted");
+            tracing::debug!("a decision");
+        })
+    }
+
+    fn logged_by(log: &Log, colour: Colour, speak: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let (subscriber, _) = subscriber_to(log, colour, move || writer.clone());
-        subscriber::with_default(subscriber, || {
-            tracing::info!(event_id = "e-1", "accepted");
-            tracing::debug!("a decision");
-        });
+        subscriber::with_default(subscriber, speak);
         let bytes = sink.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -217,6 +230,19 @@ mod tests {
         assert!(text.contains("accepted event_id=\"e-1\""), "{text}");
         assert!(!text.contains("a decision") && !text.contains('\u{1b}'), "{text}");
         assert!(logged(&Log::default(), Colour::On).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_libraries_warn_of_is_a_line_and_what_else_they_say_is_not() {
+        use tracing_log::log::{error, info, warn};
+        hear_libraries();
+        let text = logged_by(&Log::default(), Colour::Off, || {
+            error!(target: "sled::pagecache", "failed to fsync");
+            warn!("odd");
+            info!("a segment was freed");
+        });
+        assert!(text.contains("ERROR sled::pagecache: failed to fsync"), "{text}");
+        assert!(text.contains("odd") && !text.contains("segment"), "{text}");
     }
 
     #[test]

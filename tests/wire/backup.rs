@@ -14,9 +14,9 @@ use std::{
 
 use bytes::Bytes;
 use hookline_proto::v1::{
-    BackupRequest, DeadLetterSelector, GetEventRequest, ListDeadLettersRequest, NackAction,
-    Outcome, PublishEventRequest, RedriveDeadLettersRequest, SubscriptionPolicy,
-    admin_service_client::AdminServiceClient,
+    BackupRequest, BackupSection, DeadLetterSelector, GetEventRequest, ListDeadLettersRequest,
+    NackAction, Outcome, PublishEventRequest, RedriveDeadLettersRequest, SubscriptionPolicy,
+    admin_service_client::AdminServiceClient, backup_response::Part,
 };
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet};
@@ -24,8 +24,9 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     agent::{Agent, event_id, everything},
     http::{Connection, Webhook},
-    hub::{Hub, soon, wall},
+    hub::{Hub, Settings, soon, wall},
     operator::{again, working},
+    retention::keeps,
 };
 
 const POSTERS: usize = 4;
@@ -142,11 +143,14 @@ async fn letters(agent: &Agent, subscription: &str) -> Vec<(String, String)> {
     letters.into_iter().map(|letter| (letter.id, letter.event.unwrap().id)).collect()
 }
 
+/// The size of what [`fill`] publishes.
+const FILLED_BYTES: usize = 500_000;
+
 /// Publishes what does not compress, 500 KB each: 40 of them, so that a backup takes a moment.
 async fn fill(agent: &Agent, count: usize) {
     let mut noise = fastrand::Rng::with_seed(7);
     for _ in 0..count {
-        let payload: Vec<u8> = std::iter::repeat_with(|| noise.u8(..)).take(500_000).collect();
+        let payload: Vec<u8> = std::iter::repeat_with(|| noise.u8(..)).take(FILLED_BYTES).collect();
         let request = PublishEventRequest {
             event_type: "noise".to_owned(),
             payload: payload.into(),
@@ -291,6 +295,60 @@ async fn is_as_it_was(agent: &Agent, prepared: Work) {
         wanted.remove(id);
         assert!(!acked.iter().any(|acked| acked == id) && id != dead, "{delivery:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_trimmed_while_a_backup_is_made_is_part_of_it_and_gone_after_it() {
+    const COUNT: u64 = 40;
+    let variables = vec![("HOOKLINE_RETENTION__MAX_AGE".to_owned(), "0s".to_owned())];
+    let hub = Hub::start_with(Settings { variables, ..Settings::default() }).await;
+    let agent = hub.agent().await;
+    let mut stream = agent.subscribe(everything("work")).await;
+    fill(&agent, 40).await;
+    let mut parts = AdminServiceClient::new(agent.channel.clone())
+        .backup(BackupRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(Part::Started(started)) = parts.message().await.unwrap().unwrap().part else {
+        panic!("it begins with what it is of")
+    };
+    assert_eq!((started.first, started.mark), (1, COUNT));
+    // It is read no further, and is far larger than what is on its way: all of the log is trimmed meanwhile.
+    for _ in 0..COUNT {
+        stream.ack_next(&agent).await;
+    }
+    keeps(&agent, &[]).await;
+    let log_bytes = async {
+        let mut bytes = 0;
+        loop {
+            match parts.message().await.unwrap().unwrap().part.unwrap() {
+                Part::Records(part) if part.section() == BackupSection::Log => {
+                    bytes += part.records.len();
+                }
+                Part::Records(_) => {}
+                Part::Finished(_) => return bytes,
+                Part::Started(_) => panic!("it begins once"),
+            }
+        }
+    };
+    let bytes = soon("the end of the backup", log_bytes).await;
+    assert!(FILLED_BYTES * 40 <= bytes, "{bytes}");
+    // Once it has ended what was trimmed is removed, and no part of another.
+    let next = async {
+        for number in 0.. {
+            // What waits to be removed is, when something is written.
+            hub.take(&Webhook::push(&format!("{number}"))).await;
+            let target = hub.folder().join(format!("backup-{number}"));
+            assert_eq!(backup(&hub, &target).await.status.code(), Some(0));
+            let manifest = fs::read(target.join("manifest.json")).unwrap();
+            let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+            if manifest["byte_count"].as_u64().unwrap() < 100_000 {
+                return;
+            }
+        }
+    };
+    soon("a small backup", next).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod agent;
 mod bench;
+mod config;
 mod events;
 mod harness;
 mod looking;

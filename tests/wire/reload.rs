@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::{
     http::{Connection, SECRET, Webhook},
     hub::{Hub, Settings, soon},
+    retention::keeps,
 };
 
 struct Reloaded {
@@ -94,4 +95,16 @@ async fn sources_and_limits_change_without_a_restart_and_mistakes_change_nothing
     assert_eq!(it.post("github", 10).await, 200);
     it.logs("webhook taken").await;
     assert_eq!(it.sources().await, ["github", "stripe"]);
+}
+
+#[tokio::test]
+async fn what_is_kept_changes_without_a_restart() {
+    let mut it = Reloaded::start().await;
+    for _ in 0..3 {
+        assert_eq!(it.post("github", 10).await, 200);
+    }
+    let agent = it.hub.agent().await;
+    keeps(&agent, &[1, 2, 3]).await;
+    it.reload("[retention]\nmax_age = \"0s\"\n");
+    keeps(&agent, &[]).await;
 }

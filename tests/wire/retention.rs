@@ -35,7 +35,7 @@ async fn sequences(agent: &Agent) -> Vec<u64> {
 }
 
 /// Waits until the log keeps these events and no others.
-async fn keeps(agent: &Agent, wanted: &[u64]) {
+pub(crate) async fn keeps(agent: &Agent, wanted: &[u64]) {
     let kept = async {
         while sequences(agent).await != wanted {
             tokio::task::yield_now().await;

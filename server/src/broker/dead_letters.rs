@@ -142,8 +142,8 @@ impl Selector {
 }
 
 impl Broker {
-    /// Returns dead letters of one subscription, beyond a place in the order of subscription and log. There may be fewer
-    /// than the limit: only an empty answer says that there are no more.
+    /// Returns dead letters of one subscription that is in sight, beyond a place in the order of subscription and log. There
+    /// may be fewer than the limit: only an empty answer says that there are no more. Their events may be out of sight.
     ///
     /// # Errors
     ///
@@ -151,6 +151,7 @@ impl Broker {
     pub async fn dead_letters(
         &self,
         subscription: Option<&SubscriptionName>,
+        sight: &Sight,
         after: Option<(Creation, Sequence)>,
         limit: ReadLimit,
     ) -> Result<Vec<(Arc<Identity>, DeadRow)>, ReadError> {
@@ -161,6 +162,9 @@ impl Broker {
                 Some((creation, sequence)) if identity.creation == creation => sequence.get(),
                 Some(_) | None => 0,
             };
+            if !self.shows(sight, &identity) {
+                continue;
+            }
             let range = ReadRange { after, limit };
             let rows = self.inner.ledger.dead_letters(identity.creation, range).await?;
             if !rows.is_empty() {

@@ -120,17 +120,24 @@ impl Broker {
         Ok(SubscriptionView { identity: handle.identity(), overview, oldest_received_at })
     }
 
-    /// Returns what each durable subscription that takes an event did with it, in order of their names.
+    /// Returns what each durable subscription in sight that takes an event did with it, in order of their names.
     ///
     /// # Errors
     ///
     /// If one gives no answer, or its ledger or the log can't be read.
-    pub async fn deliveries_of(&self, entry: &Entry) -> Result<Vec<Delivered>, LookupError> {
+    pub async fn deliveries_of(
+        &self,
+        sight: &Sight,
+        entry: &Entry,
+    ) -> Result<Vec<Delivered>, LookupError> {
         let handles: Vec<_> = self.inner.registry.read().by_name.values().cloned().collect();
         let mut judge = Judge::of(&*self.inner.log, entry);
         let mut delivered = Vec::new();
         for handle in handles {
             let (identity, sequence) = (handle.identity(), entry.event.sequence);
+            if !self.shows(sight, &identity) {
+                continue;
+            }
             let taken = judge.judge(&identity).await? != Judgement::Skipped(None);
             // What an earlier rule skipped, the rule of now may have looked back for.
             if !taken && judge.judge_by(&identity.rule).await? == Judgement::Skipped(None) {

@@ -110,18 +110,18 @@ impl Feed {
         Fed { through: through.max(state.skip_through), routed }
     }
 
-    fn push(&self, mut routed: Routed) {
+    /// Adds what matches; false once its subscription is too far behind, and reads by itself from here on.
+    fn push(&self, mut routed: Routed) -> bool {
         let mut state = self.state.lock();
         if !state.follows || routed.matched.sequence.get() <= state.skip_through {
-            return;
+            return state.follows;
         }
         if state.routed.len() >= FEED_MAX {
-            // It reads by itself from here on.
             state.follows = false;
-            return;
+            return false;
         }
         if is_planted(Bug::FeedDropsOne) && routed.matched.sequence.get().is_multiple_of(7) {
-            return;
+            return true;
         }
         if !state.hungry {
             routed.entry = None;
@@ -132,6 +132,7 @@ impl Feed {
         if hungry {
             self.news.notify_one();
         }
+        true
     }
 }
 
@@ -145,13 +146,22 @@ pub(super) struct Tail {
 
 #[derive(Debug, Default)]
 struct Followers {
-    feeds: BTreeMap<Creation, Arc<Feed>>,
+    /// Whom the router feeds. It takes them as they are for each piece of the log, and they seldom change.
+    feeds: Arc<BTreeMap<Creation, Arc<Feed>>>,
     /// What those are that follow, or have followed and are still there.
     identities: BTreeMap<Creation, Arc<Identity>>,
     /// Rises when one of these comes, goes or changes.
     version: u64,
     /// Up to here the events are being matched now, for those who follow already.
     matching: u64,
+}
+
+impl Followers {
+    fn drop_feed(&mut self, creation: Creation) {
+        if self.feeds.contains_key(&creation) {
+            Arc::make_mut(&mut self.feeds).remove(&creation);
+        }
+    }
 }
 
 impl Tail {
@@ -175,7 +185,7 @@ impl Tail {
         if known.is_none_or(|known| !Arc::ptr_eq(&known, identity)) {
             followers.version += 1;
         }
-        followers.feeds.insert(creation, Arc::clone(feed));
+        Arc::make_mut(&mut followers.feeds).insert(creation, Arc::clone(feed));
         true
     }
 
@@ -186,14 +196,22 @@ impl Tail {
 
     /// Ends the following; what was not taken is dropped.
     pub(super) fn unfollow(&self, creation: Creation, feed: &Feed) {
-        self.followers.lock().feeds.remove(&creation);
+        self.followers.lock().drop_feed(creation);
         *feed.state.lock() = FeedState::default();
+    }
+
+    /// Feeds no longer who has fallen too far behind, unless it follows again already.
+    fn stop_feeding(&self, creation: Creation) {
+        let mut followers = self.followers.lock();
+        if followers.feeds.get(&creation).is_some_and(|feed| !feed.follows()) {
+            followers.drop_feed(creation);
+        }
     }
 
     /// Forgets a subscription that has ended.
     pub(super) fn forget(&self, creation: Creation) {
         let mut followers = self.followers.lock();
-        followers.feeds.remove(&creation);
+        followers.drop_feed(creation);
         if followers.identities.remove(&creation).is_some() {
             followers.version += 1;
         }
@@ -244,11 +262,10 @@ impl Broker {
         let (feeds, changed) = {
             let mut followers = tail.followers.lock();
             followers.matching = last;
-            followers.feeds.retain(|_, feed| feed.follows());
             let version = followers.version;
             let is_known = takers.as_ref().is_some_and(|takers| takers.version == version);
             let changed = (!is_known).then(|| (version, followers.identities.clone()));
-            (followers.feeds.clone(), changed)
+            (Arc::clone(&followers.feeds), changed)
         };
         // Not under the lock: all their patterns are compiled.
         if let Some((version, identities)) = changed {
@@ -260,8 +277,8 @@ impl Broker {
                 find(&*self.inner.log, entry, takers, &feeds, &mut found).await?;
             }
             for (creation, routed) in found {
-                if let Some(feed) = feeds.get(&creation) {
-                    feed.push(routed);
+                if feeds.get(&creation).is_some_and(|feed| !feed.push(routed)) {
+                    tail.stop_feeding(creation);
                 }
             }
         }

@@ -197,9 +197,24 @@ pub(super) fn channel(
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
+/// Adds what is newer of a lease's resource to what waits to be told of it; returns what is not told by that.
+fn merged(items: &mut VecDeque<Item>, item: Item) -> Option<Item> {
+    let Item::Newer { lease, event_id, newest, count } = item else { return Some(item) };
+    for item in items {
+        if let Item::Newer { lease: of, newest: newest_before, count: before, .. } = item
+            && *of == lease
+        {
+            (*newest_before, *before) = (newest, before.saturating_add(count));
+            return None;
+        }
+    }
+    Some(Item::Newer { lease, event_id, newest, count })
+}
+
 impl Outbox {
     /// Puts an item in. What is told to every stream leaves one out that is not ready yet, so that `Ready` is the first of all:
-    /// what else comes is an effect of the machine, behind it. A heartbeat takes the place of one that was not sent.
+    /// what else comes is an effect of the machine, behind it. A heartbeat takes the place of one that was not sent, and so
+    /// does what is newer of a lease's resource, with both counts: who does not read is told once for each lease.
     pub(super) fn push(&self, item: Item) {
         let mut queue = self.0.queue.lock();
         queue.is_ready |= matches!(item, Item::Ready { .. });
@@ -210,6 +225,7 @@ impl Outbox {
         if matches!(item, Item::Heartbeat { .. }) {
             queue.items.retain(|item| !matches!(item, Item::Heartbeat { .. }));
         }
+        let Some(item) = merged(&mut queue.items, item) else { return };
         queue.items.push_back(item);
         wake(queue);
     }
@@ -399,6 +415,23 @@ mod tests {
         assert!(matches!(inbox.next().await, Some(Ok(Item::Ready { .. }))));
         assert!(matches!(inbox.next().await, Some(Ok(Item::Heartbeat { .. }))));
         assert!(matches!(inbox.next().await, Some(Ok(Item::Draining { .. }))));
+    }
+
+    #[tokio::test]
+    async fn what_is_newer_is_told_once_for_each_lease_with_all_counts() {
+        let (outbox, mut inbox) = channel(StreamId(1), &Arc::new(Bell::default()), &clock());
+        for (of, newest, count) in [(1, 5, 1), (2, 6, 4), (1, 9, 2)] {
+            let newest = Sequence::new(newest).unwrap();
+            let (lease, event_id) = (lease(of), of.to_string());
+            outbox.push(Item::Newer { lease, event_id, newest, count });
+        }
+        let mut told = Vec::new();
+        while let Some(Some(Ok(Item::Newer { lease, newest, count, .. }))) =
+            inbox.next().now_or_never()
+        {
+            told.push((lease.stamp.counter, newest.get(), count));
+        }
+        assert_eq!(told, [(1, 9, 3), (2, 6, 4)]);
     }
 
     #[tokio::test]

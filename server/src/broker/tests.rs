@@ -12,8 +12,8 @@ use hookline_core::{
 };
 
 use super::{
-    Broker, CreateError, End, Inbox, Item, LeaseOutcome, NewSubscription, Rule, Settle, Start,
-    retention::Bounds,
+    Broker, CreateError, End, Inbox, Item, LeaseOutcome, NewSubscription, Rule, Settle, Sight,
+    Start, retention::Bounds,
 };
 use crate::{
     clock::SystemClock,
@@ -173,7 +173,7 @@ async fn how_a_delivery_ended_is_told_once_it_is_written() {
         while hub.broker.view(&named("all")).await.unwrap().unwrap().overview.counts.leased > 0 {
             tokio::task::yield_now().await;
         }
-        let mut told = Box::pin(hub.broker.deliveries_of(&entry));
+        let mut told = Box::pin(hub.broker.deliveries_of(&Sight::All, &entry));
         for _ in 0..100 {
             tokio::select! {
                 biased;

@@ -26,13 +26,13 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   # The data of a hub that was stopped
-  hookline check --data /var/lib/hookline
+  hookline check --data /var/lib/hookline/data
 
   # A backup
   hookline check --data /backups/2026-11-23
 
   # What is wrong, by machine
-  hookline check --data /var/lib/hookline --json | jq '.findings[] | {problem, row}'";
+  hookline check --data /var/lib/hookline/data --json | jq '.findings[] | {problem, row}'";
 
 /// Reads everything in the data folder of a stopped hub and says what is wrong with it.
 ///

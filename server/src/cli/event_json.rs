@@ -169,8 +169,20 @@ fn json(payload: &[u8]) -> Option<Box<RawValue>> {
     RawValue::from_string(compact).ok()
 }
 
+/// How deep what is shown is indented: payloads may be far deeper, and each line would be as long.
+const INDENTED_DEPTH_MAX: usize = 32;
+
+/// Returns the lines of a payload for people: of JSON a member a line, of what is no text only that.
+pub(super) fn lines(payload: &[u8]) -> Vec<String> {
+    match (pretty(payload), std::str::from_utf8(payload)) {
+        (Some(json), _) => json.lines().map(text::clean).collect(),
+        (None, Ok(text)) => text.lines().map(text::clean).collect(),
+        (None, Err(_)) => vec!["not text: see --json".to_owned()],
+    }
+}
+
 /// Returns a payload as JSON for people, a member a line, digit for digit as it was posted; `None` if it is not JSON.
-pub(super) fn pretty(payload: &[u8]) -> Option<String> {
+fn pretty(payload: &[u8]) -> Option<String> {
     let compact = json(payload)?;
     let mut pretty = String::with_capacity(compact.get().len() * 2);
     let (mut depth, mut in_text, mut escaped, mut previous) = (0_usize, false, false, ' ');
@@ -188,7 +200,7 @@ pub(super) fn pretty(payload: &[u8]) -> Option<String> {
         // What is empty stays on its line.
         if begins != is_end || previous == ',' {
             pretty.push('\n');
-            pretty.extend(std::iter::repeat_n("  ", depth));
+            pretty.extend(std::iter::repeat_n("  ", depth.min(INDENTED_DEPTH_MAX)));
         }
         depth += usize::from(matches!(char, '{' | '['));
         in_text = char == '"';
@@ -227,6 +239,21 @@ mod tests {
             assert_eq!(pretty(payload.as_bytes()).as_deref(), Some(expected));
         }
         assert_eq!(pretty(b"{"), None);
+    }
+
+    #[test]
+    fn what_is_deep_takes_little_room() {
+        let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+        let shown = pretty(&deep).unwrap();
+        assert!(shown.len() < 100 * deep.len(), "{}", shown.len());
+        assert_eq!(shown.split_whitespace().collect::<String>().as_bytes(), deep);
+    }
+
+    #[test]
+    fn lines_for_people_have_nothing_that_a_terminal_obeys() {
+        assert_eq!(lines("{\"a\": \"\u{202e}\"}".as_bytes()), ["{", "  \"a\": \"\\u{202e}\"", "}"]);
+        assert_eq!(lines(b"a=1\nb=2"), ["a=1", "b=2"]);
+        assert_eq!(lines(&[0xff]), ["not text: see --json"]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod bench;
 mod confirm;
 mod event_json;
 mod hub;
+mod newest;
 mod place;
 mod post;
 mod screen;

@@ -21,8 +21,8 @@ use hookline_core::time::Timestamp;
 
 const EXAMPLES: &str = "\
 Examples:
-  hookline restore /backups/hookline-2026-11-23 --data /var/lib/hookline
-  hookline serve --data /var/lib/hookline";
+  hookline restore /backups/hookline-2026-11-23 --data /var/lib/hookline/data
+  hookline serve --data /var/lib/hookline/data";
 
 /// Makes the data folder of a hub of a backup.
 ///

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hookline_client::{
-    Event, PayloadView,
-    proto::{ListEventsRequest, ListSourcesRequest, ListSourcesResponse, Subscription},
+    Event,
+    proto::{ListSourcesRequest, ListSourcesResponse, Subscription},
 };
 use hookline_core::time::Timestamp;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use super::{
     CommandError,
     event_json::line,
     hub::Address,
+    newest::{Newest, newest},
     put,
     screen::Screen,
     send::now,
@@ -77,20 +78,18 @@ async fn look(address: &Address) -> Result<Found, CommandError> {
     let mut health = HealthClient::new(client.channel());
     let checked = health.check(HealthCheckRequest::default()).await;
     let checked = checked.map_err(|status| address.refused("ask for the health", status))?;
-    let newest = ListEventsRequest {
-        newest_first: true,
-        page_size: Some(1),
-        payload_view: PayloadView::None.into(),
-        ..Default::default()
-    };
-    let newest = client.events().list_events(newest).await;
+    let newest = newest(&client).await;
     let newest = newest.map_err(|status| address.refused("read the log", status).into());
-    let newest = seen(newest)?.map(|page| page.into_inner().events.into_iter().next());
+    let newest = match seen(newest)? {
+        Some(Newest::Event(newest)) => Some(*newest),
+        Some(Newest::Absent) => Some(Event::default()),
+        Some(Newest::Unknown) | None => None,
+    };
     let sources = client.sources().list_sources(ListSourcesRequest {}).await;
     let sources = sources.map_err(|status| address.refused("list sources", status).into());
     Ok(Found {
         serving: checked.into_inner().status(),
-        newest: newest.map(Option::unwrap_or_default),
+        newest,
         sources: seen(sources)?.map(tonic::Response::into_inner),
         subscriptions: seen(list::all(&client, address).await)?,
     })

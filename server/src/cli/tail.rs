@@ -10,6 +10,7 @@ use super::{
     CommandError,
     event_json::{EventJson, line},
     hub::{self, Address, CallError},
+    newest::{Newest, newest},
     place::Place,
     put, say_error,
     text::{self, Align, Columns},
@@ -105,8 +106,14 @@ impl<'a> Watch<'a> {
         let position = match args.from.position(super::send::now()) {
             // Fixed now, so that what comes while the hub is away is shown too.
             proto::start_position::Position::Latest(()) => {
-                let head = head(&client).await.map_err(refused)?;
-                proto::start_position::Position::Sequence(head.saturating_add(1))
+                let after = |sequence: u64| {
+                    proto::start_position::Position::Sequence(sequence.saturating_add(1))
+                };
+                match newest(&client).await.map_err(refused)? {
+                    Newest::Event(newest) => after(newest.sequence),
+                    Newest::Absent => after(0),
+                    Newest::Unknown => proto::start_position::Position::Latest(()),
+                }
             }
             fixed @ (proto::start_position::Position::Earliest(())
             | proto::start_position::Position::Sequence(_)
@@ -157,18 +164,6 @@ impl<'a> Watch<'a> {
             }
         }
     }
-}
-
-/// Returns the newest sequence of the log, 0 if it is empty.
-async fn head(client: &Client) -> Result<u64, Status> {
-    let request = proto::ListEventsRequest {
-        newest_first: true,
-        page_size: Some(1),
-        payload_view: PayloadView::None.into(),
-        ..Default::default()
-    };
-    let page = client.events().list_events(request).await?.into_inner();
-    Ok(page.events.first().map_or(0, |event| event.sequence))
 }
 
 async fn begin(

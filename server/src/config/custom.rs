@@ -17,6 +17,8 @@ use super::{ConfigError, Problem, Section};
 
 /// How old a signature with a time may be unless `tolerance` says otherwise: what most providers take.
 const TOLERANCE_DEFAULT: Duration = Duration::from_secs(300);
+/// How many members of the body may be named: one more is read for the time that is signed, which may be another.
+pub(super) const MEMBERS_MAX: usize = PATHS_MAX - 1;
 
 /// Reads both tables; `None` if there is a mistake in them, which is told.
 pub(super) fn read(
@@ -304,7 +306,7 @@ fn read_mapping(mut section: Section, errors: &mut Vec<ConfigError>) -> Mapping 
         Some((Text::from(name), Pick::from(vec![place])))
     });
     mapping.metadata = metadata.collect::<Vec<_>>().into();
-    if PATHS_MAX < mapping.path_count() {
+    if MEMBERS_MAX < mapping.path_count() {
         errors.push(ConfigError::at(section.key(""), Problem::PathCount(mapping.path_count())));
     }
     section.finish(errors);

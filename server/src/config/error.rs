@@ -4,11 +4,12 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use hookline_core::{
     event::NameError,
-    normalize::{PATHS_MAX, PointerError},
+    normalize::PointerError,
     source::{Kind, SECRETS_MAX, SourceError, UnknownKind},
     verify::KeyError,
 };
 
+use super::{custom::MEMBERS_MAX, size::Shown};
 use crate::{
     limits,
     telemetry::{FormatError, LevelError},
@@ -164,7 +165,7 @@ pub enum Problem {
     #[error("`{0}` is not a size: write one such as `25MiB`, `512KiB`, `2GiB` or `1048576`")]
     Size(String),
     /// A size out of bounds.
-    #[error("{found} bytes are not within {least} to {most}")]
+    #[error("{} is not within {} to {}", Shown(*.found as u64), Shown(*.least as u64), Shown(*.most as u64))]
     SizeRange {
         /// The size.
         found: usize,
@@ -279,7 +280,7 @@ pub enum Problem {
     #[error(transparent)]
     Pointer(#[from] PointerError),
     /// Too many members of the body.
-    #[error("{0} members of the body are more than {max}", max = PATHS_MAX)]
+    #[error("{0} members of the body are more than {max}", max = MEMBERS_MAX)]
     PathCount(usize),
     /// A custom source without a signature.
     #[error(

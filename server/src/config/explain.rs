@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Config, ConfigErrors, Environment, Flags, Origin,
     layers::{Layers, Table, Value},
+    size,
 };
 
 /// A key and what it says.
@@ -57,7 +58,7 @@ impl Config {
 fn effective(config: &Config) -> Vec<(&'static str, String)> {
     let Config { http, grpc, store, auth, retention, shutdown, log, traces, sources: _ } = config;
     let span = |duration| humantime::format_duration(duration).to_string();
-    let bytes = |bytes: usize| format!("{bytes} B");
+    let bytes = |bytes: usize| size::Shown(bytes as u64).to_string();
     let unset = || "unset".to_owned();
     vec![
         ("http.listen", http.listen.to_string()),

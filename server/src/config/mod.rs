@@ -11,6 +11,7 @@ mod error;
 mod explain;
 mod layers;
 mod section;
+mod size;
 mod source;
 
 #[cfg(test)]
@@ -169,8 +170,7 @@ impl FromStr for KeepFree {
         let most = limits::STORE_FREE_PERCENT_MOST;
         let wrong = || Problem::KeepFree { found: text.to_owned(), most };
         let Some(percent) = text.strip_suffix('%') else {
-            let bytes = section::parse_size(text).and_then(|bytes| u64::try_from(bytes).ok());
-            return bytes.map(Self::Bytes).ok_or_else(wrong);
+            return size::parse(text).map(Self::Bytes).ok_or_else(wrong);
         };
         let percent = percent.trim_end().parse().ok();
         let percent = percent.filter(|percent| *percent <= most);
@@ -182,7 +182,7 @@ impl fmt::Display for KeepFree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Percent(percent) => write!(f, "{percent}%"),
-            Self::Bytes(bytes) => write!(f, "{bytes} B"),
+            Self::Bytes(bytes) => size::Shown(*bytes).fmt(f),
         }
     }
 }

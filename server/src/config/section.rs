@@ -8,6 +8,7 @@ use std::{
 use super::{
     ConfigError, Origin, Problem,
     layers::{Node, Table, Value},
+    size,
 };
 
 /// The sections with fixed keys, for guessing what was meant.
@@ -234,7 +235,8 @@ impl Section {
                 }
                 other @ (Value::Table(_) | Value::Toml(_) | Value::Text(_)) => {
                     let text = text_of(other, "a size, such as \"25MiB\"")?;
-                    parse_size(&text).ok_or(Problem::Size(text))?
+                    let bytes = size::parse(&text).and_then(|bytes| usize::try_from(bytes).ok());
+                    bytes.ok_or(Problem::Size(text))?
                 }
             };
             let (least, most) = (*bounds.start(), *bounds.end());
@@ -551,17 +553,4 @@ fn list_of(value: Value) -> Result<Vec<Value>, Problem> {
             Err(Problem::Type { expected: "a list", found: other.type_name() })
         }
     }
-}
-
-/// Reads a count of bytes, with a unit or without.
-pub(super) fn parse_size(text: &str) -> Option<usize> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor = match text.strip_prefix(digits)?.trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<usize>().ok()?.checked_mul(factor)
 }

@@ -46,25 +46,20 @@ impl DeadLetterService for Service {
         let (mut bytes, mut looked_at) = (0, 0);
         loop {
             // One more than the page still holds tells whether there is another.
-            let count = match is_narrow {
+            let count = match is_narrow || !sight.is_all() {
                 true => REDRIVE_READ_ENTRIES,
                 false => size + 1 - page.dead_letters.len(),
             };
             let limit = ReadLimit { count, bytes: PAGE_BYTES_MAX };
-            let rows = broker.dead_letters(name.as_ref(), after, limit).await;
+            let rows = broker.dead_letters(name.as_ref(), &sight, after, limit).await;
             let rows = rows.map_err(|error| status::read_failed(&error))?;
             if rows.is_empty() {
                 return Ok(Response::new(page));
             }
             for (identity, row) in rows {
-                if !broker.shows(&sight, &identity)
-                    || !broker.shows_event(&sight, &row.entry.event.content)
-                {
-                    after = Some((row.creation, row.entry.event.sequence));
-                    continue;
-                }
                 looked_at += 1;
-                if !selector.takes(&row) {
+                let is_shown = broker.shows_event(&sight, &row.entry.event.content);
+                if !is_shown || !selector.takes(&row) {
                     after = Some((row.creation, row.entry.event.sequence));
                     if looked_at >= DEAD_LETTERS_LOOKED_AT_MAX {
                         page.next_page_token =

@@ -55,10 +55,10 @@ impl EventService for Service {
         let entry = found.filter(is_shown).ok_or_else(not_found)?;
         let event = convert::event(&**log, &entry, view).await;
         let event = event.map_err(|error| status::read_failed(&error))?;
-        let delivered = broker.deliveries_of(&entry).await.map_err(status::lookup_failed)?;
+        let delivered =
+            broker.deliveries_of(&sight, &entry).await.map_err(status::lookup_failed)?;
         let deliveries = delivered
             .iter()
-            .filter(|delivered| broker.shows(&sight, &delivered.identity))
             .map(|delivered| convert::delivery_status(delivered, &event.id, entry.event.sequence))
             .collect();
         Ok(Response::new(v1::GetEventResponse { event: Some(event), deliveries }))

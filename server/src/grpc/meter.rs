@@ -21,6 +21,10 @@ const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
+/// The flag of frames of which a part is padding.
+const PADDED: u8 = 8;
+/// The most that padding takes: its length, a byte, and as much as that says.
+const PADDING_BYTES_MAX: usize = 256;
 
 /// Follows the frames of a connection as its bytes come in (RFC 9113, section 4.1).
 #[derive(Debug)]
@@ -80,13 +84,15 @@ impl Meter {
 
     /// Takes in that a frame begins.
     fn begin(&mut self) {
-        let [one, two, three, kind, ..] = self.head;
+        let [one, two, three, kind, flags, ..] = self.head;
         let length = usize::from(one) << 16 | usize::from(two) << 8 | usize::from(three);
         (self.skip, self.head_length) = (length, 0);
         let cost = match kind {
             // Each is a call, and work that is bounded elsewhere; but for headers without end.
             HEADERS => length.saturating_sub(HEADER_BYTES_FREE) / HEADER_BYTES_PER_FRAME,
             CONTINUATION => 1 + length / HEADER_BYTES_PER_FRAME,
+            // All of it may be padding.
+            DATA if flags & PADDED != 0 && length < EMPTY_FRAME_BYTES + PADDING_BYTES_MAX => 1,
             DATA if EMPTY_FRAME_BYTES <= length => 0,
             _ => 1,
         };
@@ -153,6 +159,21 @@ mod tests {
         assert!(timeout(Duration::ZERO, poll_fn(|cx| meter.poll_ready(cx))).await.is_ok());
         meter.take(&data(200).repeat(EMPTY_FRAMES_MAX));
         assert_eq!(meter.count, 0);
+    }
+
+    #[tokio::test]
+    async fn frames_that_may_be_nothing_but_padding_are_counted() {
+        let mut meter = begun();
+        let padded = |length: u16| {
+            let [high, low] = length.to_be_bytes();
+            let mut frame = vec![0, high, low, DATA, PADDED, 0, 0, 0, 1];
+            frame.extend(vec![6; usize::from(length)]);
+            frame
+        };
+        for length in [1, 200, 260, 261, 2_000] {
+            meter.take(&padded(length));
+        }
+        assert_eq!((meter.count, meter.skip), (3, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,10 +12,9 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use bytes::Bytes;
-use futures_util::stream;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Body as _, Frame};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Status, service::Routes};
 
@@ -45,10 +44,8 @@ async fn take(State(budget): State<Arc<Semaphore>>, request: Request, next: Next
     let reading = read(body, &budget);
     let read = timeout(BODY_TIME_MAX, reading).await.unwrap_or_else(|_| Err(stalled()));
     match read {
-        Ok(Held { frames, part }) => {
-            let frames = stream::iter(frames.into_iter().map(Ok::<_, Status>));
-            let body = Body::new(StreamBody::new(frames));
-            let response = next.run(Request::from_parts(parts, body)).await;
+        Ok(Held { bytes, part }) => {
+            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
             drop(part);
             response
         }
@@ -61,25 +58,27 @@ async fn take(State(budget): State<Arc<Semaphore>>, request: Request, next: Next
 
 /// A whole request, and its part of the budget, given back on drop.
 struct Held {
-    frames: Vec<Frame<Bytes>>,
+    bytes: Bytes,
     part: Part,
 }
 
 /// Reads a request; of one that is larger than any may be only so much that its service can say so.
+///
+/// It is copied: what came in a frame of its own holds on to far more memory than it has bytes. Trailers are no part of a
+/// request (gRPC over HTTP/2).
 async fn read(mut body: Body, budget: &Arc<Semaphore>) -> Result<Held, Status> {
-    let part = Part::new(budget, REQUEST_FREE_BYTES);
-    let mut held = Held { frames: Vec::new(), part };
-    let mut length: usize = 0;
-    while !body.is_end_stream() && length <= PREFIX_BYTES + REQUEST_BYTES_MAX {
+    let mut part = Part::new(budget, REQUEST_FREE_BYTES);
+    let mut bytes = BytesMut::new();
+    while !body.is_end_stream() && bytes.len() <= PREFIX_BYTES + REQUEST_BYTES_MAX {
         let next = timeout(BODY_PROGRESS_TIME_MAX, body.frame()).await.map_err(|_| stalled())?;
         let Some(frame) = next else { break };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
-        length += frame.data_ref().map_or(0, Bytes::len);
-        let covered = held.part.cover(length, BODY_GROWTH_BYTES).await;
+        let Ok(data) = frame.into_data() else { continue };
+        let covered = part.cover(bytes.len() + data.len(), BODY_GROWTH_BYTES).await;
         covered.map_err(|Exhausted| status::overloaded())?;
-        held.frames.push(frame);
+        bytes.extend_from_slice(&data);
     }
-    Ok(held)
+    Ok(Held { bytes: bytes.freeze(), part })
 }
 
 fn stalled() -> Status {
@@ -88,7 +87,7 @@ fn stalled() -> Status {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt as _;
+    use futures_util::{StreamExt as _, stream};
     use tonic::Code;
 
     use super::*;
@@ -112,17 +111,13 @@ mod tests {
         Body::from_stream(stream::iter([part]).chain(stream::pending()))
     }
 
-    fn length(held: &Held) -> usize {
-        held.frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum()
-    }
-
     #[tokio::test]
     async fn a_small_request_takes_nothing_of_the_budget_and_a_large_one_what_it_has() {
         let budget = budget();
         let small = read(Body::from(vec![0; REQUEST_FREE_BYTES]), &budget).await.unwrap();
         assert_eq!(budget.available_permits(), REQUEST_BUDGET_BYTES);
         let large = read(whole(3), &budget).await.unwrap();
-        assert_eq!((length(&small), length(&large)), (REQUEST_FREE_BYTES, 3 * MIB));
+        assert_eq!((small.bytes.len(), large.bytes.len()), (REQUEST_FREE_BYTES, 3 * MIB));
         let taken = REQUEST_BUDGET_BYTES - budget.available_permits();
         assert!((3 * MIB - REQUEST_FREE_BYTES..3 * MIB + BODY_GROWTH_BYTES).contains(&taken));
         drop(large);
@@ -158,6 +153,19 @@ mod tests {
     async fn one_that_is_larger_than_any_may_be_is_handed_on_as_far_as_it_was_read() {
         let held = read(whole(40), &budget()).await.unwrap();
         let largest = PREFIX_BYTES + REQUEST_BYTES_MAX;
-        assert!((largest..=largest + MIB).contains(&length(&held)));
+        assert!((largest..=largest + MIB).contains(&held.bytes.len()));
+    }
+
+    #[tokio::test]
+    async fn one_that_comes_byte_by_byte_takes_no_more_memory_than_its_bytes() {
+        // Each part holds on to a KiB.
+        let part = |at: usize| {
+            let part = Bytes::from(vec![u8::try_from(at % 251).unwrap(); 1_024]);
+            Ok::<_, Status>(part.slice(..1))
+        };
+        let body = Body::from_stream(stream::iter((0..50_000).map(part)));
+        let held = read(body, &budget()).await.unwrap();
+        assert_eq!(held.bytes.len(), 50_000);
+        assert!(held.bytes.iter().enumerate().all(|(at, byte)| usize::from(*byte) == at % 251));
     }
 }

@@ -162,6 +162,13 @@ impl Dictionaries {
         sampled.settled.insert(source.clone());
         sampled.samples.remove(source)
     }
+
+    /// Samples a source anew, for which a dictionary was trained that could not be kept.
+    pub(super) fn sample_again(&self, source: &SourceName) {
+        if let Some(sampled) = &self.sampled {
+            sampled.lock().settled.remove(source);
+        }
+    }
 }
 
 /// Payloads of one source.

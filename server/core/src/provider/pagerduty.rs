@@ -38,7 +38,7 @@ const MAPPING: Mapping = Mapping {
     time: pick![body "event.occurred_at"],
     actor: pick![body "event.agent.id"],
     actor_type: pick![body "event.agent.type"],
-    resource_type: pick![body "event.data.incident.type", body "event.resource_type"],
+    resource_type: pick![body "event.resource_type"],
     resource_id: pick![body "event.data.incident.id", body "event.data.id"],
     ..Mapping::EMPTY
 };

@@ -130,6 +130,7 @@ impl Task {
                 Change::Failed { sequence, .. } => drop(self.handed_out.remove(sequence)),
                 Change::Superseded { sequences, .. } => {
                     for sequence in sequences {
+                        self.handed_out.remove(sequence);
                         self.ahead.take(*sequence);
                     }
                 }

@@ -50,8 +50,8 @@ pub(in crate::cli) struct Args {
     /// How many events wait, one number after the other
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "10000,100000,1000000", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     waiting: Vec<u64>,
-    /// How many of them are taken
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many of them are taken, at most half: as many others are on their way whatever waits
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     take: u64,
     /// How large the payloads are
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
@@ -98,7 +98,7 @@ async fn round(args: &Args, waiting: u64) -> Result<Figures, CommandError> {
     let meter = Meter::start(stage.process());
     let mut crew = Crew::default();
     crew.add(&stage.client()?, NAME, 1_000, Manner::Library, &tally).await?;
-    let take = args.take.min(waiting);
+    let take = args.take.min(waiting.div_ceil(2));
     tally.until(take).await?;
     let elapsed = tally.elapsed();
     let sum = tally.sum();

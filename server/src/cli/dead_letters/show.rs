@@ -10,7 +10,7 @@ use hookline_client::{
 use super::selector::reason;
 use crate::cli::{
     CommandError,
-    event_json::{DeadLetterJson, line, pretty},
+    event_json::{self, DeadLetterJson, line},
     hub::Address,
     put, text,
 };
@@ -120,11 +120,7 @@ fn took(attempt: &Attempt) -> Option<Duration> {
 
 fn of_payload(event: &Event) -> Vec<String> {
     let mut lines = vec![field("payload", &text::size(event.payload_size))];
-    match (pretty(&event.payload), std::str::from_utf8(&event.payload)) {
-        (Some(json), _) => lines.extend(json.lines().map(text::clean)),
-        (None, Ok(text)) => lines.extend(text.lines().map(text::clean)),
-        (None, Err(_)) => lines.push("not text: see --json".to_owned()),
-    }
+    lines.extend(event_json::lines(&event.payload));
     lines
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::{
     CommandError,
     deliveries::words,
-    event_json::{EventJson, line},
+    event_json::{self, EventJson, line},
     hub::Address,
     put,
     screen::Screen,
@@ -101,59 +101,7 @@ fn payload(event: &Event) -> Vec<String> {
     if event.payload.is_empty() {
         return Vec::new();
     }
-    let shown = match std::str::from_utf8(&event.payload) {
-        Ok(text) => pretty(text).unwrap_or_else(|| text.lines().map(text::clean).collect()),
-        Err(_) => vec!["not text: see --json".to_owned()],
-    };
-    std::iter::once(String::new()).chain(shown).collect()
-}
-
-/// Returns JSON indented; `None` if it is not JSON. The text of numbers and strings stays as it was posted.
-fn pretty(text: &str) -> Option<Vec<String>> {
-    serde_json::from_str::<&serde_json::value::RawValue>(text).ok()?;
-    let mut shown = String::new();
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    let mut chars = text.chars().peekable();
-    let break_line = |shown: &mut String, depth: usize| {
-        shown.push('\n');
-        shown.extend(std::iter::repeat_n("  ", depth));
-    };
-    while let Some(char) = chars.next() {
-        if in_text {
-            in_text = escaped || char != '"';
-            escaped = !escaped && char == '\\';
-            shown.push(char);
-            continue;
-        }
-        match char {
-            '{' | '[' => {
-                shown.push(char);
-                while chars.next_if(char::is_ascii_whitespace).is_some() {}
-                if let Some(close) = chars.next_if(|char| matches!(char, '}' | ']')) {
-                    shown.push(close);
-                } else {
-                    depth += 1;
-                    break_line(&mut shown, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                break_line(&mut shown, depth);
-                shown.push(char);
-            }
-            ',' => {
-                shown.push(char);
-                break_line(&mut shown, depth);
-            }
-            ':' => shown.push_str(": "),
-            char if char.is_ascii_whitespace() => {}
-            char => {
-                in_text = char == '"';
-                shown.push(char);
-            }
-        }
-    }
-    Some(shown.lines().map(text::clean).collect())
+    std::iter::once(String::new()).chain(event_json::lines(&event.payload)).collect()
 }
 
 fn became(deliveries: &[DeliveryStatus], screen: Screen, now: Timestamp) -> Vec<String> {
@@ -244,27 +192,6 @@ const fn end(end: AttemptEnd) -> (&'static str, Colour) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_is_indented_without_a_digit_or_letter_changed() {
-        let posted = "{\"id\": 12345678901234567890123,\"a\":[1.50, {}, [ ]],\n \"b\": \"x, {y}: \\\" \u{202e}\"}";
-        let lines = pretty(posted).unwrap();
-        assert_eq!(
-            lines,
-            [
-                "{",
-                "  \"id\": 12345678901234567890123,",
-                "  \"a\": [",
-                "    1.50,",
-                "    {},",
-                "    []",
-                "  ],",
-                "  \"b\": \"x, {y}: \\\" \\u{202e}\"",
-                "}"
-            ]
-        );
-        assert_eq!(pretty("a=1"), None);
-    }
 
     #[test]
     fn every_attempt_is_a_line_with_its_end() {

@@ -17,7 +17,7 @@ Examples:
   hookline tokens create dashboard --read '*' --read 'dead-letter/*' --expires 90d
 
   # For who runs the hub
-  HOOKLINE_TOKEN=$(hookline tokens create ops --operate --data /var/lib/hookline)";
+  HOOKLINE_TOKEN=$(hookline tokens create ops --operate --data /var/lib/hookline/data)";
 
 /// Makes a token and prints it, once, on the standard output; what it may do goes to the standard error stream.
 ///

@@ -36,7 +36,7 @@ fn each_key_says_its_value_and_where_that_was_said() {
         assert!(explained.contains(&want), "{want:?} is not in {explained:#?}");
     };
     is("http.listen", "127.0.0.1:4150", "default");
-    is("http.max_body", "1048576 B", "hub.toml");
+    is("http.max_body", "1MiB", "hub.toml");
     is("retention.max_age", "8days", "HOOKLINE_RETENTION__MAX_AGE");
     is("store.path", "/data", "--data");
     is("sources.forge.kind", "github", "hub.toml");

@@ -252,6 +252,21 @@ fn settings_of_a_source_have_their_bounds() {
 }
 
 #[test]
+fn members_of_the_body_are_counted_with_one_left_for_the_time_that_is_signed() {
+    let of = |count: usize| {
+        let members = (1..count).map(|at| format!("m{at} = \"body:/m{at}\"\n"));
+        let event = format!(
+            "type = \"body:/type\"\n[sources.acme.event.metadata]\n{}",
+            members.collect::<String>()
+        );
+        custom("scheme = \"bearer\"", &event)
+    };
+    assert!(of(63).load().is_ok());
+    let told = "64 members of the body are more than 63";
+    assert!(of(64).mistakes()[0].ends_with(told), "{:?}", of(64).mistakes());
+}
+
+#[test]
 fn a_setting_that_would_do_nothing_is_refused() {
     let keys = "[sources.a]\nkind = \"github\"\nsecrets = \"plain:x\"\ntolerance = \"1m\"";
     assert_eq!(

@@ -68,6 +68,7 @@ pub(super) async fn list(
     let mut bytes = 0;
     // One more than the page holds tells whether there is another.
     let (next, more) = next(shared, &name, &wanted, after, size + 1).await?;
+    let looked_at = next.last().map(|(sequence, _)| *sequence);
     for (sequence, delivered) in next {
         let entry = broker.event_at(sequence).await;
         if !broker.shows_delivery(sight, &delivered, entry.as_deref(), sequence).await {
@@ -83,8 +84,9 @@ pub(super) async fn list(
         }
         page.deliveries.push(status);
     }
-    if let Some(last) = page.deliveries.last().filter(|_| more && page.next_page_token.is_empty()) {
-        page.next_page_token = page::token(&last.sequence.to_string(), &query);
+    // Not the last that is shown: none of them may be.
+    if let Some(last) = looked_at.filter(|_| more && page.next_page_token.is_empty()) {
+        page.next_page_token = page::token(&last.get().to_string(), &query);
     }
     Ok(page)
 }

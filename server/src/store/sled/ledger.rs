@@ -61,8 +61,27 @@ impl PreparedCommit {
     /// Returns about how much memory it takes.
     pub(super) fn bytes(&self) -> usize {
         let rows: usize = self.dead_events.iter().map(|event| event.row.len()).sum();
-        rows + self.changes.len() * 256
+        rows + self.changes.iter().map(bytes_of_change).sum::<usize>()
     }
+}
+
+fn bytes_of_change(change: &Change) -> usize {
+    let texts = match change {
+        Change::Checkpointed { checkpoint, .. } => checkpoint.len(),
+        Change::Failed { attempt, .. } | Change::Dead { attempt: Some(attempt), .. } => {
+            attempt.reason.len() + attempt.error_type.len() + attempt.consumer.len()
+        }
+        Change::Superseded { sequences, .. } | Change::Purged { sequences } => sequences.len() * 8,
+        Change::Position { .. }
+        | Change::Open { .. }
+        | Change::Done { .. }
+        | Change::Dead { attempt: None, .. }
+        | Change::Redriven { .. }
+        | Change::LookedBack { .. }
+        | Change::Reconfigured { .. }
+        | Change::Sought { .. } => 0,
+    };
+    256 + texts
 }
 
 /// Encodes what is large. Dead letters outlive the dictionaries that the log needs, and are stored without.

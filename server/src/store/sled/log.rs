@@ -183,13 +183,19 @@ impl Reader<'_> {
         damaged(format!("event `{sequence}` is missing"))
     }
 
+    /// Returns the pack that must hold this event, and what is in it.
+    fn pack_with(&self, sequence: u64) -> Result<(Pack, Vec<Arc<Entry>>), ReadError> {
+        let pack = self.pack_of(sequence)?.ok_or_else(|| Self::missing(sequence))?;
+        let entries = pack.entries()?;
+        Ok((pack, entries))
+    }
+
     /// Returns one entry.
     pub(super) fn entry(&self, sequence: u64) -> Result<Option<Arc<Entry>>, ReadError> {
         if sequence < self.first.get() || sequence > self.head {
             return Ok(None);
         }
-        let pack = self.pack_of(sequence)?.ok_or_else(|| Self::missing(sequence))?;
-        let entries = pack.entries()?;
+        let (_, entries) = self.pack_with(sequence)?;
         Ok(entries.into_iter().find(|entry| entry.event.sequence.get() == sequence))
     }
 
@@ -198,15 +204,15 @@ impl Reader<'_> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = (after + 1).max(self.first.get());
         while next <= self.head && limit.count > 0 {
-            let pack = match self.pack_of(next)? {
-                Some(pack) => pack,
-                // Trimmed since this reader was made, or lost.
-                None if taken.is_empty() => return Err(Self::missing(next)),
-                None => break,
+            let (pack, entries) = match self.pack_with(next) {
+                Ok(found) => found,
+                // Trimmed since this reader was made, or lost. What lies before it can be read.
+                Err(ReadError::Damaged(_)) if !taken.is_empty() => break,
+                Err(error) => return Err(error),
             };
-            let entries = pack.entries()?.into_iter();
-            let wanted =
-                entries.filter(|entry| (next..=self.head).contains(&entry.event.sequence.get()));
+            let wanted = entries
+                .into_iter()
+                .filter(|entry| (next..=self.head).contains(&entry.event.sequence.get()));
             if take_within(wanted, limit, &mut taken, &mut bytes) == Room::Full {
                 break;
             }
@@ -224,9 +230,14 @@ impl Reader<'_> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = (before.get() - 1).min(self.head);
         while next >= self.first.get() && limit.count > 0 {
-            let pack = self.pack_of(next)?.ok_or_else(|| Self::missing(next))?;
-            let entries = pack.entries()?.into_iter().rev();
+            let (pack, entries) = match self.pack_with(next) {
+                Ok(found) => found,
+                Err(ReadError::Damaged(_)) if !taken.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             let wanted = entries
+                .into_iter()
+                .rev()
                 .filter(|entry| (self.first.get()..=next).contains(&entry.event.sequence.get()));
             if take_within(wanted, limit, &mut taken, &mut bytes) == Room::Full {
                 break;
@@ -283,8 +294,7 @@ impl Reader<'_> {
         }
         let mut candidates = candidates.into_iter().peekable();
         while let Some(first) = candidates.peek().copied() {
-            let pack = self.pack_of(first)?.ok_or_else(|| Self::missing(first))?;
-            let entries = pack.entries()?;
+            let (pack, entries) = self.pack_with(first)?;
             found.work += entries.len();
             while let Some(sequence) =
                 candidates.next_if(|of| (pack.first..=pack.last()).contains(of))
@@ -365,7 +375,9 @@ impl Reader<'_> {
         let mut position = self.first;
         for row in self.db.range(keys::between(Kind::Weight, &[], self.first.get()..u64::MAX)) {
             let (key, value) = row.map_err(db_error)?;
-            if bytes < keys::take_u64(&mut keys::unseal(&key, &value)?)? {
+            // Without a damaged one a MiB more is kept.
+            let Ok(weight) = weight(&key, &value) else { continue };
+            if bytes < weight {
                 break;
             }
             position = codec::sequence(keys::number(&key, 0)?.min(self.head + 1))?;
@@ -407,6 +419,11 @@ impl Reader<'_> {
         }
         Ok(stored)
     }
+}
+
+/// Returns how many bytes of events were appended before that of a row of [`Kind::Weight`].
+pub(super) fn weight(key: &[u8], value: &[u8]) -> Result<u64, ReadError> {
+    keys::take_u64(&mut keys::unseal(key, value)?)
 }
 
 /// Returns one chunk of a payload.

@@ -179,6 +179,10 @@ impl Shared {
 }
 
 /// Tells an error of the database from damage in it.
+fn trimmed(sequence: Sequence) -> ReadError {
+    ReadError::Unavailable(format!("event `{sequence}` was trimmed meanwhile").into())
+}
+
 fn db_error(error: ::sled::Error) -> ReadError {
     match error {
         ::sled::Error::Corruption { .. } => ReadError::Damaged(error.to_string().into()),
@@ -246,14 +250,21 @@ impl SledStore {
 
     /// Makes a dictionary of samples, and keeps it; nobody waits for that.
     fn train(&self, samples: Samples) {
-        let (queue, runtime) = (Arc::clone(&self.queue), tokio::runtime::Handle::current());
+        let (queue, shared) = (Arc::clone(&self.queue), Arc::clone(&self.shared));
+        let runtime = tokio::runtime::Handle::current();
         let training = move || {
             let Some(dictionary) = samples.train() else { return };
-            let (reply, _) = oneshot::channel();
+            let (reply, answer) = oneshot::channel();
             let bytes = dictionary.bytes.len();
+            let source = dictionary.source.clone();
             let command = Command::KeepDictionary { dictionary: Arc::new(dictionary), reply };
-            // A store that is closing gets none: the source is sampled again.
-            drop(runtime.block_on(queue.push(command, bytes)));
+            let kept = runtime.block_on(async {
+                let pushed = queue.push(command, bytes).await;
+                pushed.is_ok() && matches!(answer.await, Ok(Ok(())))
+            });
+            if !kept {
+                shared.dictionaries.sample_again(&source);
+            }
         };
         drop(tokio::task::spawn_blocking(training));
     }
@@ -362,7 +373,9 @@ impl EventLog for SledStore {
                     let found = reader.select(&walk, &mut unindexed)?;
                     let mut rows = Vec::with_capacity(unindexed.len());
                     for block in unindexed {
-                        rows.extend(reader.make_index_row(block)?.map(|row| (block, row)));
+                        // The next list reads it again, and tells what is wrong where it is in the way.
+                        let Ok(row) = reader.make_index_row(block) else { continue };
+                        rows.extend(row.map(|row| (block, row)));
                     }
                     Ok((found, rows))
                 })
@@ -398,7 +411,13 @@ impl EventLog for SledStore {
             }),
             Packed::Chunked { count, zstd, dead_letter } => {
                 Box::pin(self.blocking(move |reader, shared| {
-                    let stored = reader.chunks(dead_letter, sequence, count)?;
+                    let stored = reader.chunks(dead_letter, sequence, count);
+                    // Who has an entry of the log does not keep its payload.
+                    let is_trimmed = dead_letter.is_none() && sequence < reader.first;
+                    let stored = stored.map_err(|error| match error {
+                        ReadError::Damaged(_) if is_trimmed => trimmed(sequence),
+                        error @ (ReadError::Damaged(_) | ReadError::Unavailable(_)) => error,
+                    })?;
                     let dictionaries = &shared.dictionaries;
                     if zstd {
                         payload::unpack(&stored, size, dictionaries)

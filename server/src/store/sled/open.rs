@@ -96,8 +96,8 @@ impl Disk {
     }
 
     /// Sees to it that small commits find blocks to be written over.
-    pub(super) fn extend_runway(&self) {
-        self.runway.extend(&self.db);
+    pub(super) fn extend_runway(&self) -> io::Result<()> {
+        self.runway.extend(&self.db)
     }
 }
 
@@ -178,6 +178,20 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<(::sled::Db, Disk),
     let handle = File::options().read(true).append(true).open(&file).map_err(io(&file))?;
     let blobs = Blobs::open(blobs.clone()).map_err(io(&blobs))?;
     Ok((db, Disk { db: handle, blobs, runway: Runway::default() }))
+}
+
+/// Has the kernel forget what it keeps of the database's file in memory, after a failed write or sync: what it could not
+/// write it may still show as if it had, and says so only once. What is read afterwards is what the disk has.
+#[cfg(target_os = "linux")]
+pub(super) fn forget_cached(path: &Path) -> io::Result<()> {
+    let db = File::open(path.join("db"))?;
+    Ok(rustix::fs::fadvise(&db, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+/// Where there is no such call, what is read afterwards is what the kernel says.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn forget_cached(_path: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Opens the database in `path` to look at it: none is made where there is none.

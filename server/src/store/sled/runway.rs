@@ -33,23 +33,36 @@ pub(super) struct Runway {
 impl Runway {
     /// Adds zeros to the file of the database if few are left, after a small commit. `db` must be open to read and to append:
     /// then they come after whatever sled writes at the same moment, and never over it.
-    pub(super) fn extend(&self, db: &File) {
+    ///
+    /// # Errors
+    ///
+    /// If a sync fails: that may be about what sled has written meanwhile, and is said only once. Where zeros just can't be
+    /// added, it goes on without.
+    pub(super) fn extend(&self, db: &File) -> io::Result<()> {
         let unseen = self.unseen.get();
         self.unseen.set((unseen + 1) % COMMITS_PER_LOOK);
         if unseen > 0 || self.is_over.get() {
-            return;
+            return Ok(());
         }
-        let extended = is_short(db).and_then(|is_short| if is_short { add(db) } else { Ok(()) });
-        if let Err(error) = extended {
-            tracing::debug!(error = %error, "the file of the log is not made longer ahead of its commits");
-            self.is_over.set(true);
+        match add_where_short(db) {
+            Ok(true) => db.sync_data(),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                tracing::debug!(error = %error, "the file of the log is not made longer ahead of its commits");
+                self.is_over.set(true);
+                Ok(())
+            }
         }
     }
 }
 
-fn add(mut db: &File) -> io::Result<()> {
-    db.write_all(&vec![0; PIECE_BYTES])?;
-    db.sync_data()
+/// Says whether it was short.
+fn add_where_short(mut db: &File) -> io::Result<bool> {
+    let is_short = is_short(db)?;
+    if is_short {
+        db.write_all(&vec![0; PIECE_BYTES])?;
+    }
+    Ok(is_short)
 }
 
 fn is_short(mut db: &File) -> io::Result<bool> {
@@ -80,7 +93,7 @@ mod tests {
         let db = File::options().read(true).append(true).open(path.path()).unwrap();
         let writer = File::options().write(true).open(path.path()).unwrap();
         let length = || usize::try_from(db.metadata().unwrap().len()).unwrap();
-        let extend = || Runway::default().extend(&db);
+        let extend = || Runway::default().extend(&db).unwrap();
 
         writer.write_all_at(&rows(1_000), 0).unwrap();
         extend();
@@ -108,21 +121,21 @@ mod tests {
         let db = File::options().read(true).append(true).open(path.path()).unwrap();
         let length = || usize::try_from(db.metadata().unwrap().len()).unwrap();
         let runway = Runway::default();
-        runway.extend(&db);
+        runway.extend(&db).unwrap();
         db.set_len(0).unwrap();
         for _ in 1..COMMITS_PER_LOOK {
-            runway.extend(&db);
+            runway.extend(&db).unwrap();
         }
         assert_eq!(length(), 0);
-        runway.extend(&db);
+        runway.extend(&db).unwrap();
         assert_eq!(length(), PIECE_BYTES);
 
         let cannot_be_written = File::open(path.path()).unwrap();
         db.set_len(0).unwrap();
         let runway = Runway::default();
-        runway.extend(&cannot_be_written);
+        runway.extend(&cannot_be_written).unwrap();
         for _ in 0..COMMITS_PER_LOOK {
-            runway.extend(&db);
+            runway.extend(&db).unwrap();
         }
         assert_eq!(length(), 0);
     }

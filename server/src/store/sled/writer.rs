@@ -304,12 +304,7 @@ impl Writer {
         let result = self.fill_and_commit(&mut group);
         match &result {
             Ok(()) => self.publish(&mut group),
-            Err(Failure(why)) => {
-                if self.opened.take().is_some() {
-                    self.shared.failed.store(true, Ordering::Release);
-                    tracing::error!(error = %why, "a commit failed: the store refuses until it is opened again");
-                }
-            }
+            Err(failure) => self.fail(failure),
         }
         for synced in group.syncs {
             self.shared.latencies.sync.observe(synced);
@@ -323,8 +318,17 @@ impl Writer {
         if self.gathering.was_small()
             && !self.shared.full.load(Ordering::Acquire)
             && let Some(opened) = &self.opened
+            && let Err(failure) = opened.extend_runway()
         {
-            opened.extend_runway();
+            self.fail(&failure);
+        }
+    }
+
+    /// Writes nothing more until the store is opened again.
+    fn fail(&mut self, Failure(why): &Failure) {
+        if self.opened.take().is_some() {
+            self.shared.failed.store(true, Ordering::Release);
+            tracing::error!(error = %why, "a commit failed: the store refuses until it is opened again");
         }
     }
 
@@ -382,6 +386,9 @@ impl Writer {
         // Waits for those who read now; who comes meanwhile waits, and reads the new one.
         let mut db = self.shared.db.write();
         *db = None;
+        if let Err(error) = open::forget_cached(&self.path) {
+            tracing::warn!(%error, "what the kernel keeps of the store in memory could not be forgotten");
+        }
         let again = open::open(&self.path, &self.options).and_then(|(again, disk)| {
             let recovered = Opened::recover(again.clone(), disk, &self.path)?;
             Ok((again, recovered))

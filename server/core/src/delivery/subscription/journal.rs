@@ -65,6 +65,11 @@ impl Journal {
         self.pending.push(change);
     }
 
+    /// Returns how many changes wait for the next commit.
+    pub(super) const fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Returns the last ticket that is not durable, if any.
     pub(super) fn last_unwritten(&self) -> Option<Ticket> {
         if self.pending.is_empty() { self.out } else { Some(self.ticket) }

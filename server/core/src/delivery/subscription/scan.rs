@@ -19,6 +19,9 @@ const READ_AHEAD: usize = 1_024;
 const READ_AHEAD_LOW: usize = READ_AHEAD / 2;
 /// How many deliveries may be ready: with an order, those behind busy resources are read too, at 84 to 150 bytes each.
 const READY_MAX: usize = 1_000_000;
+/// How many changes may wait to be written before no more is taken in: each event on which a filter fails is one, and the
+/// next commit has all of them, with their events.
+const UNWRITTEN_MAX: usize = 1_000;
 /// The most bytes that are kept of what a filter failed with.
 const DETAIL_BYTES_MAX: usize = 4 * 1024;
 
@@ -165,7 +168,8 @@ impl Subscription {
     pub fn wants_more(&self) -> bool {
         let ahead = self.board.queues.fresh.len();
         let runs_low = ahead < READ_AHEAD_LOW || self.config.policy.coalesce != Coalesce::None;
-        !self.draining && runs_low && self.board.ready() < READY_MAX
+        let is_written = self.journal.pending() < UNWRITTEN_MAX;
+        !self.draining && runs_low && is_written && self.board.ready() < READY_MAX
     }
 
     /// Whether an event is to be told of at once: a consumer waits for one, or what is ordered or coalesced takes in newer

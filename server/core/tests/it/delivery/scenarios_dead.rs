@@ -247,3 +247,17 @@ fn what_was_redriven_is_never_purged() {
     let request = hub.ask_purge(&[1]);
     assert_eq!(hub.answers[&request], Answer::Purged(vec![sequence(1)]));
 }
+
+#[test]
+fn while_many_failures_of_a_filter_wait_to_be_written_no_more_is_taken_in() {
+    let mut hub = Hub::new(exact());
+    hub.hold_commits = true;
+    for _ in 0..5_000 {
+        hub.append_failing();
+    }
+    let looked_at = hub.subscription.looked_at();
+    assert!((1_000..3_000).contains(&looked_at), "{looked_at}");
+    hub.let_commits_through();
+    assert_eq!(hub.subscription.looked_at(), 5_000);
+    assert!((1..=5_000).all(|n| matches!(hub.status(n), Status::Dead)));
+}

@@ -36,7 +36,8 @@ pub(in super::super) struct Writing<'a> {
     pub(in super::super) draft: Draft,
     pub(in super::super) creation: Creation,
     pub(in super::super) facts: &'a mut Facts,
-    pub(in super::super) events: Vec<DeadEvent>,
+    /// In the order of the log.
+    events: Vec<DeadEvent>,
     touched_pages: BTreeSet<u64>,
     touched_purged: BTreeSet<u64>,
     settled: Vec<(Sequence, Ended)>,
@@ -53,8 +54,9 @@ impl<'a> Writing<'a> {
         earlier: &'a Draft,
         creation: Creation,
         facts: &'a mut Facts,
-        events: Vec<DeadEvent>,
+        mut events: Vec<DeadEvent>,
     ) -> Self {
+        events.sort_unstable_by_key(|event| event.sequence);
         let (draft, touched_pages, touched_purged) = Default::default();
         let (settled, histories) = Default::default();
         let position_changed = false;
@@ -295,8 +297,8 @@ impl<'a> Writing<'a> {
 
     fn letter(&mut self, sequence: Sequence, letter: &DeadLetter) -> Result<(), ReadError> {
         if !self.facts.letters.contains(sequence) {
-            let event = self.events.iter().find(|event| event.sequence == sequence);
-            let event = event.ok_or_else(|| {
+            let place = self.events.binary_search_by_key(&sequence, |event| event.sequence);
+            let event = place.ok().and_then(|place| self.events.get(place)).ok_or_else(|| {
                 ReadError::Unavailable(
                     format!("no event came with dead letter `{sequence}`").into(),
                 )

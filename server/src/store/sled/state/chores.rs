@@ -82,8 +82,9 @@ impl Opened {
             None => 0,
             Some(row) => {
                 let (key, value) = row.map_err(db_error)?;
-                let pack = Pack::read(&key, &value)?;
-                if pack.last() < before { before } else { pack.first }
+                let last = Pack::read(&key, &value).map(|pack| pack.last());
+                // One that can't be read may reach beyond too: it goes with the next.
+                if last.is_ok_and(|last| last < before) { before } else { keys::number(&key, 0)? }
             }
         };
         let mut chores = vec![

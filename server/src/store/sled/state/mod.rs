@@ -41,7 +41,7 @@ use super::{
     index,
     keys::{self, Kind, Meta},
     ledger::{Facts, Marker},
-    log::Reader,
+    log::{Reader, weight},
     open::{Disk, OpenError, panic_text},
     pack::Pack,
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
@@ -164,13 +164,7 @@ impl Opened {
             Some(content) => codec::timestamp(keys::take_i64(&mut &content[..])?)?,
             None => Timestamp::EPOCH,
         };
-        let appended_bytes = match db.range(keys::under(Kind::Weight, &[])).next_back() {
-            Some(row) => {
-                let (key, value) = row.map_err(db_error)?;
-                keys::take_u64(&mut keys::unseal(&key, &value)?)?
-            }
-            None => 0,
-        };
+        let appended_bytes = newest_weight(&db)?;
         let (opening, creations) = (number(Meta::Openings)? + 1, number(Meta::Creations)?);
         let mut opened = Self {
             next_settled: Marker { opening, number: 0 },
@@ -231,11 +225,15 @@ impl Opened {
             let end = keys::under(kind, &[]).end;
             for row in self.db.range(keys::fingerprints(kind, oldest, 0)..end) {
                 let (key, value) = row.map_err(db_error)?;
-                let day = keys::take_u32(&mut key.get(1..).unwrap_or_default())?;
-                let mut content = keys::unseal(&key, &value)?;
-                while !content.is_empty() {
-                    let fingerprint = keys::take_u64(&mut content)?;
-                    let sequence = codec::sequence(keys::take_u64(&mut content)?)?;
+                let (day, fingerprints) = match fingerprints(&key, &value) {
+                    Ok(read) => read,
+                    // An event may be taken twice then, but the others can be read.
+                    Err(error) => {
+                        tracing::error!(%error, "a row of fingerprints is passed over");
+                        continue;
+                    }
+                };
+                for (fingerprint, sequence) in fingerprints {
                     if kind == Kind::Bodies {
                         self.dedupe.insert_body(fingerprint, sequence);
                         written.bodies = sequence.get();
@@ -433,13 +431,37 @@ impl Opened {
     }
 
     /// Makes the next small commits cheaper.
-    pub(super) fn extend_runway(&self) {
-        self.disk.extend_runway();
+    pub(super) fn extend_runway(&self) -> Result<(), Failure> {
+        self.disk.extend_runway().map_err(|error| Failure(error.to_string().into()))
     }
 
     fn commit_when_large(&mut self, group: &mut Group) -> Result<(), Failure> {
         if group.draft.bytes() >= COMMIT_BYTES { self.commit(group) } else { Ok(()) }
     }
+}
+
+/// Returns how many bytes of events were ever appended, as the newest row says that can be read.
+fn newest_weight(db: &::sled::Db) -> Result<u64, ReadError> {
+    for row in db.range(keys::under(Kind::Weight, &[])).rev() {
+        let (key, value) = row.map_err(db_error)?;
+        match weight(&key, &value) {
+            Ok(weight) => return Ok(weight),
+            Err(error) => tracing::error!(%error, "a weight is passed over"),
+        }
+    }
+    Ok(0)
+}
+
+/// Returns the day of a row of fingerprints, and each with its event.
+fn fingerprints(key: &[u8], value: &[u8]) -> Result<(u32, Vec<(u64, Sequence)>), ReadError> {
+    let day = keys::take_u32(&mut key.get(1..).unwrap_or_default())?;
+    let mut content = keys::unseal(key, value)?;
+    let mut found = Vec::new();
+    while !content.is_empty() {
+        let fingerprint = keys::take_u64(&mut content)?;
+        found.push((fingerprint, codec::sequence(keys::take_u64(&mut content)?)?));
+    }
+    Ok((day, found))
 }
 
 /// Makes the rows of a new store, or checks those of one that is there; returns its seal key.

@@ -2,6 +2,7 @@
 
 mod acks;
 mod check;
+mod damage;
 mod dictionaries;
 mod files;
 mod kill;

@@ -19,15 +19,24 @@ use hookline_core::{
 };
 
 use super::{
-    super::super::{
-        Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange, Rule, SubscriptionConfig,
+    super::{
+        super::{
+            Commit, EventLog as _, Ledger as _, ReadLimit, ReadRange, Rule, SubscriptionConfig,
+        },
+        keys::LAYOUT_VERSION,
     },
     at, event, noise, open, runtime,
 };
 
-const ARCHIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/store-v1.archive.zst");
+/// The layout of which there is an archive.
+const ARCHIVED: u32 = 1;
 const ALL: ReadRange =
     ReadRange { after: 0, limit: ReadLimit { count: usize::MAX, bytes: usize::MAX } };
+
+fn archive(layout_version: u32) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    data.join(format!("store-v{layout_version}.archive.zst"))
+}
 
 fn sequence(n: u64) -> Sequence {
     Sequence::new(n).unwrap()
@@ -126,13 +135,11 @@ fn an_archive_of_this_layout_is_made() {
         bytes.extend((content.len() as u64).to_le_bytes());
         bytes.extend(content);
     }
-    let archive = Path::new(ARCHIVE);
-    fs::create_dir_all(archive.parent().unwrap()).unwrap();
-    fs::write(archive, zstd::encode_all(&bytes[..], 19).unwrap()).unwrap();
+    fs::write(archive(LAYOUT_VERSION), zstd::encode_all(&bytes[..], 19).unwrap()).unwrap();
 }
 
 pub(super) fn unpack(folder: &Path) {
-    let bytes = zstd::decode_all(fs::File::open(PathBuf::from(ARCHIVE)).unwrap()).unwrap();
+    let bytes = zstd::decode_all(fs::File::open(archive(ARCHIVED)).unwrap()).unwrap();
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         let (len, after) = rest.split_first_chunk().unwrap();
