@@ -177,7 +177,7 @@ impl Book {
     }
 
     /// Has it noted from here on which events are not finished, for the hub forgets the subscription with its stream.
-    pub(crate) fn is_forgotten_with_its_stream(&mut self) {
+    pub(crate) fn note_unfinished(&mut self) {
         self.awaited.get_or_insert_default();
     }
 

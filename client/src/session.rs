@@ -49,7 +49,7 @@ impl Session {
                     let mut book = self.shared.book.lock();
                     book.resume_at(scanned.saturating_add(1));
                     if self.ephemeral {
-                        book.is_forgotten_with_its_stream();
+                        book.note_unfinished();
                     }
                     drop(book);
                     return Ok((ready, stream));

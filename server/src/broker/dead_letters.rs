@@ -142,29 +142,26 @@ impl Selector {
 }
 
 impl Broker {
-    /// Returns dead letters of one subscription that is in sight, beyond a place in the order of subscription and log. There
-    /// may be fewer than the limit: only an empty answer says that there are no more. Their events may be out of sight.
+    /// Returns dead letters of one of the selector's subscriptions, beyond a place in the order of subscription and log; what
+    /// else the selector says is the caller's to look at, and whether their events are in sight. There may be fewer than the
+    /// limit: only an empty answer says that there are no more.
     ///
     /// # Errors
     ///
-    /// If the ledger can't be read.
+    /// If the named subscription does not exist, or the ledger can't be read.
     pub async fn dead_letters(
         &self,
-        subscription: Option<&SubscriptionName>,
-        sight: &Sight,
+        selector: &Selector,
         after: Option<(Creation, Sequence)>,
         limit: ReadLimit,
-    ) -> Result<Vec<(Arc<Identity>, DeadRow)>, ReadError> {
-        for handle in self.durable(subscription) {
+    ) -> Result<Vec<(Arc<Identity>, DeadRow)>, DeadLetterError> {
+        for handle in self.selected(selector)? {
             let identity = handle.identity();
             let after = match after {
                 Some((creation, _)) if identity.creation < creation => continue,
                 Some((creation, sequence)) if identity.creation == creation => sequence.get(),
                 Some(_) | None => 0,
             };
-            if !self.shows(sight, &identity) {
-                continue;
-            }
             let range = ReadRange { after, limit };
             let rows = self.inner.ledger.dead_letters(identity.creation, range).await?;
             if !rows.is_empty() {

@@ -35,30 +35,25 @@ impl DeadLetterService for Service {
         let query = format!("dead letters {} {:?}", request.subscription, request.selector);
         let is_narrow = request.selector.as_ref().is_some_and(is_narrow);
         let selector = selector_of_list(&request.subscription, request.selector)?;
-        let name = &selector.subscription;
-        if let Some(name) = name
-            && !broker.identity(name).is_some_and(|identity| broker.shows(&sight, &identity))
-        {
-            return Err(status::unknown_subscription(name.as_str()));
-        }
+        let selector = Selector { sight, ..selector };
         let mut after = place(&request.page_token, &query)?;
         let mut page = v1::ListDeadLettersResponse::default();
         let (mut bytes, mut looked_at) = (0, 0);
         loop {
             // One more than the page still holds tells whether there is another.
-            let count = match is_narrow || !sight.is_all() {
+            let count = match is_narrow || !selector.sight.is_all() {
                 true => REDRIVE_READ_ENTRIES,
                 false => size + 1 - page.dead_letters.len(),
             };
             let limit = ReadLimit { count, bytes: PAGE_BYTES_MAX };
-            let rows = broker.dead_letters(name.as_ref(), &sight, after, limit).await;
-            let rows = rows.map_err(|error| status::read_failed(&error))?;
+            let rows = broker.dead_letters(&selector, after, limit).await;
+            let rows = rows.map_err(|error| status::dead_letters_failed(error, "changed"))?;
             if rows.is_empty() {
                 return Ok(Response::new(page));
             }
             for (identity, row) in rows {
                 looked_at += 1;
-                let is_shown = broker.shows_event(&sight, &row.entry.event.content);
+                let is_shown = broker.shows_event(&selector.sight, &row.entry.event.content);
                 if !is_shown || !selector.takes(&row) {
                     after = Some((row.creation, row.entry.event.sequence));
                     if looked_at >= DEAD_LETTERS_LOOKED_AT_MAX {

@@ -11,6 +11,7 @@ use hookline_core::{
 };
 
 use super::{
+    super::{ReadError, codec},
     draft::Draft,
     keys::{self, Kind},
 };
@@ -55,6 +56,16 @@ pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
+}
+
+/// Reads the content of a row: fingerprints, each with its event.
+pub(super) fn pairs(mut content: &[u8]) -> Result<Vec<(u64, Sequence)>, ReadError> {
+    let mut found = Vec::new();
+    while !content.is_empty() {
+        let fingerprint = keys::take_u64(&mut content)?;
+        found.push((fingerprint, codec::sequence(keys::take_u64(&mut content)?)?));
+    }
+    Ok(found)
 }
 
 /// Returns the number of the day since the Unix epoch.

@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use hookline_core::{
     delivery::{
-        Background, Change, Creation, Epoch, Past, SequenceSet, Snapshot, Stamp,
+        Attempt, Background, Change, Creation, Epoch, Past, SequenceSet, Snapshot, Stamp,
         sequence_set::{PAGE_SEQUENCES, Page},
     },
     event::Sequence,
@@ -66,16 +66,17 @@ impl PreparedCommit {
 }
 
 fn bytes_of_change(change: &Change) -> usize {
+    let of = |attempt: &Attempt| {
+        attempt.reason.len() + attempt.error_type.len() + attempt.consumer.len()
+    };
     let texts = match change {
         Change::Checkpointed { checkpoint, .. } => checkpoint.len(),
-        Change::Failed { attempt, .. } | Change::Dead { attempt: Some(attempt), .. } => {
-            attempt.reason.len() + attempt.error_type.len() + attempt.consumer.len()
-        }
+        Change::Failed { attempt, .. } => of(attempt),
+        Change::Dead { death, attempt, .. } => death.detail.len() + attempt.as_ref().map_or(0, of),
         Change::Superseded { sequences, .. } | Change::Purged { sequences } => sequences.len() * 8,
         Change::Position { .. }
         | Change::Open { .. }
         | Change::Done { .. }
-        | Change::Dead { attempt: None, .. }
         | Change::Redriven { .. }
         | Change::LookedBack { .. }
         | Change::Reconfigured { .. }

@@ -159,6 +159,9 @@ pub(super) fn entry(prepared: Prepared, id: EventId, sequence: Sequence, at: Tim
     }
 }
 
+/// A pack, and what is in it.
+type Unpacked = (Pack, Vec<Arc<Entry>>);
+
 /// The log as it was durable at one moment.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
@@ -184,10 +187,23 @@ impl Reader<'_> {
     }
 
     /// Returns the pack that must hold this event, and what is in it.
-    fn pack_with(&self, sequence: u64) -> Result<(Pack, Vec<Arc<Entry>>), ReadError> {
+    fn pack_with(&self, sequence: u64) -> Result<Unpacked, ReadError> {
         let pack = self.pack_of(sequence)?.ok_or_else(|| Self::missing(sequence))?;
         let entries = pack.entries()?;
         Ok((pack, entries))
+    }
+
+    /// As [`Self::pack_with`]. `None`: it was trimmed since this reader was made, or is damaged or lost, but what was taken
+    /// before it can be read.
+    fn pack_beyond(
+        &self,
+        taken: &[Arc<Entry>],
+        sequence: u64,
+    ) -> Result<Option<Unpacked>, ReadError> {
+        match self.pack_with(sequence) {
+            Err(ReadError::Damaged(_)) if !taken.is_empty() => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// Returns one entry.
@@ -204,12 +220,7 @@ impl Reader<'_> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = (after + 1).max(self.first.get());
         while next <= self.head && limit.count > 0 {
-            let (pack, entries) = match self.pack_with(next) {
-                Ok(found) => found,
-                // Trimmed since this reader was made, or lost. What lies before it can be read.
-                Err(ReadError::Damaged(_)) if !taken.is_empty() => break,
-                Err(error) => return Err(error),
-            };
+            let Some((pack, entries)) = self.pack_beyond(&taken, next)? else { break };
             let wanted = entries
                 .into_iter()
                 .filter(|entry| (next..=self.head).contains(&entry.event.sequence.get()));
@@ -230,11 +241,7 @@ impl Reader<'_> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = (before.get() - 1).min(self.head);
         while next >= self.first.get() && limit.count > 0 {
-            let (pack, entries) = match self.pack_with(next) {
-                Ok(found) => found,
-                Err(ReadError::Damaged(_)) if !taken.is_empty() => break,
-                Err(error) => return Err(error),
-            };
+            let Some((pack, entries)) = self.pack_beyond(&taken, next)? else { break };
             let wanted = entries
                 .into_iter()
                 .rev()
@@ -376,8 +383,8 @@ impl Reader<'_> {
         for row in self.db.range(keys::between(Kind::Weight, &[], self.first.get()..u64::MAX)) {
             let (key, value) = row.map_err(db_error)?;
             // Without a damaged one a MiB more is kept.
-            let Ok(weight) = weight(&key, &value) else { continue };
-            if bytes < weight {
+            let Ok(before) = bytes_before(&key, &value) else { continue };
+            if bytes < before {
                 break;
             }
             position = codec::sequence(keys::number(&key, 0)?.min(self.head + 1))?;
@@ -422,7 +429,7 @@ impl Reader<'_> {
 }
 
 /// Returns how many bytes of events were appended before that of a row of [`Kind::Weight`].
-pub(super) fn weight(key: &[u8], value: &[u8]) -> Result<u64, ReadError> {
+pub(super) fn bytes_before(key: &[u8], value: &[u8]) -> Result<u64, ReadError> {
     keys::take_u64(&mut keys::unseal(key, value)?)
 }
 

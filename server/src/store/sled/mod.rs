@@ -178,11 +178,11 @@ impl Shared {
     }
 }
 
-/// Tells an error of the database from damage in it.
 fn trimmed(sequence: Sequence) -> ReadError {
     ReadError::Unavailable(format!("event `{sequence}` was trimmed meanwhile").into())
 }
 
+/// Tells an error of the database from damage in it.
 fn db_error(error: ::sled::Error) -> ReadError {
     match error {
         ::sled::Error::Corruption { .. } => ReadError::Damaged(error.to_string().into()),

@@ -386,7 +386,9 @@ impl Writer {
         // Waits for those who read now; who comes meanwhile waits, and reads the new one.
         let mut db = self.shared.db.write();
         *db = None;
-        if let Err(error) = open::forget_cached(&self.path) {
+        if let Err(error) = open::forget_cached(&self.path)
+            && self.reopen_failures == 0
+        {
             tracing::warn!(%error, "what the kernel keeps of the store in memory could not be forgotten");
         }
         let again = open::open(&self.path, &self.options).and_then(|(again, disk)| {

@@ -10,7 +10,7 @@ use super::{
         super::{Entry, Packed, ReadError, codec, dictionary::Dictionaries, payload},
         db_error, dedupe, draft, index,
         keys::{self, Kind, Meta},
-        log::Reader,
+        log::{Reader, bytes_before},
         pack::Pack,
         state::WEIGHED_EVERY,
     },
@@ -383,8 +383,7 @@ impl<'a> Weights<'a> {
     fn read(&mut self) {
         self.next = self.rows.find_map(|row| {
             let (key, value) = row.ok()?;
-            let content = keys::unseal(&key, &value).ok()?;
-            Some((keys::number(&key, 0).ok()?, keys::take_u64(&mut &content[..]).ok()?))
+            Some((keys::number(&key, 0).ok()?, bytes_before(&key, &value).ok()?))
         });
     }
 

@@ -5,7 +5,7 @@ use hookline_core::{delivery::Past, event::Sequence};
 
 use super::super::{
     super::{ReadError, codec, codec::damaged},
-    index,
+    dedupe, index,
     keys::{self, Kind},
     ledger,
     pack::Pack,
@@ -171,13 +171,7 @@ fn bitmap(_: &[u8], content: Bytes) -> Result<(), ReadError> {
 }
 
 fn pairs(_: &[u8], content: Bytes) -> Result<(), ReadError> {
-    let mut rest = &content[..];
-    while !rest.is_empty() {
-        keys::take_u64(&mut rest)?;
-        let sequence = keys::take_u64(&mut rest)?;
-        Sequence::new(sequence).ok_or_else(|| damaged("a sequence of 0"))?;
-    }
-    Ok(())
+    dedupe::pairs(&content).map(drop)
 }
 
 #[cfg(test)]

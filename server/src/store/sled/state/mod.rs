@@ -41,7 +41,7 @@ use super::{
     index,
     keys::{self, Kind, Meta},
     ledger::{Facts, Marker},
-    log::{Reader, weight},
+    log::{Reader, bytes_before},
     open::{Disk, OpenError, panic_text},
     pack::Pack,
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
@@ -444,8 +444,8 @@ impl Opened {
 fn newest_weight(db: &::sled::Db) -> Result<u64, ReadError> {
     for row in db.range(keys::under(Kind::Weight, &[])).rev() {
         let (key, value) = row.map_err(db_error)?;
-        match weight(&key, &value) {
-            Ok(weight) => return Ok(weight),
+        match bytes_before(&key, &value) {
+            Ok(bytes) => return Ok(bytes),
             Err(error) => tracing::error!(%error, "a weight is passed over"),
         }
     }
@@ -455,13 +455,7 @@ fn newest_weight(db: &::sled::Db) -> Result<u64, ReadError> {
 /// Returns the day of a row of fingerprints, and each with its event.
 fn fingerprints(key: &[u8], value: &[u8]) -> Result<(u32, Vec<(u64, Sequence)>), ReadError> {
     let day = keys::take_u32(&mut key.get(1..).unwrap_or_default())?;
-    let mut content = keys::unseal(key, value)?;
-    let mut found = Vec::new();
-    while !content.is_empty() {
-        let fingerprint = keys::take_u64(&mut content)?;
-        found.push((fingerprint, codec::sequence(keys::take_u64(&mut content)?)?));
-    }
-    Ok((day, found))
+    Ok((day, dedupe::pairs(keys::unseal(key, value)?)?))
 }
 
 /// Makes the rows of a new store, or checks those of one that is there; returns its seal key.
