@@ -18,8 +18,8 @@ use hookline_proto::v1::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::net::TcpListener;
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
-use tonic::{Request, Response, Status};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 use uuid::Uuid;
 
 use super::plain::{wire_metadata, wire_time};
@@ -85,7 +85,9 @@ fn delivery(source: &Source, one: &Prepared) -> Outcome<Delivery> {
 pub(super) async fn run(listener: TcpListener, deliveries: Vec<Delivery>, count: usize) -> Outcome {
     let service = SubscriberServiceServer::new(Streamer { deliveries, count });
     let server = tonic::transport::Server::builder().add_service(service);
-    Ok(server.serve_with_incoming(TcpListenerStream::new(listener)).await?)
+    // As the hub: else the last of it waits up to 40 ms for the client's delayed acknowledgement.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(server.serve_with_incoming(incoming).await?)
 }
 
 struct Streamer {
