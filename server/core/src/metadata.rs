@@ -63,6 +63,10 @@ impl Metadata {
 
     /// Returns where a key stands, or belongs.
     fn place(&self, key: &str) -> Result<usize, usize> {
+        // They mostly come in their order.
+        if self.0.last().is_none_or(|(last, _)| last.as_str() < key) {
+            return Err(self.0.len());
+        }
         self.0.binary_search_by(|(it, _)| it.as_str().cmp(key))
     }
 }

@@ -56,6 +56,50 @@ thread_local! {
     static PRESS: RefCell<Option<Press>> = const { RefCell::new(None) };
     /// The context for the way back, of 150 KB: to make it anew takes longer than to unpack an ordinary payload.
     static UNPACKER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+    /// Buffers that payloads were unpacked into. One that is used again at once is still in the processor's cache; the
+    /// allocator hands out another one each time.
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many of them a thread keeps, of [`SCRATCH_BYTES_MAX`] each.
+const BUFFERS_MAX: usize = 2;
+
+/// A payload in such a buffer, which goes to the thread that lets go of it.
+struct Unpacked(Vec<u8>);
+
+impl AsRef<[u8]> for Unpacked {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        if SCRATCH_BYTES_MAX < buffer.capacity() {
+            return;
+        }
+        // A thread that ends has none any more.
+        let keep = |buffers: &RefCell<Vec<Vec<u8>>>| {
+            let mut buffers = buffers.borrow_mut();
+            if buffers.len() < BUFFERS_MAX {
+                buffers.push(buffer);
+            }
+        };
+        BUFFERS.try_with(keep).ok();
+    }
+}
+
+/// Returns an empty buffer with room for so much.
+fn buffer(capacity: usize) -> Vec<u8> {
+    let kept = BUFFERS.with_borrow_mut(Vec::pop).filter(|kept| capacity <= kept.capacity());
+    kept.map_or_else(
+        || Vec::with_capacity(capacity),
+        |mut kept| {
+            kept.clear();
+            kept
+        },
+    )
 }
 
 /// Returns the payload as it is to be stored, compressed with a dictionary if there is one.
@@ -110,26 +154,26 @@ pub(super) fn unpack(
             )));
         }
     };
-    let mut payload = Vec::with_capacity(capacity);
+    let mut payload = Unpacked(buffer(capacity));
     let unpacked = UNPACKER.with_borrow_mut(|kept| {
         let Some(mut context) = kept.take().or_else(DCtx::try_create) else {
             return Err("out of memory");
         };
         let unpacked = match &dictionary {
             Some(dictionary) => {
-                context.decompress_using_ddict(&mut payload, frame, &dictionary.decompress)
+                context.decompress_using_ddict(&mut payload.0, frame, &dictionary.decompress)
             }
-            None => context.decompress(&mut payload, frame),
+            None => context.decompress(&mut payload.0, frame),
         };
         *kept = Some(context);
         unpacked.map_err(zstd_safe::get_error_name)
     });
     unpacked.map_err(|error| damaged(format!("a payload does not decompress: {error}")))?;
-    if payload.len() != capacity {
-        let len = payload.len();
+    if payload.0.len() != capacity {
+        let len = payload.0.len();
         return Err(damaged(format!("a payload has `{len}` bytes instead of `{size}`")));
     }
-    Ok(payload.into())
+    Ok(Bytes::from_owner(payload))
 }
 
 #[cfg(test)]
@@ -174,6 +218,31 @@ mod tests {
         let again = without_dictionary(&with, size, &known).unwrap();
         assert_eq!(unpack(&bytes(&again), size, &Dictionaries::default()).unwrap(), json);
         assert_eq!(without_dictionary(&without, size, &known).unwrap(), without);
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_once_its_payload_is_gone_unless_it_is_large() {
+        let none = Dictionaries::default();
+        let text = |size: usize| Bytes::from("0123456789abcdef".repeat(size / 16));
+        let unpacked = |payload: &Bytes| {
+            let Packed::Zstd(frame) = pack(payload, None) else { panic!("it shrinks") };
+            let unpacked = unpack(&frame, payload.len() as u64, &none).unwrap();
+            assert_eq!(unpacked, payload);
+            unpacked
+        };
+        let first = unpacked(&text(8 * 1024));
+        let place = first.as_ptr();
+        let second = unpacked(&text(4 * 1024));
+        assert_ne!(second.as_ptr(), place, "the first is still there");
+        let part = first.slice(100..200);
+        drop(first);
+        assert_ne!(unpacked(&text(2 * 1024)).as_ptr(), place, "a part of it is still there");
+        drop((part, second));
+        let kept = |buffers: &RefCell<Vec<Vec<u8>>>| buffers.borrow().len();
+        assert_eq!(BUFFERS.with(kept), BUFFERS_MAX);
+        BUFFERS.with_borrow_mut(Vec::clear);
+        drop(unpacked(&text(2 * SCRATCH_BYTES_MAX)));
+        assert_eq!(BUFFERS.with(kept), 0);
     }
 
     #[test]

@@ -3,18 +3,13 @@
 //! The messages here are read by every later version: fields are added, never reused.
 
 mod config;
-
+mod event;
 mod facts;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hookline_core::{
-    delivery::Creation,
-    event::{Event, EventId, EventType, NameError, NewEvent, Sequence, SourceName},
-    time::Timestamp,
-};
-use hookline_proto::v1 as proto;
+use hookline_core::{delivery::Creation, event::Sequence, time::Timestamp};
 use prost::Message;
 
 pub(super) use self::{
@@ -40,9 +35,9 @@ fn decode<M: Message + Default>(bytes: Bytes, what: &'static str) -> Result<M, R
 /// An event with its payload as it lies in the store.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct EntryRow {
-    /// Without its payload.
-    #[prost(message, optional, tag = "1")]
-    pub(super) event: Option<proto::Event>,
+    /// An encoded `hookline.v1.Event` without its payload.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) event: Bytes,
     /// Empty if it lies in chunks.
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) payload: Bytes,
@@ -108,10 +103,9 @@ pub(super) fn push_entry(row: &mut Vec<u8>, event: &[u8], packed: &Packed) {
 
 /// Returns the bytes of an entry with its payload in this form: an [`EntryRow`].
 pub(super) fn encode_entry(entry: &Entry, packed: &Packed) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    push_event(&mut bytes, &entry.event, entry.payload_size);
-    let event = proto::Event::decode(Bytes::from(bytes)).expect("it was encoded just now");
-    EntryRow { event: Some(event), ..packed_row(packed) }.encode_to_vec()
+    let mut event = Vec::new();
+    push_event(&mut event, &entry.event, entry.payload_size);
+    EntryRow { event: event.into(), ..packed_row(packed) }.encode_to_vec()
 }
 
 /// Reads an [`EntryRow`].
@@ -121,41 +115,13 @@ pub(super) fn decode_entry(bytes: Bytes) -> Result<EntryRow, ReadError> {
 
 /// Makes an entry of its row; `dead_letter` says whose chunks it has.
 pub(super) fn entry(row: EntryRow, dead_letter: Option<Creation>) -> Result<Entry, ReadError> {
-    let event = row.event.ok_or_else(|| damaged("an entry without an event"))?;
     let packed = match (row.chunks, row.zstd) {
         (0, false) => Packed::Plain(row.payload),
         (0, true) => Packed::Zstd(row.payload),
         (count, zstd) => Packed::Chunked { count, zstd, dead_letter },
     };
-    let name = |error: NameError| damaged(error.to_string());
-    Ok(Entry {
-        payload_size: event.payload_size,
-        packed,
-        event: Event {
-            id: EventId::parse(&event.id).ok_or_else(|| damaged("an event's id"))?,
-            sequence: sequence(event.sequence)?,
-            received_at: from_proto_time(event.received_at)?,
-            content: NewEvent {
-                source: SourceName::parse(&event.source).map_err(name)?,
-                event_type: EventType::parse(&event.event_type).map_err(name)?,
-                timestamp: from_proto_time(event.timestamp)?,
-                actor: event.actor.into(),
-                resource_type: event.resource_type.into(),
-                resource_id: event.resource_id.into(),
-                payload: Bytes::new(),
-                metadata: event.metadata.into_iter().collect(),
-                delivery_key: event.delivery_key.into(),
-                replay_window: None,
-            },
-        },
-    })
-}
-
-fn from_proto_time(time: Option<prost_types::Timestamp>) -> Result<Timestamp, ReadError> {
-    let time = time.ok_or_else(|| damaged("an event without a time"))?;
-    let micros = time.seconds.checked_mul(1_000_000);
-    let micros = micros.and_then(|micros| micros.checked_add(i64::from(time.nanos / 1_000)));
-    micros.and_then(Timestamp::from_micros).ok_or_else(|| damaged("an event's time"))
+    let (event, payload_size) = event::read_event(&row.event)?;
+    Ok(Entry { event, payload_size, packed })
 }
 
 /// Reads a sequence, which is never 0.

@@ -178,7 +178,7 @@ impl Reader<'_> {
         let range = keys::key(Kind::Pack, &[0])..=keys::key(Kind::Pack, &[sequence]);
         let Some(row) = self.db.range(range).next_back() else { return Ok(None) };
         let (key, value) = row.map_err(db_error)?;
-        let pack = Pack::read(&key, &value)?;
+        let pack = Pack::read(&key, value)?;
         Ok((sequence <= pack.last()).then_some(pack))
     }
 

@@ -96,20 +96,25 @@ struct PackRow {
 }
 
 impl Pack {
-    pub(super) fn read(key: &[u8], value: &[u8]) -> Result<Self, ReadError> {
-        Self::of_content(key, keys::unseal(key, value)?)
+    /// Reads a pack's row. Its events stay where sled has them.
+    pub(super) fn read(
+        key: &[u8],
+        value: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Self, ReadError> {
+        keys::unseal(key, value.as_ref())?;
+        Self::of_content(key, Bytes::from_owner(value).slice(keys::CHECKSUM_BYTES..))
     }
 
     /// Reads a pack whose checksum was looked at.
-    pub(super) fn of_content(key: &[u8], content: &[u8]) -> Result<Self, ReadError> {
-        let (mut header, entries) =
+    pub(super) fn of_content(key: &[u8], content: Bytes) -> Result<Self, ReadError> {
+        let (mut header, _) =
             content.split_at_checked(HEADER_BYTES).ok_or_else(|| damaged("a pack is too short"))?;
         let pack = Self {
             first: keys::number(key, 0)?,
             first_received: codec::timestamp(keys::take_i64(&mut header)?)?,
             last_received: codec::timestamp(keys::take_i64(&mut header)?)?,
             count: keys::take_u32(&mut header)?,
-            entries: Bytes::copy_from_slice(entries),
+            entries: content.slice(HEADER_BYTES..),
         };
         if pack.count == 0 || pack.first == 0 {
             return Err(damaged("a pack without events"));

@@ -40,7 +40,7 @@ impl Bounds {
         let (mut head, mut last_received) = (first.saturating_sub(1), Timestamp::EPOCH);
         for row in db.range(keys::under(Kind::Pack, &[])).rev() {
             let (key, value) = row.map_err(db_error)?;
-            if let Ok(pack) = Pack::read(&key, &value) {
+            if let Ok(pack) = Pack::read(&key, value) {
                 head = head.max(pack.last());
                 last_received = pack.last_received;
                 break;
@@ -82,7 +82,7 @@ pub(super) fn check(
     let mut expected = Some(bounds.first);
     for row in db.range(keys::under(Kind::Pack, &[])) {
         let (key, value) = row.map_err(db_error)?;
-        let Ok(pack) = Pack::read(&key, &value) else {
+        let Ok(pack) = Pack::read(&key, value) else {
             expected = None;
             continue;
         };

@@ -68,7 +68,7 @@ const fn of_ledger(
 /// All kinds, in the order of their numbers.
 pub(in super::super) const TABLE: &[RowKind] = &[
     of_log(Kind::Meta, "meta", ITEM, Lasting::Changing, |_, _| Ok(())),
-    of_log(Kind::Pack, "pack", ONE, LOG, |key, content| Pack::of_content(key, &content).map(drop)),
+    of_log(Kind::Pack, "pack", ONE, LOG, |key, content| Pack::of_content(key, content).map(drop)),
     of_log(Kind::Chunk, "chunk", CHUNK, LOG, |_, _| Ok(())),
     of_log(Kind::Fingerprints, "fingerprints", BY_DAY, LOG_BY_DAY, pairs),
     of_log(Kind::Bodies, "bodies", BY_DAY, LOG_BY_DAY, pairs),

@@ -82,7 +82,7 @@ impl Opened {
             None => 0,
             Some(row) => {
                 let (key, value) = row.map_err(db_error)?;
-                let last = Pack::read(&key, &value).map(|pack| pack.last());
+                let last = Pack::read(&key, value).map(|pack| pack.last());
                 // One that can't be read may reach beyond too: it goes with the next.
                 if last.is_ok_and(|last| last < before) { before } else { keys::number(&key, 0)? }
             }

@@ -156,7 +156,7 @@ impl Opened {
         let mut next = first;
         if let Some(row) = db.range(keys::under(Kind::Pack, &[])).next_back() {
             let (key, value) = row.map_err(db_error)?;
-            let pack = Pack::read(&key, &value)?;
+            let pack = Pack::read(&key, value)?;
             next = next.max(pack.last() + 1);
             last_received = last_received.max(pack.last_received);
         }
