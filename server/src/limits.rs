@@ -231,9 +231,14 @@ pub const STRUCT_BYTES_MAX: usize = 3 * MIB;
 /// Payloads above this are made into values on a thread of their own: 1 MiB takes about 10 ms, and a worker of the
 /// runtime that is busy for longer delays every other stream.
 pub const STRUCT_INLINE_BYTES_MAX: usize = 512 * KIB;
-/// What a stream asks for at once where it writes several deliveries before it sends them: room for four of ordinary size,
-/// which is more than it gathers (32 KiB). It is kept as long as the stream.
-pub const STREAM_BUFFER_BYTES: usize = 44 * KIB;
+/// How many bytes of deliveries a stream gathers, as far as they are there, before it hands them on to be sent.
+pub const STREAM_CHUNK_BYTES: usize = 40 * KIB;
+/// What a stream asks for at once where it gathers several deliveries: room for them and one of ordinary size more. It is kept
+/// as long as the stream.
+pub const STREAM_BUFFER_BYTES: usize = 52 * KIB;
+/// How many bytes an answer hands on before the task that sends them gets its turn: else the two, and with them the client,
+/// would work one after the other, up to 400 KiB at a time (what the HTTP library takes in).
+pub const STREAM_TURN_BYTES: usize = 64 * KIB;
 /// What a consumer holds takes at most this of `ready`, which also has to fit a message: beyond it, leases come without
 /// the attempts before them and without metadata, which GetEvent brings.
 pub const HELD_BYTES_MAX: usize = 3 * MIB;

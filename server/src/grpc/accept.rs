@@ -20,6 +20,7 @@ use tokio::{
 use tonic::transport::server::Connected;
 
 use super::{
+    cork::Cork,
     meter::Meter,
     pending::{Peer, Total},
     preface::Preface,
@@ -60,8 +61,8 @@ where
             };
             let preface = Preface::read(&mut transport).await?;
             let peer = Peer::new(transport::tcp(&transport).connect_info(), total);
-            let meter = Meter::new();
-            Some(Ok(Connection { transport, preface, meter, peer, _permit: permit }))
+            let (meter, cork) = (Meter::new(), Cork::default());
+            Some(Ok(Connection { transport, preface, meter, cork, peer, _permit: permit }))
         }
     });
     // As many as there may be connections: it never waits for those that are slow.
@@ -74,6 +75,7 @@ pub(super) struct Connection {
     transport: Transport,
     preface: Preface,
     meter: Meter,
+    cork: Cork,
     peer: Peer,
     _permit: OwnedSemaphorePermit,
 }
@@ -92,7 +94,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { transport, preface, meter, .. } = self.get_mut();
+        let Self { transport, preface, meter, cork, .. } = self.get_mut();
+        if let Transport::Left(stream) = transport {
+            cork.push(stream)?;
+        }
         std::task::ready!(meter.poll_ready(cx));
         let before = buf.filled().len();
         let read = preface.poll_read(transport, cx, buf);
@@ -111,6 +116,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.cork.flush(cx);
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 
@@ -119,11 +125,15 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+        let Self { transport, cork, .. } = self.get_mut();
+        match transport {
+            Transport::Left(stream) => cork.poll_write(stream, cx, bufs),
+            secured => Pin::new(secured).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -171,12 +181,65 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Wake, Waker},
+        time::Duration,
+    };
 
     use futures_util::{StreamExt as _, stream};
-    use tokio::time::timeout;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        time::timeout,
+    };
 
     use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_frame_that_nothing_follows_is_sent_when_the_task_is_polled_next() {
+        let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, (accepted, _)) = (client.unwrap(), accepted.unwrap());
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let incoming = stream::iter([Ok::<_, io::Error>(accepted)]);
+        let room = Arc::new(Semaphore::new(1));
+        let opened = connections(incoming, room, None).collect::<Vec<_>>().await.pop();
+        let mut connection = opened.unwrap().unwrap();
+        let woken = Arc::new(Woken::default());
+        let was_woken = || woken.0.swap(0, Ordering::SeqCst) != 0;
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        for (size, waits) in [(100, false), (16 * 1024 + 9, true), (100, false), (16 * 1024, true)]
+        {
+            let bytes = vec![7; size];
+            let (head, rest) = bytes.split_at(9);
+            let mut connection = Pin::new(&mut connection);
+            let bufs = [IoSlice::new(head), IoSlice::new(rest)];
+            let written = connection.as_mut().poll_write_vectored(&mut cx, &bufs);
+            assert!(matches!(written, Poll::Ready(Ok(all)) if all == size), "{written:?}");
+            was_woken();
+            assert!(matches!(connection.as_mut().poll_flush(&mut cx), Poll::Ready(Ok(()))));
+            assert_eq!((was_woken(), connection.cork.waits()), (waits, waits), "{size}");
+        }
+        let mut buffer = [0; 24];
+        let polled = Pin::new(&mut connection).poll_read(&mut cx, &mut ReadBuf::new(&mut buffer));
+        assert!(matches!(polled, Poll::Ready(Ok(()))), "the preface: {polled:?}");
+        assert!(!connection.cork.waits());
+        let mut all = vec![0; 2 * 100 + 2 * 16 * 1024 + 9];
+        client.read_exact(&mut all).await.unwrap();
+        assert!(all.iter().all(|byte| *byte == 7));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_accept_that_fails_is_tried_again_after_a_pause() {

@@ -20,6 +20,7 @@ mod fields;
 mod policy;
 
 mod convert;
+mod cork;
 
 mod page;
 
@@ -30,6 +31,7 @@ mod subscriber;
 mod codec;
 
 mod streams;
+mod turns;
 
 mod subscriptions;
 

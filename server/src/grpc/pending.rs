@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
-use super::auth;
+use super::{auth, turns::Turns};
 use crate::limits::{
     LOADING_PER_CONNECTION_MAX, PENDING_BYTES_MAX, PENDING_BYTES_PER_CONNECTION_LEAST,
     PENDING_BYTES_PER_CONNECTION_MAX,
@@ -216,7 +216,7 @@ where
     S::Error: 'static,
     B: Send + 'static,
 {
-    type Response = Response<Answer>;
+    type Response = Response<Turns<Answer>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -237,7 +237,8 @@ where
             let loading = if size == Size::Large { Some(peer.load().await) } else { None };
             let response = inner.call(request).await?;
             let pending = peer.pending;
-            Ok(response.map(|body| Answer { body, size, pending, ticket: None, loading }))
+            let answer = |body| Answer { body, size, pending, ticket: None, loading };
+            Ok(response.map(|body| Turns::new(answer(body))))
         })
     }
 }
