@@ -220,8 +220,10 @@ mod tests {
         let was_woken = || woken.0.swap(0, Ordering::SeqCst) != 0;
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
-        for (size, waits) in [(100, false), (16 * 1024 + 9, true), (100, false), (16 * 1024, true)]
+        for (size, waits) in
+            [(100, false), (16 * 1024 + 9, true), (100, false), (16 * 1024 + 9, true)]
         {
+            let waits = waits && cfg!(target_os = "linux");
             let bytes = vec![7; size];
             let (head, rest) = bytes.split_at(9);
             let mut connection = Pin::new(&mut connection);
@@ -236,7 +238,7 @@ mod tests {
         let polled = Pin::new(&mut connection).poll_read(&mut cx, &mut ReadBuf::new(&mut buffer));
         assert!(matches!(polled, Poll::Ready(Ok(()))), "the preface: {polled:?}");
         assert!(!connection.cork.waits());
-        let mut all = vec![0; 2 * 100 + 2 * 16 * 1024 + 9];
+        let mut all = vec![0; 2 * (100 + 16 * 1024 + 9)];
         client.read_exact(&mut all).await.unwrap();
         assert!(all.iter().all(|byte| *byte == 7));
     }

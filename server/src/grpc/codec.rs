@@ -55,8 +55,6 @@ mod field {
 pub(super) struct StreamEncoder {
     /// Where an event is written to learn how long it is. Kept, unless it was a long one.
     event: Vec<u8>,
-    /// Whether the last delivery went out together with one before it.
-    gathers: bool,
 }
 
 impl StreamEncoder {
@@ -72,7 +70,7 @@ impl StreamEncoder {
         };
         let event_len = self.event.len() + field.map_or(0, |(_, len)| delimited_len(len));
         let delivery_len = delivery.encoded_len() + delimited_len(event_len);
-        self.reserve(buf, delimited_len(delivery_len));
+        reserve(buf, delimited_len(delivery_len));
         delimit(buf, field::DELIVERY, delivery_len);
         encode(delivery, buf);
         delimit(buf, field::EVENT, event_len);
@@ -88,30 +86,19 @@ impl StreamEncoder {
         self.event.clear();
         self.event.shrink_to(EVENT_BYTES_KEPT);
     }
-
-    /// Makes room for a message. A stream keeps the largest buffer that it had, so one that goes out alone gets what it
-    /// needs; where several go out together there is room for them from the first on: what is in the buffer is copied each
-    /// time that it grows.
-    fn reserve(&mut self, buf: &mut EncodeBuf<'_>, len: usize) {
-        let is_first = usize::MAX - buf.remaining_mut() <= HEADER_BYTES;
-        let gathered = std::mem::replace(&mut self.gathers, !is_first);
-        let wanted = match is_first && !gathered {
-            true => len,
-            false => len.max(STREAM_BUFFER_BYTES),
-        };
-        let room = buf.chunk_mut().len();
-        if room < len || (is_first && room < wanted) {
-            buf.reserve(wanted);
-        }
-    }
 }
 
 /// How much of the room for an event a stream keeps: that of an ordinary one.
 const EVENT_BYTES_KEPT: usize = 4 * 1024;
 /// The room that a stream begins with.
 const FIRST_BUFFER_BYTES: usize = 8 * 1024;
-/// What gRPC writes before each message.
-const HEADER_BYTES: usize = 5;
+
+/// Makes room for a message, and for those that are gathered with it: what is in the buffer is copied each time that it grows.
+fn reserve(buf: &mut EncodeBuf<'_>, len: usize) {
+    if buf.chunk_mut().len() < len {
+        buf.reserve(len.max(STREAM_BUFFER_BYTES));
+    }
+}
 
 /// Returns how many bytes a field takes that has its length before it.
 fn delimited_len(len: usize) -> usize {

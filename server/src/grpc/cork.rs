@@ -9,9 +9,9 @@ use std::{
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::{io::Interest, net::TcpStream};
 
-/// What a full frame of data has at least: where the client has not asked for larger ones, a message is cut into these
-/// (RFC 9113, section 6.5.2: SETTINGS_MAX_FRAME_SIZE).
-const FULL_FRAME_BYTES: usize = 16 * 1024;
+/// A full frame of data with its header: where the client has not asked for larger ones, a message is cut into these (RFC 9113,
+/// sections 4.1 and 6.5.2). Of larger frames it can't be told whether more follows.
+const FULL_FRAME_BYTES: usize = 9 + 16 * 1024;
 
 /// What is sent without a word about what follows.
 #[cfg(target_os = "linux")]
@@ -38,7 +38,8 @@ impl Cork {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let is_full = FULL_FRAME_BYTES <= bufs.iter().map(|buf| buf.len()).sum();
+        let size: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let is_full = size == FULL_FRAME_BYTES;
         let flags = if is_full { MORE } else { ALONE };
         loop {
             ready!(stream.poll_write_ready(cx))?;
@@ -47,14 +48,15 @@ impl Cork {
             match stream.try_io(Interest::WRITABLE, send) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 sent => {
-                    self.waits = is_full;
+                    self.waits = is_full && cfg!(target_os = "linux");
                     return Poll::Ready(sent);
                 }
             }
         }
     }
 
-    /// Sees to it that what waits goes out soon, whatever follows: the task is polled again, and reads then.
+    /// Sees to it that what waits goes out soon, whatever follows: the task is polled again, and reads then. It is asked for after
+    /// each frame, so that poll is often one for nothing.
     pub(super) fn flush(&self, cx: &Context<'_>) {
         if self.waits {
             cx.waker().wake_by_ref();

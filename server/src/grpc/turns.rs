@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::{Buf as _, Bytes};
@@ -39,11 +39,16 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Turns<B> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            *given += frame.data_ref().map_or(0, |data| data.remaining());
+        let frame = Pin::new(body).poll_frame(cx);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                *given += frame.data_ref().map_or(0, |data| data.remaining());
+            }
+            Poll::Ready(Some(Err(_)) | None) => {}
+            // Its turn ends for want of more.
+            Poll::Pending => *given = 0,
         }
-        Poll::Ready(frame)
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

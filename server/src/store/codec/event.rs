@@ -37,6 +37,7 @@ pub(super) fn read_event(message: &[u8]) -> Result<(Event, u64), ReadError> {
             (11, Value::Bytes(bytes)) => received_at = Some(time(bytes)?),
             (12, Value::Bytes(bytes)) => delivery_key = text(bytes)?,
             (13, Value::Number(number)) => payload_size = number,
+            (1..=8 | 10..=13, _) => return Err(damaged("a field of another kind in an event")),
             _ => {}
         }
     }

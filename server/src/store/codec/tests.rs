@@ -52,9 +52,10 @@ fn what_is_no_event_is_damage() {
         &[0x32, 0x05, b'a'],     // an actor that ends too early
         &[0x32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // one as long as there is no memory
         &[0x2a, 0x0b, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x10], // a time beyond all
-        &[0xfb, 0x01],                                                                   // a group
-        &[0x00],       // a field without a number
-        &[0x10, 0x00], // a sequence of 0
+        &[0x68 | 2, 0x00], // a size that is a text
+        &[0xfb, 0x01],     // a group
+        &[0x00],           // a field without a number
+        &[0x10, 0x00],     // a sequence of 0
     ] {
         let (_, bytes) = with_field(field);
         let read = event::read_event(&bytes);

@@ -133,7 +133,10 @@ impl Pack {
             .map_err(|error| damaged(format!("the pack of event `{}`: {error}", self.first)))?;
         let mut entries = Vec::with_capacity(row.entries.len());
         for (row, sequence) in row.entries.into_iter().zip(self.first..) {
-            let entry = codec::entry(row, None)?;
+            let entry = codec::entry(row, None).map_err(|error| match error {
+                ReadError::Damaged(what) => damaged(format!("event `{sequence}`: {what}")),
+                error @ ReadError::Unavailable(_) => error,
+            })?;
             if entry.event.sequence.get() != sequence {
                 return Err(damaged(format!("another event stands in the place of `{sequence}`")));
             }
