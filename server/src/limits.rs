@@ -233,8 +233,8 @@ pub const STRUCT_BYTES_MAX: usize = 3 * MIB;
 pub const STRUCT_INLINE_BYTES_MAX: usize = 512 * KIB;
 /// How many bytes of deliveries a stream gathers, as far as they are there, before it hands them on to be sent.
 pub const STREAM_CHUNK_BYTES: usize = 40 * KIB;
-/// What a stream asks for at once where a delivery does not fit the 8 KiB that it begins with, or what is left: room for what it
-/// gathers and one of ordinary size more. It is kept as long as the stream.
+/// How much more room a stream asks for at once where a delivery does not fit what it has: what it gathers, and one of ordinary
+/// size. It keeps the last room that it got.
 pub const STREAM_BUFFER_BYTES: usize = 52 * KIB;
 /// How many bytes an answer hands on before the task that sends them gets its turn: else the two, and with them the client,
 /// would work one after the other, up to 400 KiB at a time (what the HTTP library takes in).
@@ -432,6 +432,7 @@ const _: () = {
     let pauses = LINGER_TIME_MAX.as_millis() / LINGER_PAUSE.as_millis();
     assert!(BODY_BYTES_MOST as u128 <= LINGER_STEP_BYTES as u128 * pauses);
     assert!(BODY_PROGRESS_TIME_MAX.as_secs() <= BODY_TIME_MAX.as_secs());
+    assert!(STREAM_CHUNK_BYTES < STREAM_BUFFER_BYTES);
     // What one read brings must fit what is kept.
     assert!(FETCH_READ_BYTES <= AHEAD_BYTES_MAX);
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);

@@ -181,11 +181,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        task::{Wake, Waker},
-        time::Duration,
-    };
+    use std::{task::Waker, time::Duration};
 
     use futures_util::{StreamExt as _, stream};
     use tokio::{
@@ -193,17 +189,7 @@ mod tests {
         time::timeout,
     };
 
-    use super::*;
-
-    /// Counts how often it is woken.
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use super::{super::woken::Woken, *};
 
     #[tokio::test]
     async fn a_full_frame_that_nothing_follows_is_sent_when_the_task_is_polled_next() {
@@ -217,7 +203,6 @@ mod tests {
         let opened = connections(incoming, room, None).collect::<Vec<_>>().await.pop();
         let mut connection = opened.unwrap().unwrap();
         let woken = Arc::new(Woken::default());
-        let was_woken = || woken.0.swap(0, Ordering::SeqCst) != 0;
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
         for (size, waits) in
@@ -230,9 +215,9 @@ mod tests {
             let bufs = [IoSlice::new(head), IoSlice::new(rest)];
             let written = connection.as_mut().poll_write_vectored(&mut cx, &bufs);
             assert!(matches!(written, Poll::Ready(Ok(all)) if all == size), "{written:?}");
-            was_woken();
+            woken.was_woken();
             assert!(matches!(connection.as_mut().poll_flush(&mut cx), Poll::Ready(Ok(()))));
-            assert_eq!((was_woken(), connection.cork.waits()), (waits, waits), "{size}");
+            assert_eq!((woken.was_woken(), connection.cork.waits()), (waits, waits), "{size}");
         }
         let mut buffer = [0; 24];
         let polled = Pin::new(&mut connection).poll_read(&mut cx, &mut ReadBuf::new(&mut buffer));

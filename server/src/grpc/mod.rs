@@ -32,6 +32,8 @@ mod codec;
 
 mod streams;
 mod turns;
+#[cfg(test)]
+mod woken;
 
 mod subscriptions;
 

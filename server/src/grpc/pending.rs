@@ -291,27 +291,12 @@ impl Drop for Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        task::Wake,
-    };
-
     use futures_util::stream;
     use http_body_util::StreamBody;
 
-    use super::*;
+    use super::{super::woken::Woken, *};
 
     const MIB: usize = 1 << 20;
-
-    /// Counts how often it is woken.
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
 
     /// An answer that has a MiB whenever it is asked, or never has anything.
     struct Call {
@@ -346,7 +331,7 @@ mod tests {
         }
 
         fn was_woken(&self) -> bool {
-            self.woken.0.swap(0, Ordering::SeqCst) != 0
+            self.woken.was_woken()
         }
     }
 

@@ -75,7 +75,8 @@ impl AsRef<[u8]> for Unpacked {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
+        let mut buffer = std::mem::take(&mut self.0);
+        buffer.clear();
         if SCRATCH_BYTES_MAX < buffer.capacity() {
             return;
         }
@@ -93,13 +94,7 @@ impl Drop for Unpacked {
 /// Returns an empty buffer with room for so much.
 fn buffer(capacity: usize) -> Vec<u8> {
     let kept = BUFFERS.with_borrow_mut(Vec::pop).filter(|kept| capacity <= kept.capacity());
-    kept.map_or_else(
-        || Vec::with_capacity(capacity),
-        |mut kept| {
-            kept.clear();
-            kept
-        },
-    )
+    kept.unwrap_or_else(|| Vec::with_capacity(capacity))
 }
 
 /// Returns the payload as it is to be stored, compressed with a dictionary if there is one.

@@ -7,7 +7,7 @@ use hookline_core::{
     metadata::Metadata,
     time::Timestamp,
 };
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::{super::ReadError, damaged, sequence};
 
@@ -118,22 +118,22 @@ impl<'b> Fields<'b> {
                 }
                 WireType::LengthDelimited => {
                     let len = decode_varint(&mut self.0).map_err(malformed)?;
-                    return Ok(Some((number, Value::Bytes(self.take(len)?))));
+                    let parts =
+                        usize::try_from(len).ok().and_then(|len| self.0.split_at_checked(len));
+                    let (bytes, rest) =
+                        parts.ok_or_else(|| damaged("an event ends within a field"))?;
+                    self.0 = rest;
+                    return Ok(Some((number, Value::Bytes(bytes))));
                 }
-                WireType::SixtyFourBit => drop(self.take(8)?),
-                WireType::ThirtyTwoBit => drop(self.take(4)?),
-                WireType::StartGroup | WireType::EndGroup => {
-                    return Err(damaged("a group in an event"));
+                kind @ (WireType::SixtyFourBit
+                | WireType::ThirtyTwoBit
+                | WireType::StartGroup
+                | WireType::EndGroup) => {
+                    let context = DecodeContext::default();
+                    skip_field(kind, number, &mut self.0, context).map_err(malformed)?;
                 }
             }
         }
         Ok(None)
-    }
-
-    fn take(&mut self, len: u64) -> Result<&'b [u8], ReadError> {
-        let parts = usize::try_from(len).ok().and_then(|len| self.0.split_at_checked(len));
-        let (taken, rest) = parts.ok_or_else(|| damaged("an event ends within a field"))?;
-        self.0 = rest;
-        Ok(taken)
     }
 }

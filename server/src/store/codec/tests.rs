@@ -38,6 +38,7 @@ fn fields_of_later_versions_are_passed_over() {
         &[0xfa, 0x01, 0x02, b'h', b'i'],       // 31: a text
         &[0xf9, 0x01, 1, 2, 3, 4, 5, 6, 7, 8], // 31: eight bytes
         &[0xfd, 0x01, 1, 2, 3, 4],             // 31: four bytes
+        &[0xfb, 0x01, 0x08, 7, 0xfc, 0x01],    // 31: a group
     ] {
         let (entry, bytes) = with_field(field);
         let read = event::read_event(&bytes).unwrap();
@@ -53,7 +54,7 @@ fn what_is_no_event_is_damage() {
         &[0x32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // one as long as there is no memory
         &[0x2a, 0x0b, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x10], // a time beyond all
         &[0x68 | 2, 0x00], // a size that is a text
-        &[0xfb, 0x01],     // a group
+        &[0xfb, 0x01],     // a group without an end
         &[0x00],           // a field without a number
         &[0x10, 0x00],     // a sequence of 0
     ] {
