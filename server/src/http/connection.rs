@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{answer, stall::Guarded};
+use super::{answer, repoll::Repoll, stall::Guarded};
 use crate::limits;
 
 /// Who is at the other end.
@@ -49,9 +49,10 @@ where
         .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
         .serve_connection(TokioIo::new(Guarded::new(io)), service);
 
+    let repoll = Repoll::new();
     let ended = tokio::select! {
         biased;
-        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+        ended = poll_fn(|cx| repoll.poll(cx, |cx| connection.poll_without_shutdown(cx))) => ended,
         () = closing.cancelled() => {
             Pin::new(&mut connection).graceful_shutdown();
             let ending = poll_fn(|cx| connection.poll_without_shutdown(cx));

@@ -14,6 +14,7 @@ mod health;
 mod ingest;
 mod metrics;
 mod rates;
+mod repoll;
 mod stall;
 mod traced;
 
