@@ -164,6 +164,7 @@ async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCo
         Ok(store) => store,
         Err(error) => return fail(&error),
     };
+    let spare_threads = store.spare_threads();
     let foundation = Foundation {
         log: Arc::clone(&store) as _,
         ledger: Arc::clone(&store) as _,
@@ -193,6 +194,7 @@ async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCo
     for unfinished in &unfinished {
         tracing::warn!("{unfinished}");
     }
+    drop(spare_threads);
     store.close().await;
     match failed {
         None => {

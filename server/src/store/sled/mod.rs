@@ -10,6 +10,8 @@ mod open;
 
 mod runway;
 
+mod spare;
+
 mod gathering;
 
 mod disk;
@@ -62,14 +64,15 @@ use hookline_core::{
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 
-pub use self::open::OpenError;
 use self::{
     disk::Free,
     log::Reader,
     queue::Queue,
+    spare::Writing,
     tail::Tail,
     writer::{Command, Writer},
 };
+pub use self::{open::OpenError, spare::SpareThreads};
 use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, Condition, CreateError, DeadRow,
     DiskUse, Entry, EventLog, Export, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange,
@@ -154,6 +157,8 @@ struct Shared {
     appended_bytes: AtomicU64,
     full: AtomicBool,
     latencies: Latencies,
+    /// Since when the database writes.
+    writing: Arc<Writing>,
     path: PathBuf,
     /// What the store took of its disk when it was last looked.
     disk: tokio::sync::Mutex<Option<(Stopwatch, DiskUse)>>,
@@ -212,6 +217,14 @@ impl SledStore {
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
         Ok(Arc::new(Self { shared, queue, thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// Keeps those threads of sled asleep that only stand in the way of the others, as long as what is returned is kept. They are
+    /// the process's: this is for a program that has one store open, once at a time. `None` if the store is closed.
+    #[must_use]
+    pub fn spare_threads(&self) -> Option<SpareThreads> {
+        let db = self.shared.db().ok()?;
+        Some(SpareThreads::keep(&db, Arc::clone(&self.shared.writing)))
     }
 
     /// Writes what waits and closes the store; what comes later is refused. Returns when it is closed.

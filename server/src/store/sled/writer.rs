@@ -36,12 +36,15 @@ use super::{
     open::{self, OpenError, panic_text},
     pack::Filling,
     queue::{Patience, Queue, Ticket, Woken},
+    spare::Writing,
     state::{Chore, Opened, Recovered},
     tail::Tail,
 };
 
 /// How much one commit writes, about: more would keep those who wait longer than a sync does.
 pub(super) const COMMIT_BYTES: usize = 4 * 1024 * 1024;
+/// With how many rows it is time to ask for those of small commits.
+const UNASKED_MAX: usize = 16;
 /// How often the free space of the disk is looked at, and how long after a failure the store is opened again.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How much room there must be before the store is opened again after a failed write.
@@ -192,8 +195,9 @@ impl Writer {
         queue: Arc<Queue<Command>>,
     ) -> Result<(Self, Arc<Shared>), OpenError> {
         let (db, disk) = open::open(path, &options)?;
+        let writing = Arc::<Writing>::default();
         let Recovered { opened, head, first, seal_key, last_written_at } =
-            Opened::recover(db.clone(), disk, path)?;
+            Opened::recover(db.clone(), disk, Arc::clone(&writing), path)?;
         let dictionaries = Dictionaries::new(options.dictionaries);
         dictionaries.replace(opened.dictionaries());
         let shared = Arc::new(Shared {
@@ -206,6 +210,7 @@ impl Writer {
             appended_bytes: AtomicU64::new(opened.appended_bytes()),
             full: AtomicBool::new(false),
             latencies: Latencies::default(),
+            writing,
             path: path.to_path_buf(),
             disk: tokio::sync::Mutex::default(),
             failed: AtomicBool::new(false),
@@ -314,14 +319,23 @@ impl Writer {
         }
         self.gathering.committed(group.rooms.len(), group.changes);
         drop(group.rooms);
-        // Large commits share what a longer file costs. And what is left of a full disk is for acks.
-        if self.gathering.was_small()
-            && !self.shared.full.load(Ordering::Acquire)
-            && let Some(opened) = &self.opened
-            && let Err(failure) = opened.extend_runway()
-        {
+        if let Err(failure) = self.tidy_up() {
             self.fail(&failure);
         }
+    }
+
+    /// Does what nobody waits for.
+    fn tidy_up(&mut self) -> Result<(), Failure> {
+        let Some(opened) = &mut self.opened else { return Ok(()) };
+        let was_small = self.gathering.was_small();
+        if !was_small || UNASKED_MAX <= opened.unasked() {
+            caught(|| opened.ask())?;
+        }
+        // Large commits share what a longer file costs. And what is left of a full disk is for acks.
+        if was_small && !self.shared.full.load(Ordering::Acquire) {
+            opened.extend_runway()?;
+        }
+        Ok(())
     }
 
     /// Writes nothing more until the store is opened again.
@@ -340,8 +354,7 @@ impl Writer {
             }
             return Err(Failure("an earlier write failed".into()));
         };
-        // sled has been seen to panic on damage; a panic here is a failed commit like any other.
-        let work = AssertUnwindSafe(|| {
+        caught(|| {
             while group.draft.bytes() < COMMIT_BYTES {
                 let Some(Ticket { command, room, .. }) = self.queue.take() else { break };
                 group.rooms.push(room);
@@ -352,8 +365,7 @@ impl Writer {
             }
             opened.do_chores(&mut group.draft)?;
             opened.commit(group)
-        });
-        catch_unwind(work).unwrap_or_else(|panic| Err(Failure(panic_text(panic.as_ref()).into())))
+        })
     }
 
     /// Shows the world what was committed: the head last.
@@ -392,7 +404,8 @@ impl Writer {
             tracing::warn!(%error, "what the kernel keeps of the store in memory could not be forgotten");
         }
         let again = open::open(&self.path, &self.options).and_then(|(again, disk)| {
-            let recovered = Opened::recover(again.clone(), disk, &self.path)?;
+            let recovered =
+                Opened::recover(again.clone(), disk, Arc::clone(&self.shared.writing), &self.path)?;
             Ok((again, recovered))
         });
         let (again, recovered) = match again {
@@ -420,6 +433,12 @@ impl Writer {
         // What the failed commit wrote may be there after all.
         self.publish(&mut Group::default());
     }
+}
+
+/// sled has been seen to panic on damage: that is a failure like any other.
+fn caught(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Failure(panic_text(panic.as_ref()).into())))
 }
 
 /// Closes the queue when the thread ends, however it does, so that nobody waits for it in vain.

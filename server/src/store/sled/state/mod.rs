@@ -44,6 +44,7 @@ use super::{
     log::{Reader, bytes_before},
     open::{Disk, OpenError, panic_text},
     pack::Pack,
+    spare::Writing,
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
 };
 use crate::clock::Stopwatch;
@@ -56,6 +57,7 @@ const GETS_PER_ROW: usize = 4;
 #[derive(Debug)]
 pub(super) struct Opened {
     db: ::sled::Db,
+    writing: Arc<Writing>,
     disk: Disk,
     /// The number of this opening of the store, and of the next row of settlements in it.
     next_settled: Marker,
@@ -89,6 +91,8 @@ pub(super) struct Opened {
     /// The block of the index that the next events belong to.
     index: index::Filling,
     chores: VecDeque<Chore>,
+    /// The keys of rows that were written or removed, and not asked for since.
+    unasked: Vec<Vec<u8>>,
     dictionaries: Vec<Kept>,
     pub(super) dictionaries_changed: bool,
     /// The copy that is being made.
@@ -114,16 +118,21 @@ pub(super) struct Recovered {
 
 impl Opened {
     /// Reads what the writer needs to know, and makes the first rows in a new database.
-    pub(super) fn recover(db: ::sled::Db, disk: Disk, path: &Path) -> Result<Recovered, OpenError> {
+    pub(super) fn recover(
+        db: ::sled::Db,
+        disk: Disk,
+        writing: Arc<Writing>,
+        path: &Path,
+    ) -> Result<Recovered, OpenError> {
         let damaged = |why: String| OpenError::Damaged { path: path.to_path_buf(), why };
         let mut draft = Draft::default();
         let recovered = catch_unwind(AssertUnwindSafe(|| {
             let seal_key = make_or_check(&db, path)?;
-            let opened =
-                Self::read(db, disk, &mut draft).map_err(|error| damaged(error.to_string()))?;
+            let opened = Self::read(db, disk, writing, &mut draft)
+                .map_err(|error| damaged(error.to_string()))?;
             Ok((seal_key, opened))
         }));
-        let (seal_key, opened) = match recovered {
+        let (seal_key, mut opened) = match recovered {
             Ok(recovered) => recovered?,
             Err(panic) => return Err(damaged(panic_text(panic.as_ref()))),
         };
@@ -142,7 +151,12 @@ impl Opened {
     }
 
     /// What is read and has to be written again goes into the draft.
-    fn read(db: ::sled::Db, disk: Disk, draft: &mut Draft) -> Result<Self, ReadError> {
+    fn read(
+        db: ::sled::Db,
+        disk: Disk,
+        writing: Arc<Writing>,
+        draft: &mut Draft,
+    ) -> Result<Self, ReadError> {
         let number = |item| match draft::get(&db, &keys::meta(item))? {
             Some(content) => keys::take_u64(&mut &content[..]),
             None => Ok(0),
@@ -167,6 +181,7 @@ impl Opened {
         let appended_bytes = newest_weight(&db)?;
         let (opening, creations) = (number(Meta::Openings)? + 1, number(Meta::Creations)?);
         let mut opened = Self {
+            writing,
             next_settled: Marker { opening, number: 0 },
             next,
             first,
@@ -187,6 +202,7 @@ impl Opened {
             ripe: BTreeSet::new(),
             index: index::Filling::default(),
             chores: VecDeque::new(),
+            unasked: Vec::new(),
             dictionaries: Vec::new(),
             dictionaries_changed: false,
             captured: Captured::default(),
@@ -387,27 +403,37 @@ impl Opened {
     }
 
     /// Writes a draft and waits until it is on the disk; returns for how long, if there was anything to write.
-    fn write(&self, draft: Draft) -> Result<Option<Duration>, Failure> {
+    fn write(&mut self, draft: Draft) -> Result<Option<Duration>, Failure> {
         let keys = draft.keys();
         if keys.is_empty() {
             return Ok(None);
         }
         let failed = |error: ::sled::Error| Failure(error.to_string().into());
         let write = || draft.apply_to(&self.db);
-        self.captured.writing(&self.db, &keys, write).map_err(failed)?;
+        let write = || self.captured.writing(&self.db, &keys, write);
+        self.writing.during(write).map_err(failed)?;
         let syncing = Stopwatch::start();
-        self.db.flush().map_err(failed)?;
+        self.writing.during(|| self.db.flush()).map_err(failed)?;
         self.disk.sync().map_err(|error| Failure(error.to_string().into()))?;
         let synced = syncing.elapsed();
-        // sled collects its garbage, and looks at what its cache holds, by how often it is asked for something: a batch
-        // asks once, so that memory would grow far above the cache. Asking for what was written, page by page, keeps
-        // it flat.
-        for key in &keys {
+        self.unasked.extend(keys);
+        Ok(Some(synced))
+    }
+
+    /// Returns how many rows were written or removed that [`Opened::ask`] has not asked for.
+    pub(super) fn unasked(&self) -> usize {
+        self.unasked.len()
+    }
+
+    /// Asks for what was written. sled collects its garbage, and looks at what its cache holds, by how often it is asked for
+    /// something: a batch asks once, so that memory would grow far above the cache. Asking page by page keeps it flat.
+    pub(super) fn ask(&mut self) -> Result<(), Failure> {
+        for key in self.unasked.drain(..) {
             for _ in 0..GETS_PER_ROW {
-                self.db.get(key).map_err(failed)?;
+                self.db.get(&key).map_err(|error| Failure(error.to_string().into()))?;
             }
         }
-        Ok(Some(synced))
+        Ok(())
     }
 
     /// Writes what the group has so far.
