@@ -174,6 +174,7 @@ async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCo
     let app = match App::start(&config, foundation).await {
         Ok(app) => app,
         Err(error) => {
+            drop(spare_threads);
             store.close().await;
             return fail(&error);
         }

@@ -157,7 +157,7 @@ struct Shared {
     appended_bytes: AtomicU64,
     full: AtomicBool,
     latencies: Latencies,
-    /// Since when the database writes.
+    /// Since when the writer works with the database.
     writing: Arc<Writing>,
     path: PathBuf,
     /// What the store took of its disk when it was last looked.

@@ -21,8 +21,8 @@ use crate::clock::Stopwatch;
 const SPARE: usize = 5;
 /// How often it is tried to keep one: a thread that is done before it is waited for goes on.
 const ATTEMPTS: usize = 100;
-/// How long a thread is waited for, and how long sled may take for a write until it gets back all threads: it waits for some of
-/// its threads while it holds a lock that others of them wait for.
+/// How long a thread is waited for, and how long the writer may take for a turn until sled gets back all threads: it waits for some
+/// of its threads while it holds a lock that others of them wait for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Threads of sled that sleep until this is dropped. They are the process's, not a store's: there is to be one of these at a time.
@@ -90,17 +90,17 @@ fn has_free_thread(db: &::sled::Db) -> bool {
     }
 }
 
-/// Since when sled writes.
+/// Since when the writer works with the database.
 #[derive(Debug, Default)]
 pub(super) struct Writing(Mutex<Option<Stopwatch>>);
 
 impl Writing {
-    /// Has something written.
-    pub(super) fn during<T>(&self, write: impl FnOnce() -> T) -> T {
+    /// Has something done that may wait for sled's threads: reads too, which split pages that have grown.
+    pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         *self.0.lock() = Some(Stopwatch::start());
-        let written = write();
+        let done = work();
         *self.0.lock() = None;
-        written
+        done
     }
 
     fn takes_longer_than(&self, patience: Duration) -> bool {
@@ -146,7 +146,9 @@ impl Wake for Gate {
         while !state.is_open {
             let is_over = self.changed.wait_for(&mut state, self.patience).timed_out();
             if is_over && !state.is_open && self.writing.takes_longer_than(self.patience) {
-                tracing::debug!("a write takes long: the database has all of its threads again");
+                tracing::info!(
+                    "a write takes long: the database has all of its threads from now on"
+                );
                 state.is_open = true;
                 self.changed.notify_all();
             }
@@ -185,11 +187,11 @@ mod tests {
         let db = ::sled::Config::new().temporary(true).open().unwrap();
         let spare = SpareThreads::keep(&db, Arc::default());
         assert_eq!(spare.count(), SPARE);
-        for row in 0..100_u32 {
+        for row in 0..10_u32 {
             db.insert(row.to_be_bytes(), vec![7; 10_000]).unwrap();
             db.flush().unwrap();
         }
-        assert_eq!(db.len(), 100);
+        assert_eq!(db.len(), 10);
         assert_eq!(spare.count(), SPARE);
         let gate = Arc::clone(&spare.0);
         drop(spare);

@@ -36,7 +36,6 @@ use super::{
     open::{self, OpenError, panic_text},
     pack::Filling,
     queue::{Patience, Queue, Ticket, Woken},
-    spare::Writing,
     state::{Chore, Opened, Recovered},
     tail::Tail,
 };
@@ -195,9 +194,8 @@ impl Writer {
         queue: Arc<Queue<Command>>,
     ) -> Result<(Self, Arc<Shared>), OpenError> {
         let (db, disk) = open::open(path, &options)?;
-        let writing = Arc::<Writing>::default();
         let Recovered { opened, head, first, seal_key, last_written_at } =
-            Opened::recover(db.clone(), disk, Arc::clone(&writing), path)?;
+            Opened::recover(db.clone(), disk, path)?;
         let dictionaries = Dictionaries::new(options.dictionaries);
         dictionaries.replace(opened.dictionaries());
         let shared = Arc::new(Shared {
@@ -210,7 +208,7 @@ impl Writer {
             appended_bytes: AtomicU64::new(opened.appended_bytes()),
             full: AtomicBool::new(false),
             latencies: Latencies::default(),
-            writing,
+            writing: Arc::default(),
             path: path.to_path_buf(),
             disk: tokio::sync::Mutex::default(),
             failed: AtomicBool::new(false),
@@ -234,8 +232,8 @@ impl Writer {
 
     /// Writes until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        let _closes =
-            CloseAtEnd { queue: Arc::clone(&self.queue), shared: Arc::clone(&self.shared) };
+        let shared = Arc::clone(&self.shared);
+        let _closes = CloseAtEnd { queue: Arc::clone(&self.queue), shared: Arc::clone(&shared) };
         loop {
             let timeout = match &self.opened {
                 None => Some(PROBE_EVERY),
@@ -248,11 +246,16 @@ impl Writer {
             if now().duration_since(self.probed_at) >= PROBE_EVERY {
                 self.probed_at = now();
                 self.probe_space();
-                self.reopen();
+                shared.writing.during(|| self.reopen());
             }
             self.gather();
-            self.turn();
+            shared.writing.during(|| self.turn());
         }
+        shared.writing.during(|| self.end());
+    }
+
+    /// Writes what is left to write, and lets go of the database.
+    fn end(&mut self) {
         if let Some(opened) = &mut self.opened
             && let Err(Failure(why)) = opened.commit_rest()
         {
@@ -404,8 +407,7 @@ impl Writer {
             tracing::warn!(%error, "what the kernel keeps of the store in memory could not be forgotten");
         }
         let again = open::open(&self.path, &self.options).and_then(|(again, disk)| {
-            let recovered =
-                Opened::recover(again.clone(), disk, Arc::clone(&self.shared.writing), &self.path)?;
+            let recovered = Opened::recover(again.clone(), disk, &self.path)?;
             Ok((again, recovered))
         });
         let (again, recovered) = match again {

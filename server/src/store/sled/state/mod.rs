@@ -44,7 +44,6 @@ use super::{
     log::{Reader, bytes_before},
     open::{Disk, OpenError, panic_text},
     pack::Pack,
-    spare::Writing,
     writer::{COMMIT_BYTES, Command, Configs, Failure, Group},
 };
 use crate::clock::Stopwatch;
@@ -57,7 +56,6 @@ const GETS_PER_ROW: usize = 4;
 #[derive(Debug)]
 pub(super) struct Opened {
     db: ::sled::Db,
-    writing: Arc<Writing>,
     disk: Disk,
     /// The number of this opening of the store, and of the next row of settlements in it.
     next_settled: Marker,
@@ -118,18 +116,13 @@ pub(super) struct Recovered {
 
 impl Opened {
     /// Reads what the writer needs to know, and makes the first rows in a new database.
-    pub(super) fn recover(
-        db: ::sled::Db,
-        disk: Disk,
-        writing: Arc<Writing>,
-        path: &Path,
-    ) -> Result<Recovered, OpenError> {
+    pub(super) fn recover(db: ::sled::Db, disk: Disk, path: &Path) -> Result<Recovered, OpenError> {
         let damaged = |why: String| OpenError::Damaged { path: path.to_path_buf(), why };
         let mut draft = Draft::default();
         let recovered = catch_unwind(AssertUnwindSafe(|| {
             let seal_key = make_or_check(&db, path)?;
-            let opened = Self::read(db, disk, writing, &mut draft)
-                .map_err(|error| damaged(error.to_string()))?;
+            let opened =
+                Self::read(db, disk, &mut draft).map_err(|error| damaged(error.to_string()))?;
             Ok((seal_key, opened))
         }));
         let (seal_key, mut opened) = match recovered {
@@ -151,12 +144,7 @@ impl Opened {
     }
 
     /// What is read and has to be written again goes into the draft.
-    fn read(
-        db: ::sled::Db,
-        disk: Disk,
-        writing: Arc<Writing>,
-        draft: &mut Draft,
-    ) -> Result<Self, ReadError> {
+    fn read(db: ::sled::Db, disk: Disk, draft: &mut Draft) -> Result<Self, ReadError> {
         let number = |item| match draft::get(&db, &keys::meta(item))? {
             Some(content) => keys::take_u64(&mut &content[..]),
             None => Ok(0),
@@ -181,7 +169,6 @@ impl Opened {
         let appended_bytes = newest_weight(&db)?;
         let (opening, creations) = (number(Meta::Openings)? + 1, number(Meta::Creations)?);
         let mut opened = Self {
-            writing,
             next_settled: Marker { opening, number: 0 },
             next,
             first,
@@ -410,10 +397,9 @@ impl Opened {
         }
         let failed = |error: ::sled::Error| Failure(error.to_string().into());
         let write = || draft.apply_to(&self.db);
-        let write = || self.captured.writing(&self.db, &keys, write);
-        self.writing.during(write).map_err(failed)?;
+        self.captured.writing(&self.db, &keys, write).map_err(failed)?;
         let syncing = Stopwatch::start();
-        self.writing.during(|| self.db.flush()).map_err(failed)?;
+        self.db.flush().map_err(failed)?;
         self.disk.sync().map_err(|error| Failure(error.to_string().into()))?;
         let synced = syncing.elapsed();
         self.unasked.extend(keys);
@@ -462,7 +448,11 @@ impl Opened {
     }
 
     fn commit_when_large(&mut self, group: &mut Group) -> Result<(), Failure> {
-        if group.draft.bytes() >= COMMIT_BYTES { self.commit(group) } else { Ok(()) }
+        if group.draft.bytes() < COMMIT_BYTES {
+            return Ok(());
+        }
+        self.commit(group)?;
+        self.ask()
     }
 }
 
