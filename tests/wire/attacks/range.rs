@@ -26,7 +26,7 @@ const SLOWER_MAX: u32 = 5;
 
 /// What no round is blamed for: the machine is shared, with the attacker among others, and a sync of its disk may take this
 /// long at any time.
-const NOISE: Duration = Duration::from_millis(50);
+const NOISE: Duration = Duration::from_millis(100);
 
 /// How many rounds are measured before an attack, and after it.
 const ROUNDS: usize = 200;
