@@ -164,7 +164,7 @@ async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCo
         Ok(store) => store,
         Err(error) => return fail(&error),
     };
-    let spare_threads = store.spare_threads();
+    store.keep_spare_threads().await;
     let foundation = Foundation {
         log: Arc::clone(&store) as _,
         ledger: Arc::clone(&store) as _,
@@ -174,7 +174,6 @@ async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCo
     let app = match App::start(&config, foundation).await {
         Ok(app) => app,
         Err(error) => {
-            drop(spare_threads);
             store.close().await;
             return fail(&error);
         }
@@ -195,7 +194,6 @@ async fn serve(config: Config, mut signals: Signals, mut again: Again) -> ExitCo
     for unfinished in &unfinished {
         tracing::warn!("{unfinished}");
     }
-    drop(spare_threads);
     store.close().await;
     match failed {
         None => {

@@ -2,7 +2,7 @@
 //!
 //! hyper's connection and the handler of its request are one task, and tell each other by its waker that a body is wanted, and
 //! that it is there. The runtime would put such a task behind others, and wake another of its threads to take it, twice for each
-//! post, while the first goes on with it: 20 us of the half millisecond that a single post takes (`server/docs/performance.md`).
+//! post, while the first goes on with it (measured: `server/docs/performance.md`).
 
 use std::{
     sync::{

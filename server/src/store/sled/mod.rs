@@ -64,15 +64,15 @@ use hookline_core::{
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 
+pub use self::open::OpenError;
 use self::{
     disk::Free,
     log::Reader,
     queue::Queue,
-    spare::Writing,
+    spare::{SpareThreads, Writing},
     tail::Tail,
     writer::{Command, Writer},
 };
-pub use self::{open::OpenError, spare::SpareThreads};
 use super::{
     AppendError, Appended, BoxFuture, Commit, CommitError, Condition, CreateError, DeadRow,
     DiskUse, Entry, EventLog, Export, Latencies, Ledger, Packed, ReadError, ReadLimit, ReadRange,
@@ -140,6 +140,8 @@ pub struct SledStore {
     shared: Arc<Shared>,
     queue: Arc<Queue<Command>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Those of sled's threads that sleep until the store is closed.
+    spare_threads: Mutex<Option<SpareThreads>>,
 }
 
 /// What the writer and the readers have in common. Everything here is durable, but for rows in the database that the
@@ -216,19 +218,23 @@ impl SledStore {
         let thread = thread
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
-        Ok(Arc::new(Self { shared, queue, thread: Mutex::new(Some(thread)) }))
+        let (thread, spare_threads) = (Mutex::new(Some(thread)), Mutex::default());
+        Ok(Arc::new(Self { shared, queue, thread, spare_threads }))
     }
 
-    /// Keeps those threads of sled asleep that only stand in the way of the others, as long as what is returned is kept. They are
-    /// the process's: this is for a program that has one store open, once at a time. `None` if the store is closed.
-    #[must_use]
-    pub fn spare_threads(&self) -> Option<SpareThreads> {
-        let db = self.shared.db().ok()?;
-        Some(SpareThreads::keep(&db, Arc::clone(&self.shared.writing)))
+    /// Keeps those threads of sled asleep that only stand in the way of the others, until the store is closed. They are the
+    /// process's: this is for a program that has one store open.
+    pub async fn keep_spare_threads(&self) {
+        let db = self.shared.db().ok().map(|db| db.clone());
+        if let Some(db) = db {
+            let spare = SpareThreads::keep(&db, Arc::clone(&self.shared.writing)).await;
+            *self.spare_threads.lock() = Some(spare);
+        }
     }
 
     /// Writes what waits and closes the store; what comes later is refused. Returns when it is closed.
     pub async fn close(&self) {
+        *self.spare_threads.lock() = None;
         self.queue.close();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
@@ -306,6 +312,7 @@ impl SledStore {
 impl Drop for SledStore {
     /// Closes the store, if that was not done; blocks for what waits.
     fn drop(&mut self) {
+        *self.spare_threads.get_mut() = None;
         self.queue.close();
         if let Some(thread) = self.thread.get_mut().take() {
             drop(thread.join());

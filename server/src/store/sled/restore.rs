@@ -14,7 +14,7 @@ use hookline_core::{
 
 use super::{
     super::{ReadError, codec, export::Row},
-    Options, db_error,
+    Options, db_error, draft,
     keys::{self, Kind, Meta},
     ledger,
     open::{self, Disk, OpenError},
@@ -24,8 +24,6 @@ use super::{
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// How many rows are written at a time: with more, sled's garbage grows faster than it is collected.
 const BATCH_ROWS: usize = 512;
-/// How often each is asked for after it was written, so that sled's cache stays within its bounds.
-const GETS_PER_ROW: usize = 4;
 
 /// Why a store was not made.
 #[derive(Debug, thiserror::Error)]
@@ -140,12 +138,7 @@ impl Restoring {
         self.db.apply_batch(batch).map_err(failed)?;
         self.db.flush().map_err(failed)?;
         self.disk.sync().map_err(|error| RestoreError::Write(error.to_string()))?;
-        for (key, _) in &rows {
-            for _ in 0..GETS_PER_ROW {
-                self.db.get(key).map_err(failed)?;
-            }
-        }
-        Ok(())
+        draft::ask(&self.db, rows.iter().map(|(key, _)| key)).map_err(failed)
     }
 
     /// Makes it a store that a hub opens.

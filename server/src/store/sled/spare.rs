@@ -8,11 +8,12 @@
 use std::{
     pin::pin,
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
+use tokio::time::timeout;
 
 use crate::clock::Stopwatch;
 
@@ -27,14 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Threads of sled that sleep until this is dropped. They are the process's, not a store's: there is to be one of these at a time.
 #[derive(Debug)]
-#[must_use = "they go on when it is dropped"]
-pub struct SpareThreads(Arc<Gate>);
+pub(super) struct SpareThreads(Arc<Gate>);
 
 impl SpareThreads {
-    /// Keeps them. Blocks, for less than a millisecond as a rule.
-    pub(super) fn keep(db: &::sled::Db, writing: Arc<Writing>) -> Self {
-        let gate = Gate { writing, ..Gate::default() };
-        let spare = Self(Arc::new(gate));
+    /// Keeps them; takes less than a millisecond as a rule.
+    pub(super) async fn keep(db: &::sled::Db, writing: Arc<Writing>) -> Self {
+        let spare = Self(Arc::new(Gate::new(writing, PATIENCE)));
         let mut attempts = 0..ATTEMPTS;
         while spare.count() < SPARE && attempts.next().is_some() {
             if !spare.keep_one(db) {
@@ -42,7 +41,7 @@ impl SpareThreads {
             }
         }
         // The store could not write if none were left.
-        if spare.count() > 0 && !has_free_thread(db) {
+        if spare.count() > 0 && timeout(PATIENCE, db.flush_async()).await.is_err() {
             tracing::warn!("the database has fewer threads than expected: none is kept from it");
             spare.0.open();
         }
@@ -50,8 +49,7 @@ impl SpareThreads {
     }
 
     /// Returns how many sleep.
-    #[must_use]
-    pub fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.0.state.lock().sleeping
     }
 
@@ -72,21 +70,6 @@ impl SpareThreads {
 impl Drop for SpareThreads {
     fn drop(&mut self) {
         self.0.open();
-    }
-}
-
-/// Returns whether sled has a thread that works.
-fn has_free_thread(db: &::sled::Db) -> bool {
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
-    let flushing = pin!(db.flush_async());
-    match flushing.poll(&mut Context::from_waker(&waker)) {
-        Poll::Ready(_) => true,
-        Poll::Pending => {
-            let mut rang = bell.rang.lock();
-            bell.changed.wait_while_for(&mut rang, |rang| !*rang, PATIENCE);
-            *rang
-        }
     }
 }
 
@@ -117,13 +100,6 @@ struct Gate {
     patience: Duration,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
-        let writing = Arc::default();
-        Self { state: Mutex::default(), changed: Condvar::new(), writing, patience: PATIENCE }
-    }
-}
-
 #[derive(Debug, Default)]
 struct State {
     sleeping: usize,
@@ -131,6 +107,10 @@ struct State {
 }
 
 impl Gate {
+    fn new(writing: Arc<Writing>, patience: Duration) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), writing, patience }
+    }
+
     /// Lets all go on, and who comes later.
     fn open(&self) {
         self.state.lock().is_open = true;
@@ -158,20 +138,6 @@ impl Wake for Gate {
     }
 }
 
-/// Tells that it was rung.
-#[derive(Debug, Default)]
-struct Bell {
-    rang: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        *self.rang.lock() = true;
-        self.changed.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,10 +148,10 @@ mod tests {
         gate.changed.wait_while(&mut state, |state| state.sleeping != sleeping);
     }
 
-    #[test]
-    fn sled_writes_and_reads_without_its_spare_threads_and_gets_them_back() {
+    #[tokio::test]
+    async fn sled_writes_and_reads_without_its_spare_threads_and_gets_them_back() {
         let db = ::sled::Config::new().temporary(true).open().unwrap();
-        let spare = SpareThreads::keep(&db, Arc::default());
+        let spare = SpareThreads::keep(&db, Arc::default()).await;
         assert_eq!(spare.count(), SPARE);
         for row in 0..10_u32 {
             db.insert(row.to_be_bytes(), vec![7; 10_000]).unwrap();
@@ -200,7 +166,7 @@ mod tests {
 
     #[test]
     fn all_go_on_when_a_write_takes_too_long() {
-        let gate = Arc::new(Gate { patience: Duration::from_millis(1), ..Gate::default() });
+        let gate = Arc::new(Gate::new(Arc::default(), Duration::from_millis(1)));
         let sleepers = [(); 2].map(|()| {
             let waker = Waker::from(Arc::clone(&gate));
             std::thread::spawn(move || waker.wake())

@@ -48,10 +48,6 @@ use super::{
 };
 use crate::clock::Stopwatch;
 
-/// How often a row is asked for after it was written. sled looks at a part of its cache once it was asked for something
-/// of it 64 times, and a page holds 16 rows or more.
-const GETS_PER_ROW: usize = 4;
-
 /// An open database as the writer knows it.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -411,15 +407,10 @@ impl Opened {
         self.unasked.len()
     }
 
-    /// Asks for what was written. sled collects its garbage, and looks at what its cache holds, by how often it is asked for
-    /// something: a batch asks once, so that memory would grow far above the cache. Asking page by page keeps it flat.
+    /// Asks for what was written since the last time.
     pub(super) fn ask(&mut self) -> Result<(), Failure> {
-        for key in self.unasked.drain(..) {
-            for _ in 0..GETS_PER_ROW {
-                self.db.get(&key).map_err(|error| Failure(error.to_string().into()))?;
-            }
-        }
-        Ok(())
+        let keys = self.unasked.drain(..);
+        draft::ask(&self.db, keys).map_err(|error| Failure(error.to_string().into()))
     }
 
     /// Writes what the group has so far.
